@@ -43,6 +43,7 @@ PAGE = """<!doctype html>
   img, pre, iframe {{ display: block; box-sizing: border-box; width: 100%; height: 24rem; border: 1px solid #8888; }}
   img {{ object-fit: contain; background: white; }}
   pre {{ margin: 0; padding: 0.5rem; overflow: auto; font-size: 0.75rem; line-height: 1.3; }}
+  pre.prose {{ white-space: pre-wrap; font-size: 0.9rem; }}
   code {{ overflow-wrap: anywhere; }}
 </style>
 <h1>Every kind of picture</h1>
@@ -85,7 +86,8 @@ class Gallery:
         elif path.suffix in (".html", ".pdf"):
             face = f'<iframe src="{name}" title="{html.escape(caption)}" loading="lazy"></iframe>'
         else:
-            face = f"<pre tabindex=0>{html.escape(path.read_text(encoding='utf-8'))}</pre>"
+            kind = "prose" if "explain" in code else "code"
+            face = f"<pre class={kind} tabindex=0>{html.escape(path.read_text(encoding='utf-8'))}</pre>"
         self.figures.append(
             f'<figure>{face}<figcaption><a href="{name}"><code>{html.escape(code)}</code></a><br>'
             f"{html.escape(caption)}</figcaption></figure>"
@@ -171,6 +173,51 @@ def one_step(rng):
     return before, F.mse_loss(model(x), y)
 
 
+def scalars():
+    """Return an expression in two numbers."""
+    a, b = (mg.tensor(value, requires_grad=True, name=name) for value, name in ((0.5, "a"), (2.0, "b")))
+    out = np.tanh(a * b) + a
+    out.name = "out"
+    return out
+
+
+def second_derivative():
+    """Return the derivative of sin(x) x² at 0.7, which can be differentiated again."""
+    x = mg.tensor(0.7, requires_grad=True, name="x")
+    (np.sin(x) * x**2).backward(create_graph=True)
+    x.grad.name = "dy/dx"
+    return x.grad
+
+
+def long_short_term_memory(rng, steps):
+    """Return the loss of an LSTM, written out, after so many steps."""
+    gates = [mg.tensor(rng.normal(size=(7, 4)) / 2, requires_grad=True, name=f"w_{gate}") for gate in "ifog"]
+    h = c = mg.tensor(np.zeros((2, 4)), name="start")
+    for x in rng.normal(size=(steps, 2, 3)):
+        z = np.concatenate([x, h], axis=1)
+        i, f, o = (F.sigmoid(z @ w) for w in gates[:3])
+        c = f * c + i * np.tanh(z @ gates[3])
+        h = o * np.tanh(c)
+    return np.sum(h**2)
+
+
+def convolutional(rng):
+    """Return a network for images of 8 by 8 pixels, and its loss for four of them."""
+    model = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3, padding=1, rng=rng), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(64, 10, rng=rng)),
+    )
+    images = mg.tensor(rng.normal(size=(4, 1, 8, 8)), name="images")
+    return model, F.cross_entropy(model(images), rng.integers(10, size=4))
+
+
+def badly_named(rng):
+    """Return a loss of variables whose names are code of every kind."""
+    w = mg.tensor(rng.normal(size=(2, 3)), requires_grad=True, name="</text><script>alert(1)</script> \\N %s $x$ 🎉")
+    with mg.scope("<b>|{x}|</b> ```"):
+        return np.sum(np.tanh(w))
+
+
 def gone_wrong():
     """Return a loss that is NaN: ReLU's zeros times their logarithms."""
     w = mg.tensor([[0.5, -2.0, 1.0], [1.0, -1.0, 0.2]], requires_grad=True, name="w")
@@ -221,6 +268,21 @@ def draw_computations(gallery, rng):
     add("profile.png", "viz.profile(f)", "Where time and memory go, by scopes and operations.", profiled)
     loss = recurrent(rng)
     add("recurrent.svg", "viz.draw(loss)", "A recurrent network of 20,002 operations.", loss)
+
+    gallery.heading("Computations of every kind")
+    code = 'viz.draw(t, "both")'
+    _network, images = convolutional(rng)
+    for name, caption, t in (
+        ("scalars", "Numbers: each rule is worked out.", scalars()),
+        ("second", "A derivative, and its derivative.", second_derivative()),
+        ("conv", "A convolutional network.", images),
+        ("lstm_3", "Three steps of an LSTM.", long_short_term_memory(rng, 3)),
+        ("lstm_50", "Fifty steps of it.", long_short_term_memory(rng, 50)),
+        ("names", "Whatever you call your tensors is only text.", badly_named(rng)),
+    ):
+        add(f"{name}.svg", code, caption, t, view="both")
+    loss, _w1 = seed_network(rng)
+    add("slide.png", 'viz.draw(loss, "both", style="slide")', "For a screen.", loss, view="both", style="slide")
 
     gallery.heading("A network in which something goes wrong")
     loss = gone_wrong()

@@ -215,3 +215,20 @@ def test_it_leaves_no_trace(sources: list[str], tmp_path: Path) -> None:
     loss.backward()
     with pytest.raises(ValueError, match="retain_graph=True"):
         viz.animate(loss, tmp_path / "film.gif")
+
+
+@pytest.mark.parametrize(("suffix", "most"), [("gif", 2160), ("mp4", 2160)])
+def test_no_frame_is_larger_than_players_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str, most: int
+) -> None:
+    found: list[bytes] = []
+    monkeypatch.setattr(animate_module, "write_film", lambda path, pictures, *rest: found.extend(pictures))
+    monkeypatch.setattr(animate_module, "film_path", lambda path, who: Path(path))
+    monkeypatch.setattr(animate_module.Steps, "captions", property(lambda steps: steps[0][:1]), raising=False)
+    x: Any = mg.tensor(np.ones(3), requires_grad=True)
+    for i in range(36):
+        x = (np.sin, np.cos, np.exp, np.tanh)[i * i % 5 % 4](x)
+    viz.animate(x, tmp_path / f"film.{suffix}")
+    sizes = [int.from_bytes(picture[at : at + 4], "big") for picture in found for at in (16, 20)]
+    assert len(sizes) == 2
+    assert max(sizes) <= most + 2

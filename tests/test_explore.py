@@ -226,13 +226,17 @@ def test_what_is_seen_of_an_array(array: np.ndarray, side: int, in_full: int) ->
 
 @pytest.mark.parametrize(
     "array",
-    [np.arange(8), np.arange(8) > 3, np.arange(8) + 1j, np.zeros((0, 3)), np.array(2 + 1j), np.array([2**62, 1, 2, 3])],
+    [
+        *(np.arange(8), np.arange(8) > 3, np.arange(8) + 1j, np.arange(8, dtype=np.longdouble)),
+        *(np.zeros((0, 3)), np.array(2 + 1j), np.array([2**62, 1, 2, 3])),
+    ],
     ids=str,
 )
 def test_arrays_of_other_kinds(array: np.ndarray) -> None:
     values = values_of(array)
     assert values is not None
-    json.dumps(described(values, array, 4, 2), allow_nan=False)
+    for in_full in (2, 64):
+        json.dumps(described(values, array, 4, in_full), allow_nan=False)
 
 
 def test_a_large_array_is_seen_in_the_small() -> None:

@@ -160,6 +160,13 @@ def test_any_name_is_shown_letter_by_letter(name: str) -> None:
     assert shown == (" ".join(name.split()) if len(name) < 60 else "x" * 59 + "…")
 
 
+@pytest.mark.parametrize("name", ["a\ud800b", "a\0b", "a\u202eb"])
+def test_what_no_font_can_draw_is_replaced(name: str) -> None:
+    figure = viz.plot_history({name: [1.0, 2.0]}, title=name)
+    png(figure)
+    assert figure.axes[0].get_title() == "a\ufffdb"
+
+
 # Losses
 
 

@@ -685,7 +685,9 @@ def test_an_svg_is_dark_on_dark_pages(tmp_path: Path) -> None:
     assert svg.attrib["class"] == "microgradnd"
     style = svg.find("{http://www.w3.org/2000/svg}style")
     assert style is not None
-    rules = (style.text or "").removeprefix("@media screen and (prefers-color-scheme: dark){")
+    dark, _, paper = (style.text or "").partition("@media print{")
+    assert paper.startswith(".microgradnd{max-width:100%")  # a large picture isn't cut at the edge
+    rules = dark.removeprefix("@media screen and (prefers-color-scheme: dark){")
     assert all(rule.startswith(".microgradnd [") for rule in rules.split("}") if rule)  # no other picture changes
     used = set(re.findall(r'(?:fill|stroke)="([^"]+)"', text)) - {"none", "transparent"}
     unchanged = used - {c.lower() for c in dot.DARK}
@@ -988,3 +990,25 @@ def test_the_label_of_an_alarm_says_part_only_where_there_are_several() -> None:
         assert "part" not in source
         assert "grad 1 NaN of 5" in source
         assert "part 1 NaN of 5" in viz.draw(np.sum(np.sqrt(w) + w), "both").source
+
+
+@pytest.mark.parametrize("view", ["forward", "backward"])
+def test_a_retained_gradient_may_be_another_computations(view: Any) -> None:
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    h = w * 2
+    h.retain_grad()
+    np.sum(h**2).backward(retain_graph=True)
+    node = next(node for node in graph(np.sum(3 * h), backward=view == "backward").nodes if node.text == "× 2")
+    assert (node.grad and node.grad.elements) == ([3.0, 3.0] if view == "backward" else None)
+    assert node.accumulated is not None
+    assert node.accumulated.elements == [4.0, 8.0]
+
+
+def test_the_gradient_of_a_branch_is_not_that_of_another_one() -> None:
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    h = w * 2
+    other = np.sum(3 * h)
+    np.sum(h**2).backward()  # frees what both need
+    node = graph(other, backward=True).nodes[0]
+    assert node.grad is None
+    assert node.accumulated is not None

@@ -34,7 +34,9 @@ LATER, UNNAMED = "#c4c4c4", "#767676"  # what lines and nodes say that isn't the
 NOW = {"penwidth": "3.5", "fillcolor": "#ffe9a8"}
 NOW_LINE = {"penwidth": "2.2"}
 CAPTION, CAPTION_WIDTH = 46, 330  # characters, and points
-FRAME = {".gif": "png:cairo", ".mp4": "png"}  # 96 pixels per inch, and twice as many
+# Of each format of a film: the format of a frame, with 96 pixels per inch or twice as many, and the most inches,
+# since players refuse larger films
+FRAMES = {".gif": ("png:cairo", "22.5"), ".mp4": ("png", "11.25")}
 LAST = 3.0  # seconds that the first and the last frame stay, at least
 SUBJECT = re.compile(r'\t("(?:[^"\\]|\\.)*"|\w+)(?:(?::\w+)* -> ("(?:[^"\\]|\\.)*"|\w+)(?::\w+)*)?(?: \[(.*)\])?\n')
 COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\b")
@@ -136,10 +138,12 @@ def animate(
         svg = render(_program(lines, rankdir), "svg").decode()
         write_page(film, svg[svg.index("<svg") :], steps.captions)
         return film
-    sources = (_program(_frame(body, steps, k), rankdir, said) for k, said in enumerate(steps.captions))
+    format, most = FRAMES[film.suffix.lower()]
+    size = {"size": f"{most},{most}"}
+    sources = (_program(_frame(body, steps, k), rankdir, said, size) for k, said in enumerate(steps.captions))
     times = [seconds] * len(steps.captions)
     times[0], times[-1] = max(seconds, LAST / 2), max(seconds, LAST)
-    write_film(film, [render(source, FRAME[film.suffix.lower()]) for source in sources], times, steps.captions)
+    write_film(film, [render(source, format) for source in sources], times, steps.captions)
     return film
 
 
@@ -230,12 +234,14 @@ def _paler(colour: re.Match[str]) -> str:
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
-def _program(lines: Iterable[str], rankdir: Direction, caption: str | None = None) -> str:
+def _program(
+    lines: Iterable[str], rankdir: Direction, caption: str | None = None, size: dot.Attributes | None = None
+) -> str:
     """Return a program in the DOT language, with a caption in a space that is the same
     for all.
     """
     graph_, node, edge = dot.defaults(rankdir)
-    looks = {"graph": graph_ | {"ranksep": "0.25"}, "node": node, "edge": edge}
+    looks = {"graph": graph_ | {"ranksep": "0.25"} | (size or {}), "node": node, "edge": edge}
     defaults = [dot.statement(*both) for both in looks.items()]
     said: list[str] = []
     if caption is not None:

@@ -1,17 +1,16 @@
 """How a graph looks: the model as text in the DOT language.
 
-Owns: shapes, colours, lines, and what stands where in the picture.
+Owns: shapes, colours, lines, and the arrangement of the picture.
 Must not own: the walk over the tape (`graph.py`), the words (`labels.py`), or how DOT
-becomes an image (`render.py`). Needs no other package.
+becomes an image (`render.py`). It needs no other package.
 Read next: `render.py`.
 
-The colours are those that the colour-blind can tell apart, and a second sign goes with
-each, so that a print in black and white says the same: parameters are rounded and blue,
-inputs have corners, constants have dots around them, operations are circles, a fold is
-a box with depth, the result is framed twice, in orange. What isn't finite is red, bold
-and thick, with a cross. What a gradient does is brown, with open arrowheads; in the
-backward view its line is the wider, the larger it is, and dotted where it is 0.
-Operands arrive in their order, from left to right.
+The colour-blind can tell the colours apart, and each has a second sign, so that black
+and white shows the same: parameters are rounded and blue, inputs have corners,
+constants a dotted frame, operations are circles, a fold is a box with depth, the result
+has a double orange frame. NaN and Inf are red, bold and thick, with a cross. Gradients
+are brown, with open arrowheads; in the backward view, lines grow wider with the
+gradient and are dotted where it is 0. Operands arrive in order, from left to right.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ Style = Literal["page", "slide"]
 STYLES: tuple[Style, ...] = get_args(Style)
 SLIDE: Attributes = {"size": "16,9!", "ratio": "fill", "nodesep": "0.15", "ranksep": "0.12"}
 TYPE = re.compile(r'\b(point-size|fontsize)="(\d+)"')
-LARGER = {"9": "16", "10": "14", "11": "16", "13": "19"}  # the sizes of type on a page, and on a slide
+LARGER = {"9": "16", "10": "14", "11": "16", "13": "19"}  # type sizes on a page, and on a slide
 GRAPH: Attributes = {
     "bgcolor": "white",
     "fontname": FONT,
@@ -89,7 +88,7 @@ LOOKS: dict[str, Attributes] = {
     },
     "fold": {"shape": "box3d", "style": "filled", "color": "#5b7f6f", "fillcolor": "#edf5f1"},
 }
-DARK = {  # what the colours above become where a page is dark
+DARK = {  # what the colours above become on dark pages
     "white": "#17191c",
     INK: "#f0f0f0",
     QUIET: "#b4b4b4",
@@ -126,8 +125,8 @@ SIDES = {
     "RL": ("ne", "se"),
 }  # where x and y in x - y arrive
 SMALL = 9
-AWAY = "&#160;" * 4  # around the label of an edge, so that it doesn't touch it
-WIDEST, NARROWEST, FADING = 3.6, 0.7, 0.6  # points: of a line, and how much less for each power of ten
+AWAY = "&#160;" * 4  # around the label of an edge, to keep it clear of the line
+WIDEST, NARROWEST, FADING = 3.6, 0.7, 0.6  # points: line widths, and the decrease for each power of ten
 ROLES: dict[Role, dict[str, Any]] = {
     "name": {"bold": True},
     "text": {},
@@ -139,14 +138,14 @@ ROLES: dict[Role, dict[str, Any]] = {
     "rule": {"color": GRADIENT, "size": SMALL},
     "alarm": {"color": ALARM, "size": SMALL, "bold": True},
 }
-REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth seeing, the tenth use of a weight is not
+REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth a line, the tenth use of a weight isn't
 LONGEST_ID = 80
 LONGEST_ROW = 32  # characters of a label on a slide, which is wide
 LINE_WIDTH = 100  # characters of the sentences below a picture
 
 
 class Look(NamedTuple):
-    """How a graph is to be drawn; the attributes are the options of `draw`."""
+    """How a graph is drawn; the attributes are the options of `draw`."""
 
     view: View = "forward"
     show: Collection[Detail] = SHOWN
@@ -160,7 +159,7 @@ def checked(
     rankdir: Direction | None = None,
     style: Style = "page",
 ) -> Look:
-    """Return how a graph is to be drawn, or raise if an option makes no sense."""
+    """Return how to draw a graph, or raise if an option makes no sense."""
     if show is None:
         show = ("shapes", "numbers", "rules") if style == "slide" else SHOWN
     look = Look(view, [*((show,) if isinstance(show, str) else show)], rankdir or "TB", style)
@@ -189,12 +188,10 @@ def quoted(text: str) -> str:
 
 
 def styled(text: str, bold: bool = False, color: str = "", size: int = 0) -> str:
-    """Return text, escaped, as part of an HTML-like label; Graphviz takes no empty
-    ones.
-    """
+    """Return escaped text for an HTML-like label, without empty elements."""
     if not text:
         return ""
-    result = html.escape(text).replace("\\", "<font>&#92;</font>")  # Graphviz takes a backslash and N for the node's id
+    result = html.escape(text).replace("\\", "<font>&#92;</font>")  # Graphviz replaces \\N with the node's id
     if bold:
         result = f"<b>{result}</b>"
     marks = (f' color="{color}"' if color else "") + (f' point-size="{size}"' if size else "")
@@ -202,28 +199,24 @@ def styled(text: str, bold: bool = False, color: str = "", size: int = 0) -> str
 
 
 def statement(subject: str, attributes: Attributes) -> str:
-    """Return a line of DOT; a label that starts with `<` is HTML-like, anything else is
-    quoted.
-    """
+    """Return a line of DOT; a label that starts with `<` is HTML-like."""
     parts = (f"{key}={v if key == 'label' and v[:1] == '<' else quoted(v)}" for key, v in attributes.items())
     return f"\t{subject} [{', '.join(parts)}]\n"
 
 
 def with_attributes(line: str, attributes: Attributes) -> str:
-    """Return a line of DOT with more attributes, which win over those that it has."""
+    """Return a line of DOT with more attributes, which override its own."""
     more = ", ".join(f'{key}="{value}"' for key, value in attributes.items())
     return f"{line[:-2]}, {more}]\n" if line.endswith("]\n") else f"{line[:-1]} [{more}]\n"
 
 
 def label(rows: list[Row], between: str = "  ", around: str = "") -> str:
-    """Return an HTML-like label of some rows, with spaces between their words, and
-    around them.
-    """
+    """Return an HTML-like label of rows, with spaces between and around the words."""
     return f"<{'<br/>'.join(around + between.join(map(worded, row)) + around for row in rows)}>"
 
 
 def worded(word: Word) -> str:
-    """Return a word in the font, size and colour of what it is."""
+    """Return a word in the font, size and colour of its role."""
     look = ROLES[word.role]
     text = styled(word.text, **look)
     return f'<font face="{CODE}">{text}</font>' if word.role == "rule" else text
@@ -253,9 +246,7 @@ def _tooltip(node: Node) -> str:
 
 
 def tag_statement(id: str, source: Node) -> str:
-    """Return the line of DOT that draws a tag: it stands for a node that is far
-    away.
-    """
+    """Return the line of DOT for a tag, which stands for a distant node."""
     look = dict(LOOKS[source.kind])
     look["style"] = f"{look['style'].removesuffix(',filled')},dashed".removeprefix("filled,")
     words = clean(source.name or source.text) or shape_text(source.shape, source.dtype) or "…"
@@ -266,8 +257,7 @@ def tag_statement(id: str, source: Node) -> str:
 
 
 def width(norm: float, largest: float) -> float:
-    """Return how wide a line is that a gradient of some norm flows along, where the
-    largest one is known.
+    """Return the width of a line for the norm of its gradient and the largest norm.
 
     Examples
     --------
@@ -281,15 +271,13 @@ def width(norm: float, largest: float) -> float:
 
 
 def largest_norm(graph: Graph) -> float:
-    """Return the norm of the largest gradient on a line; 0 where there is none."""
+    """Return the norm of the largest gradient on an edge; 0 if there is none."""
     norms = (edge.grad.norm for edge in graph.edges if edge.grad is not None)
     return max((norm for norm in norms if math.isfinite(norm)), default=0.0)
 
 
 def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: float = 0.0) -> Attributes:
-    """Return what an edge looks like; `largest` is the norm of the largest gradient in
-    the picture.
-    """
+    """Return the look of an edge; `largest` is the largest norm in the picture."""
     look: Attributes = {}
     if view == "backward":
         look |= {"color": GRADIENT, "arrowhead": "onormal"}
@@ -311,12 +299,11 @@ def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: fl
 
 
 def tagged(graph: Graph) -> set[tuple[str, str]]:
-    """Return the pairs of source and target that are too far apart for a line between
-    them.
+    """Return the pairs of source and target that are too far apart for a line.
 
-    Long lines make a picture hard to read, and the layout slow beyond bearing: 200 uses
-    of one weight took minutes. The lines that leave a node, the shortest first, may be
-    so many rows long together; the others start from a tag.
+    Long lines make a picture hard to read and the layout very slow: 200 uses of one
+    weight took minutes. The lines from a node, the shortest first, may together span
+    `REACH` rows; the others start from a tag.
     """
     targets: dict[str, set[str]] = {node.id: set() for node in graph.nodes}
     for edge in graph.edges:
@@ -336,9 +323,7 @@ def tagged(graph: Graph) -> set[tuple[str, str]]:
 
 
 def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]]]:
-    """Return what the backward pass goes through, from the result to the variables, and
-    what stands on its lines.
-    """
+    """Return the part that the backward pass visits, and the texts on its edges."""
     order = {node.id: i for i, node in enumerate(graph.nodes)}
     flowing = [pair for pair in zip(graph.edges, labels, strict=True) if pair[0].flows]
     flowing.sort(key=lambda pair: (-order[pair[0].target], pair[0].position))
@@ -348,18 +333,14 @@ def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]
 
 
 def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Return the scopes of each node that have a frame: not a call of a module that is
-    one operation, an activation.
-    """
+    """Return the framed scopes of each node; a one-operation module has no frame."""
     holding = {id for node in graph.nodes if node.kind == "parameter" for id in node.scope}
     holding.update(id for id, s in graph.scopes.items() if s.kind != "module" or s.operations > 1 or s.repeat > 1)
     return {node.id: tuple(id for id in node.scope if id in holding) for node in graph.nodes}
 
 
 def body(graph: Graph, look: Look) -> Iterator[str]:
-    """Return the lines of DOT between the braces: the nodes, scope by scope, and the
-    edges.
-    """
+    """Return the lines of DOT between the braces: nodes by scope, then edges."""
     labels = edge_labels(graph, look.view, look.show)
     if look.style == "page":
         yield from _body(graph, labels, look)
@@ -369,7 +350,7 @@ def body(graph: Graph, look: Look) -> Iterator[str]:
 
 
 def joined(rows: list[Row]) -> list[Row]:
-    """Return the rows of a label with as many of them in one as a slide has room for."""
+    """Return the rows of a label, joined as far as a slide has room."""
     found: list[Row] = []
     for row in rows:
         if found and len(text_of(found[-1])) + len(text_of(row)) < LONGEST_ROW:
@@ -406,9 +387,7 @@ def _body(graph: Graph, labels: list[list[Row]], look: Look) -> Iterator[str]:
 
 
 def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Scope]) -> Iterator[str]:
-    """Return the lines of DOT that draw the nodes of each scope with a frame around
-    them, frames within frames.
-    """
+    """Return the lines of DOT with nested frames around the nodes of each scope."""
     order = {id: place for place, id in enumerate(scopes)}
     count = 0
     for chain, thing in nested(lines, scopes, lambda thing: order[thing.id] if isinstance(thing, Scope) else -1):
@@ -422,13 +401,12 @@ def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Sco
 
 
 def below(notes: list[str]) -> list[str]:
-    """Return the sentences that stand below a picture, in lines."""
+    """Return the notes below a picture, wrapped."""
     return [line for note in notes for line in textwrap.wrap(clean(note, 4 * LINE_WIDTH), LINE_WIDTH)]
 
 
 def quoted_id(id: str) -> str:
-    """Return the id of a node, in quotes if it has to be; one that DOT can't take is
-    cut, with a sum of it behind.
+    """Return the id of a node for DOT: quoted if needed; a long one is cut and hashed.
 
     Examples
     --------
@@ -443,9 +421,7 @@ def quoted_id(id: str) -> str:
 
 
 def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attributes, Attributes, Attributes]:
-    """Return the attributes of the graph, and of its nodes and edges where they say
-    nothing else.
-    """
+    """Return the default attributes of the graph, its nodes and its edges."""
     graph = GRAPH | {"rankdir": rankdir}
     if style == "slide":
         large = {"fontsize": LARGER[NODE["fontsize"]]}
@@ -454,7 +430,7 @@ def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attribut
 
 
 def text(lines: Iterable[str], look: Look) -> str:
-    """Return what `body` made as a program in the DOT language.
+    """Return the lines of `body` as a program in the DOT language.
 
     Parameters
     ----------
@@ -474,9 +450,9 @@ def text(lines: Iterable[str], look: Look) -> str:
     >>> look = dot.Look("forward", rankdir="LR")
     >>> for line in dot.text(dot.body(graph(2 * x + 1), look), look).splitlines():
     ...     if "->" in line:
-    ...         print(line.strip())
+    ...         print(line.strip().partition(" [")[0])
     n0 -> n1
-    n1 -> n2 [label=<&#160;&#160;<font color="#5a5a5a" point-size="9">6</font>&#160;&#160;>]
+    n1 -> n2
     n2 -> result
     """
     usual = zip(("graph", "node", "edge"), defaults(look.rankdir, look.style), strict=True)

@@ -1,8 +1,8 @@
 """A graph for other programs: as Mermaid, which READMEs show as a picture, and as JSON.
 
-Owns: the two formats, and the escaping of whatever users call their tensors in them.
+Owns: the two formats, and the escaping of users' names in them.
 Must not own: the walk over the tape (`graph.py`), or the words in a picture
-(`labels.py`). Needs no other package.
+(`labels.py`). It needs no other package.
 Read next: `render.py`.
 """
 
@@ -23,10 +23,9 @@ from microgradnd.viz.labels import clean, edge_labels, is_alarming, node_rows, s
 from microgradnd.viz.model import Direction, Edge, Graph, Node, Scope, View, nested
 from microgradnd.viz.values import Values
 
-VERSION = 2  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
+VERSION = 2  # of the JSON; it grows when a key goes or changes its meaning, not when one is added
 
-# Around the label of each kind of node, and how it is filled and framed; the colours
-# are those of `dot.py`
+# The brackets around the label of each kind of node; the colours are those of `dot.py`
 BRACKETS = {
     "parameter": ("([", "])"),
     "input": ("[/", "/]"),
@@ -37,9 +36,8 @@ BRACKETS = {
 }
 CLASSES = {kind: (look["fillcolor"], look["color"]) for kind, look in dot.LOOKS.items()}
 LONGEST = 100  # characters of a line
-SURROGATES = re.compile(r"[\ud800-\udfff]")  # halves of characters, which no file can hold
-# What starts a list or a rule in Markdown, and what is a sign anywhere, in Mermaid,
-# HTML or Markdown
+SURROGATES = re.compile(r"[\ud800-\udfff]")  # lone halves of characters, which no file can hold
+# The start of a list or a ruler in Markdown, and syntax of Mermaid, HTML or Markdown
 START = re.compile(r"\s*(?:\d+([.)])|([-+]))(?=\s|$)|\s*([-=])\3\3")
 SIGNS = re.compile(r"[#;&<>\"`*~\\$|]|(?<!\w)_|_(?!\w)|\](?=\()|:(?=fa-)|(?<=\w)://(?=\w)")
 
@@ -57,26 +55,24 @@ def mermaid(
     to: Tensor | None = None,
     rankdir: Direction = "TB",
 ) -> str:
-    """Return the computation that made a tensor as a flow chart in the Mermaid
-    language.
+    """Return a computation as a flow chart in the Mermaid language.
 
-    GitHub, GitLab and many editors show it as a picture, where it stands in Markdown
-    behind three backticks and the word mermaid. They refuse charts of more than 500
-    edges or 50,000 characters.
+    GitHub, GitLab and many editors show it as a picture if you put it in a Markdown
+    code block with the language `mermaid`. They refuse charts of more than 500 edges or
+    50,000 characters.
 
     Parameters
     ----------
     t : Tensor
-        Of any shape; before `backward()` or, with the gradients in the picture, after
-        it.
+        The result, of any shape; before `backward()` or, with its gradients, after it.
     view : str
         "forward", "backward" or "both", as for `draw`.
     depth, max_nodes : int or None
-        How deep, and down to how many nodes, scopes are folded, as for `draw`.
+        Limits for folding, as for `draw`.
     to : Tensor, optional
-        Only what connects the result to this one.
+        Keep only the paths from this tensor to the result.
     rankdir : str
-        Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
+        The direction of the computation: "TB" (top to bottom), "LR", "BT" or "RL".
 
     Returns
     -------
@@ -166,15 +162,13 @@ def _class(node: Node) -> str:
 
 
 def _label(rows: list[str]) -> str:
-    """Return lines as a label in quotation marks, which mustn't be empty."""
+    """Return lines as a quoted label, which mustn't be empty."""
     lines = filter(None, (_escaped(clean(row, LONGEST)) for row in rows))
     return '"' + ("<br>".join(lines) or " ") + '"'
 
 
 def _escaped(text: str) -> str:
-    """Return text as it is shown letter by letter: what Mermaid, HTML or Markdown would
-    take for a sign is a number.
-    """
+    """Escape text: syntax of Mermaid, HTML or Markdown becomes character codes."""
     if start := START.match(text):
         i = start.start(start.lastindex or 0)
         return f"{_escaped(text[:i])}#{ord(text[i])};{_escaped(text[i + 1 :])}"
@@ -182,9 +176,7 @@ def _escaped(text: str) -> str:
 
 
 def _plain_ids(model: Graph) -> dict[str, str]:
-    """Return the ids of nodes and scopes as words, which is what Mermaid allows, each a
-    different one.
-    """
+    """Return unique ids of nodes and scopes as words, as Mermaid requires."""
     ids: dict[str, str] = {}
     taken: set[str] = {"notes"}
     for id in [*(node.id for node in model.nodes), *model.scopes]:
@@ -209,25 +201,24 @@ def to_json(
     to: Tensor | None = None,
     indent: int | None = None,
 ) -> str:
-    """Return the computation that made a tensor as JSON; `docs/how-to/graph-json.md`
-    describes it key by key.
+    """Return a computation as JSON; `docs/how-to/graph-json.md` describes every key.
 
-    JSON has no numbers for NaN and the infinities: they are the strings "NaN",
-    "Infinity" and "-Infinity".
+    NaN and the infinities, which JSON lacks, are the strings "NaN", "Infinity" and
+    "-Infinity".
 
     Parameters
     ----------
     t : Tensor
-        Of any shape; before `backward()` or, with the gradients, after it.
+        The result, of any shape; before `backward()` or, with its gradients, after it.
     view : str
-        With "backward" or "both" the gradients that flow along the edges are computed,
-        if the tape still has the arrays.
+        "backward" and "both" compute the gradients on the edges, if the tape still has
+        the arrays.
     depth, max_nodes : int or None
-        How deep, and down to how many nodes, scopes are folded, as for `draw`.
+        Limits for folding, as for `draw`.
     to : Tensor, optional
-        Only what connects the result to this one.
+        Keep only the paths from this tensor to the result.
     indent : int, optional
-        By how many spaces to indent; by default all is on one line.
+        Spaces of indentation; by default everything is on one line.
 
     Returns
     -------
@@ -252,8 +243,12 @@ def to_json(
     >>> from microgradnd import viz
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
     >>> model = json.loads(viz.to_json(2 * x + 1))
-    >>> [(node["id"], node["kind"], node["name"] or node["text"]) for node in model["nodes"]]
-    [('n0', 'parameter', 'x'), ('n1', 'operation', '2 ×'), ('n2', 'operation', '+ 1'), ('result', 'result', '')]
+    >>> for node in model["nodes"]:
+    ...     print(node["id"], node["kind"], node["name"] or node["text"])
+    n0 parameter x
+    n1 operation 2 ×
+    n2 operation + 1
+    result result
     """
     dot.checked(view)
     model = graph(t, max_nodes, depth, view != "forward", to)
@@ -261,9 +256,7 @@ def to_json(
 
 
 def as_json(model: Graph, view: View = "forward") -> dict[str, Any]:
-    """Return a graph as what JSON knows, dicts, lists, strings, finite numbers, None,
-    with what a picture shows.
-    """
+    """Return a graph as JSON types, with the labels of a picture."""
     plain: dict[str, Any] = {"format": "microgradnd.graph", "version": VERSION}
     plain |= {field.name: _plain(getattr(model, field.name)) for field in dataclasses.fields(model)}
     for node, told in zip(model.nodes, plain["nodes"], strict=True):

@@ -1,13 +1,11 @@
 """A computation as a page to walk through: one HTML file that works offline.
 
-Owns: what such a page is told (`document`), and how its parts become one file
+Owns: the data of such a page (`document`), and how its parts become one file
 (`explore`).
-Must not own: the graph (`graph.py`), or what the page does with it (`page/`, in
-JavaScript).
+Must not own: the graph (`graph.py`), or the page's behaviour (`page/`, in JavaScript).
 Read next: `loops.py`, then `page/graph.js` and `page/page.js`.
 
-Nothing but NumPy is needed to make a page. What it contains of others is in
-`page/parts/`, with the licences.
+Making a page needs only NumPy. Third-party code is in `page/parts/`, with its licences.
 """
 
 from __future__ import annotations
@@ -43,20 +41,30 @@ from microgradnd.viz.values import Values
 PAGE = Path(__file__).parent / "page"
 PARTS = ("dispatch", "timer", "ease", "color", "interpolate", "selection", "transition", "drag", "zoom")
 SCRIPTS = ("numbers", "graph", "layout", "picture", "panel", "export", "page")  # each imports from earlier ones only
-FOLDED = 2_000  # nodes that a graph is folded to when it is too large to be shown whole
-MOST_IN_NOTEBOOK = 2_000  # operations: a larger page is written only if it is asked for
+FOLDED = 2_000  # nodes, of a graph that is too large to be shown whole
+MOST_IN_NOTEBOOK = 2_000  # operations; a larger page is written only on request
 LONGEST = 400  # characters of a name or a line of code
 BINS = 24  # of a histogram
-NOT_FINITE = 255  # the level of what isn't a number; the others are 0 (the lowest) to 254 (the highest)
-MOST_DETAILED = 3_000  # nodes, up to which single numbers are put into rules
-# Up to so many nodes: the rows and columns of a heat map, how many elements are given
-# as numbers, in how many digits
+NOT_FINITE = 255  # the level of NaN and Inf; the others are 0 (the lowest) to 254 (the highest)
+MOST_DETAILED = 3_000  # nodes; larger graphs have no numbers in their rules
+# By the most nodes: the rows and columns of a heat map, the elements given as numbers,
+# and their digits
 DETAILS = ((400, 48, 64, 6), (MOST_DETAILED, 24, 64, 6), (math.inf, 8, 8, 4))
 
 SIGNS = set(signs.BETWEEN.values())
 WRITTEN_OUT = {text for text in signs.ALONE.values() if "x" in text}  # as x² and |x| are
 SUPERSCRIPTS = set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ʸⁿˣ")
-SHARED = ("kind", "text", "detail", "function", "shape", "dtype", "memory", "members", "parameters")  # by many nodes
+SHARED = (
+    "kind",
+    "text",
+    "detail",
+    "function",
+    "shape",
+    "dtype",
+    "memory",
+    "members",
+    "parameters",
+)  # by nodes of one kind
 SHARED_BY_EDGES = ("position", "flows", "rule", "summed", "carried")
 COUNTS = ("operations", "parameters", "memory")  # of a graph and of a scope
 
@@ -70,20 +78,20 @@ def explore(
     """Write a page to step through a computation, forward and backward.
 
     The page is a single file that needs no server and no network. It opens with the
-    whole computation in view, folded so far that you can read it, and shows every array
-    with its numbers, a heat map and a histogram. A slider goes through the forward
-    pass, then through the backward pass, operation by operation, with the incoming
-    gradient, the rule and the product. The address of a step (`#step=12`) is a link to
-    it, and the picture can be saved.
+    whole computation in view, folded until you can read it. Every array has its
+    numbers, a heat map and a histogram. A slider steps through the forward pass, then
+    through the backward pass, operation by operation, with the incoming gradient, the
+    rule and the product. The address of a step (`#step=12`) is a link to it, and you
+    can save the picture.
 
     Parameters
     ----------
     t : Tensor
-        Of any shape; best before `backward()`, which frees the arrays. While they are
-        there, the page computes the gradients (of the sum, if `t` has several
-        elements); no `.grad` changes.
+        A tensor of any shape, best before `backward()`, which frees the arrays. As long
+        as they exist, the gradients are computed for the page (of the sum, if `t` has
+        several elements); no `.grad` changes.
     path : path-like
-        The file to write. Missing folders are created.
+        Where to write the page. Missing folders are created.
     title : str or None
         The title of the page; by default the name of `t`.
     max_nodes : int
@@ -93,8 +101,7 @@ def explore(
     Returns
     -------
     Path
-        The path of the page. As the last line of a notebook's cell, it shows the page
-        below.
+        The path of the page. As the last line of a notebook cell, it shows the page.
 
     See Also
     --------
@@ -141,8 +148,7 @@ class Page(FilePath):
 
 
 def in_notebook(t: Tensor) -> str | None:
-    """Return what a notebook shows of a Tensor: its text, and below it the page, which
-    opens on a click.
+    """Return the text of a Tensor for a notebook, with a page that opens on a click.
 
     Parameters
     ----------
@@ -151,7 +157,7 @@ def in_notebook(t: Tensor) -> str | None:
     Returns
     -------
     str or None
-        HTML; None if `t` wasn't computed, or by more than `MOST_IN_NOTEBOOK`
+        HTML; None if `t` wasn't computed, or took more than `MOST_IN_NOTEBOOK`
         operations.
     """
     if not isinstance(t._node, Operation) or len(Record(t._node).operations) > MOST_IN_NOTEBOOK:
@@ -163,7 +169,7 @@ def in_notebook(t: Tensor) -> str | None:
 
 
 def framed(text: str) -> str:
-    """Return a page as a frame within another, which it can't reach."""
+    """Return a page as a sandboxed frame."""
     inner = text.replace("&", "&amp;").replace("'", "&#39;")
     rights = "allow-scripts allow-downloads allow-modals"
     style = "width: 100%; height: 640px; border: 1px solid #8888; border-radius: 8px"
@@ -171,7 +177,7 @@ def framed(text: str) -> str:
 
 
 def page(told: dict[str, Json]) -> str:
-    """Return the HTML of a page that is told this."""
+    """Return the HTML of a page with this data."""
     parts = ("dagre.min.js", *(f"d3-{name}.min.js" for name in PARTS))
     # A part may say where its source map is; there is none here
     libraries = [re.sub(r"\n//# sourceMappingURL=.*", "", _read(f"parts/{part}")) for part in parts]
@@ -179,8 +185,7 @@ def page(told: dict[str, Json]) -> str:
         "title": html.escape(told["title"]),
         "style": _read("page.css"),
         "licences": html.escape(_read("parts/LICENCES.txt")),
-        # Within a script element nothing but "<" can end it, and a string in JSON may
-        # spell it otherwise
+        # Only "<" can end a script element, and JSON strings can escape it
         "data": json.dumps(told, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "libraries": "\n".join(libraries),
         "script": bundled(),
@@ -189,11 +194,10 @@ def page(told: dict[str, Json]) -> str:
 
 
 def bundled() -> str:
-    """Return the page's modules as one module, since a file can't import another one
-    that lies inside it.
+    """Return the page's modules as one, since a single file can't import its parts.
 
-    They stand in the order of their imports, so these can be left out; no two of them
-    use a name for different things.
+    They are in the order of their imports, so the import statements can go; no two
+    modules use a name differently.
     """
     modules = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
     alone = re.sub(r'^import \{[^}]*\} from "\./\w+\.js";\n', "", modules, flags=re.MULTILINE)
@@ -205,8 +209,7 @@ def _read(name: str) -> str:
 
 
 def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> dict[str, Json]:
-    """Return what a page is told, as plain data: the graph of `graph.py`, and what
-    there is to see of its arrays.
+    """Return the data of a page: the graph of `graph.py`, and views of its arrays.
 
     Parameters
     ----------
@@ -219,24 +222,24 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     dict
         `title`; `freed`, whether `backward()` has freed arrays; `cut`, whether the
         graph was too large; `notes`, `operations`, `parameters` and `memory` as in
-        `Graph`; and the graph, in few words, since it may be large:
+        `Graph`; and the graph in compact form:
 
         - `scopes`: outer ones before inner ones, with the attributes of `Scope`;
           `parent` is a place in this list, or -1 for an outermost scope;
-        - `kinds`: whatever several nodes have in common: the attributes of `Node` that
+        - `kinds`: attributes that several nodes share: those of `Node` that
           are `SHARED`, the `formula` (how the call is written), and the `place` and
           `code` of the user's line;
         - `nodes`: the `id`; as `is`, the place in `kinds`; as `in`, the place of the
           innermost scope; and if there are any, `name`, `values`, `grad` and
           `accumulated`;
-        - `rules`: whatever several edges have in common: the attributes of `Edge`, and
+        - `rules`: attributes that several edges share: those of `Edge`, and
           the `letter` that stands for the value in the formula and in the rule;
         - `edges`: for each the places of its source and its target in `nodes` and of
           its rule in `rules`; then, if there are any, the `numbers` of the rule in a
           small graph, and the `grad` that flows along it, unless that is all of the
           gradient of its source.
 
-        What is told of an array: see `described`.
+        For the form of an array, see `described`.
 
     Examples
     --------
@@ -264,7 +267,9 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     scopes, scope_of = _scopes(model, record if is_whole else None)
     letters = _letters(model)
     numbers = {node.id: number for number, node in enumerate(model.nodes)}
-    gradients = Counter(edge.source for edge in model.edges if edge.flows)  # how many each node's is the sum of
+    gradients = Counter(
+        edge.source for edge in model.edges if edge.flows
+    )  # the number of terms in each node's gradient
     operands: dict[str, str] = {}
     rules: dict[Any, int] = {}
     edges = []
@@ -310,12 +315,12 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
 
 
 def _kind(node: Node, letters: list[str]) -> dict[str, Json]:
-    """Return what a page is told of all nodes like this one."""
+    """Return the data that all nodes like this one share."""
     told = {name: getattr(node, name) for name in SHARED} | {"formula": formula(node, letters), "place": "", "code": ""}
     told |= {"text": clean(node.text, LONGEST), "detail": clean(node.detail, LONGEST)}
     if node.kind != "fold":
         told["members"] = 0
-    if node.line is not None:  # without the folders, which are nobody's business
+    if node.line is not None:  # without the folders, which are private
         file, number = node.line
         code = linecache.getline(file, number).strip()
         told |= {"place": f"{Path(file).name}, line {number}", "code": clean(code, LONGEST)}
@@ -323,11 +328,10 @@ def _kind(node: Node, letters: list[str]) -> dict[str, Json]:
 
 
 def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]], dict[str, int]]:
-    """Return what a page is told of the scopes, and for each node the place of its
-    innermost scope in that list.
+    """Return the data of the scopes, and for each node the place of its scope.
 
-    A record stands for the whole graph, with the loops in it; without one, the scopes
-    are those that `graph` left.
+    A record stands for the whole graph, with its loops; without one, the scopes are
+    those of the folded graph.
     """
     if record is None:
         of_node = {node.id: node.scope[-1] if node.scope else "" for node in model.nodes}
@@ -352,15 +356,13 @@ def _scope(scope: Scope | Part, parent: int) -> dict[str, Json]:
 
 
 def described(values: Values, array: Any, side: int, in_full: int, digits: int = 6) -> Json:
-    """Return what a page is told of one array: its numbers in a few words, and as much
-    as there is to see of them.
+    """Return the data of one array: its summary, and its elements or views of them.
 
-    A single number stands for itself, as "NaN", "Infinity" or "-Infinity" if it isn't
-    finite. Of a larger array there are the attributes of `Values` that aren't None or
-    0. If its `elements` aren't there, or are too many, there is a `histogram` (counts
-    between the lowest and the highest number) and `heat`: `rows` and `columns` of
-    `levels`, a byte for each in base64 (0 for the lowest number, 254 for the highest,
-    255 for what isn't finite), and the `shape` of the matrix that they show.
+    A single number is itself, or "NaN", "Infinity" or "-Infinity". A larger array has
+    the attributes of `Values` that aren't None or 0. Unless it has `elements`, it has a
+    `histogram` (counts between the lowest and the highest number) and `heat`: `rows`
+    and `columns` of `levels`, one byte each in base64 (0 for the lowest number, 254 for
+    the highest, 255 for NaN and Inf), and the `shape` of the matrix that they show.
     """
     if values.size == 1 and isinstance(values.elements, bool | int | float):
         return _finite(values.elements, digits)
@@ -374,7 +376,8 @@ def described(values: Values, array: Any, side: int, in_full: int, digits: int =
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or values.lowest is None:
         return told
     if array.size <= in_full:
-        return told | {"elements": _finite(array.tolist(), digits)}
+        numbers = array if array.dtype.itemsize <= 8 else array.astype(np.float64)
+        return told | {"elements": _finite(numbers.tolist(), digits)}
     levels = _levels(array, values)
     matrix = levels.reshape(-1, array.shape[-1])
     small = _smaller(_smaller(matrix, side).T, side).T
@@ -389,22 +392,18 @@ def described(values: Values, array: Any, side: int, in_full: int, digits: int =
 
 
 def _levels(array: np.ndarray[Any, Any], values: Values) -> np.ndarray[Any, Any]:
-    """Return the numbers of an array as levels between its lowest (0) and its highest
-    (254); 255 where not finite.
-    """
+    """Return the levels of an array: 0 (lowest) to 254 (highest), or 255."""
     low, high = values.lowest or 0.0, values.highest or 0.0
     numbers = array.astype(np.float64)
     finite = np.isfinite(numbers)
-    scale = max(abs(low), abs(high)) or 1.0  # differences of quotients by it can't overflow
+    scale = max(abs(low), abs(high)) or 1.0  # divided by it, no difference overflows
     span = high / scale - low / scale or 1.0
     share = (np.where(finite, numbers, low) / scale - low / scale) * (254 / span)
     return np.where(finite, np.rint(share), NOT_FINITE).astype(np.int32)
 
 
 def _smaller(levels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
-    """Return at most so many rows, each the mean of some; where one isn't finite, that
-    shows.
-    """
+    """Return at most `side` rows, each a mean of several; NaN and Inf stay visible."""
     if len(levels) <= side:
         return levels
     starts = np.arange(side) * len(levels) // side
@@ -413,9 +412,7 @@ def _smaller(levels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
 
 
 def _finite(value: Json, digits: int) -> Json:
-    """Return numbers as JSON can hold them: in so many digits, complex ones and those
-    that aren't finite as words.
-    """
+    """Return numbers for JSON, rounded; complex, NaN and Inf become strings."""
     if isinstance(value, list):
         return [_finite(part, digits) for part in value]
     if isinstance(value, complex):
@@ -428,20 +425,18 @@ def _finite(value: Json, digits: int) -> Json:
 
 
 def formula(node: Node, letters: list[str]) -> str:
-    """Return a call as mathematics or Python writes it, with a letter for each operand.
+    """Return a call in the notation of mathematics or Python, with operand letters.
 
     Examples
     --------
     >>> from microgradnd.viz.explore import formula
     >>> from microgradnd.viz.model import Node
-    >>> for text, letters in (("@", "xy"), ("× 2", "x"), ("2 −", "x"), ("[0]", "x"), ("tanh", "x"), ("x²", "x")):
+    >>> for text, letters in (("@", "xy"), ("2 −", "x"), ("[0]", "x"), ("tanh", "x")):
     ...     print(formula(Node("n1", "operation", text=text), list(letters)))
     x @ y
-    x × 2
     2 − x
     x[0]
     tanh(x)
-    x²
     """
     text = clean(node.text, LONGEST)
     if node.kind != "operation":
@@ -461,9 +456,7 @@ def formula(node: Node, letters: list[str]) -> str:
 
 
 def _letters(model: Graph) -> list[str]:
-    """Return what stands for the operand of each edge: what the rule calls it; x, y, z,
-    where no rule says.
-    """
+    """Return the letter of each edge's operand: the rule's name for it, or x, y, z."""
     rules: dict[str | None, Any] = {name_of(function): function for function in VJPS}
     functions = {node.id: node.function for node in model.nodes}
 

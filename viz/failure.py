@@ -1,14 +1,12 @@
-"""What had been computed when something failed: the graph up to the operation that
-raised an error.
+"""The picture of an error: the computation up to the operation that failed.
 
-Owns: finding the operation and its operands in an error's traceback, and the picture of
-both.
-Must not own: what any other picture looks like (`dot.py`), or the words of an error.
+Owns: finding the operation and its operands in an error's traceback, and drawing them.
+Must not own: the look of other pictures (`dot.py`), or the words of errors.
 Read next: `render.py`.
 
-Nothing is recorded for this: the frames of a traceback still hold the operands. A note
-of the failing operation is drawn as if it had been recorded, in red, with the shape of
-each operand on its line and the message below it.
+Nothing is recorded for this: the frames of a traceback still hold the operands. The
+failed operation is drawn in red as if it had been recorded, with the shape of each
+operand above it and the message below.
 """
 
 from __future__ import annotations
@@ -42,9 +40,9 @@ RULES: tuple[CodeType, ...] = (failures.fail_rule.__code__, detect_anomaly.anoma
 WIDTH, LONGEST = 56, 600  # characters of a line of the message, and of the whole
 BAD = {"color": dot.ALARM, "penwidth": "2.5"}
 BOX = {"shape": "plain", "style": "", "fixedsize": "false"}
-COMPASS = {"TB": ":n", "BT": ":s"}  # where lines arrive at the operands' shapes
+COMPASS = {"TB": ":n", "BT": ":s"}  # where lines reach the operands' shapes
 MOST_CELLS = 8  # operands whose shapes are shown
-CROSS = "✗"  # the second sign beside the colour
+CROSS = "✗"  # the second sign, apart from the colour
 
 
 class Failure(NamedTuple):
@@ -53,14 +51,14 @@ class Failure(NamedTuple):
     Attributes
     ----------
     what : str
-        The operation, as its caller knows it: `np.matmul`, `F.mse_loss`, `Net.forward`.
+        The operation's public name: `np.matmul`, `F.mse_loss`, `Net.forward`.
     operands : list
-        Tensors, arrays, and whatever else it was called with.
+        Tensors, arrays, and all other arguments.
     node : Operation or None
-        The operation itself where it was recorded: what made a NaN under
-        `detect_anomaly`, or has the failing rule.
+        The operation, if it was recorded: it made a NaN under `detect_anomaly`, or its
+        rule failed.
     result : Tensor or None
-        Where `backward()` was called, if the error was raised on the way back.
+        The tensor whose `backward()` raised the error, if one did.
     """
 
     what: str
@@ -70,9 +68,7 @@ class Failure(NamedTuple):
 
 
 def located(error: BaseException | None) -> Failure | None:
-    """Return the operation that raised an error, or that which it came from; None if no
-    Tensor is to be found there.
-    """
+    """Return the operation behind an error or its cause; None without any Tensor."""
     while error is not None:
         if (found := _located(error)) is not None:
             return found
@@ -94,9 +90,9 @@ def _located(error: BaseException) -> Failure | None:
     for frame, inner in zip(reversed(frames), [None, *reversed(frames)], strict=False):
         if not is_users(frame.f_code):
             continue
-        given = [] if inner is None else _flat(_arguments(inner))  # of a function that has refused them itself
+        given = [] if inner is None else _flat(_arguments(inner))  # arguments of a function that refused them itself
         if inner is not None and any(isinstance(v, Tensor) for v in given):
-            function = inner.f_locals.get("function")  # where `explained` calls it
+            function = inner.f_locals.get("function")  # set where `explained` calls it
             return Failure(inner.f_code.co_name if function is None else display(function), given)
         if found := _newest(frame.f_locals.values()):
             return Failure(getattr(frame.f_code, "co_qualname", frame.f_code.co_name).rpartition("<locals>.")[2], found)
@@ -106,15 +102,15 @@ def _located(error: BaseException) -> Failure | None:
 def failed(
     error: BaseException, look: dot.Look, depth: int | None = None, max_nodes: int | None = 200
 ) -> Iterator[str]:
-    """Return the lines of DOT between the braces that draw what led to an error.
+    """Return the lines of DOT between the braces for the picture of an error.
 
     Parameters
     ----------
     error : BaseException
         With its traceback.
     look : Look
-        Whatever its view is, both directions are drawn where the error was raised on
-        the way back, else one.
+        Its view is ignored: an error in a backward pass is drawn in both directions,
+        others forward.
     depth, max_nodes
         As for `draw`.
 
@@ -144,7 +140,7 @@ def failed(
     if bad not in {n.id for n in model.nodes}:  # it lies in what was folded
         bad = model.edges[-1].source
     arriving = [edge for edge in model.edges if edge.target == bad]
-    if failure.result is None:  # what follows is the message
+    if failure.result is None:  # the message takes its place
         others = [edge for edge in model.edges if edge.target not in (bad, "result")]
         model = replace(model, nodes=[n for n in model.nodes if n.kind != "result"], edges=others)
     yield from dot.body(model, look._replace(view="forward" if failure.result is None else "both"))
@@ -158,9 +154,7 @@ def failed(
 
 
 def _operands(model: Graph, edges: list[Edge]) -> list[str]:
-    """Return the name and the shape of each operand, as cells of a table; the first few
-    of very many.
-    """
+    """Return a table cell for each of the first operands: its name and shape."""
     by_id = {node.id: node for node in model.nodes}
     sources = [by_id[edge.source] for edge in edges[:MOST_CELLS]]
     names = [f"{dot.styled(clean(node.name), True)} " if node.name else "" for node in sources]
@@ -169,9 +163,7 @@ def _operands(model: Graph, edges: list[Edge]) -> list[str]:
 
 
 def _label(failure: Failure, operands: list[str]) -> str:
-    """Return the label of the failing operation: above what goes in, below its name and
-    constants.
-    """
+    """Return the label of the failed operation: operands, then name and constants."""
     cells = "".join(f'<td port="o{i}" border="1">{text}</td>' for i, text in enumerate(operands))
     rows = [dot.styled(f"{CROSS} {clean(failure.what, 60)}", True, dot.ALARM, 12)]
     constants = [signs.brief(_array(v)) for v in failure.operands if not _is_array(v) or _is_number(v)]
@@ -184,9 +176,7 @@ def _label(failure: Failure, operands: list[str]) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """Return the label of the box with the error: its class, what it says, and
-    where.
-    """
+    """Return the label of the error: its class, message and place."""
     said, where = str(error), ""
     for frame, line in traceback.walk_tb(error.__traceback__):  # the innermost of the user's lines is the last
         if not is_users(frame.f_code):
@@ -203,9 +193,7 @@ def _message(error: BaseException) -> str:
 
 
 def _stand_in(failure: Failure) -> Operation:
-    """Return the operation that failed as it would have been recorded, had it computed
-    something.
-    """
+    """Return the failed operation as it would have been recorded."""
 
     def function() -> None: ...
 
@@ -216,15 +204,13 @@ def _stand_in(failure: Failure) -> Operation:
 
 
 def _arguments(frame: FrameType) -> list[Any]:
-    """Return what a function was called with, as far as its names still stand for
-    it.
-    """
+    """Return the current values of a function's arguments."""
     names, star, stars, values = inspect.getargvalues(frame)
     return [values[name] for name in (*names, star, stars) if name in values]
 
 
 def _flat(values: Any) -> list[Any]:
-    """Return values with those in lists, tuples and dicts among them."""
+    """Return values, with lists, tuples and dicts of arrays flattened."""
     found: list[Any] = []
     for value in values:
         if isinstance(value, dict):
@@ -237,7 +223,7 @@ def _flat(values: Any) -> list[Any]:
 
 
 def _newest(values: Any) -> list[Tensor]:
-    """Return the Tensors among values that none of the others was computed from."""
+    """Return the Tensors from which no other of the values was computed."""
     tensors = [v for v in _flat(values) if isinstance(v, Tensor)]
     computed = {v._node: v for v in tensors if isinstance(v._node, Operation)}
     used = {parent for last in computed for node in Record(last).operations for parent in node.parents}
@@ -249,9 +235,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether an array is written into the operation, since it holds one number
-    and is no variable.
-    """
+    """Return whether an array is a single constant, written into the operation."""
     return np.size(_array(value)) == 1 and not (isinstance(value, Tensor) and value._node is not None)
 
 

@@ -1,14 +1,13 @@
-"""What of a large computation is shown: repeated parts once, deep scopes and long
-stretches as one node.
+"""Folding of large computations: repeated parts, deep scopes, long stretches.
 
-Owns: finding what repeats, and the order in which parts are folded until a picture is
+Owns: finding repeated parts, and the order in which parts are folded until a picture is
 small enough.
-Must not own: the scopes themselves (`record.py`), or what is said of a node
+Must not own: the scopes themselves (`record.py`), or the words about a node
 (`graph.py`).
 Read next: `graph.py`.
 
-Layout takes 10 s for 1,000 nodes and over a minute for 3,000, and nobody can read so
-many. A loop of 4,000 steps is its body and a number.
+Layout takes 10 s for 1,000 nodes and over a minute for 3,000, and nobody can read that
+many. A loop of 4,000 steps becomes its body and a number.
 """
 
 from __future__ import annotations
@@ -22,30 +21,29 @@ import numpy as np
 
 from microgradnd.viz.record import Part, Record
 
-Kinds = Callable[[int | Part], int]  # equal numbers for what does the same
+Kinds = Callable[[int | Part], int]  # equal numbers for things that do the same
 Make = Callable[[Record, Part, list[list[int | Part]]], Part]
 
-READABLE = 40  # nodes: up to so many, what repeats is shown in full
-COPIES = 3  # from so many on, copies are folded to one
-WORTH = 10  # how many nodes folding a loop must save
-LONGEST_BODY = 64  # operations of a loop's body that is looked for; a longer one must have an operation of its own
-MOST_LOOPS = 20  # that are folded in one scope
+READABLE = 40  # nodes; a graph of at most this size shows repeated parts in full
+COPIES = 3  # the fewest that are folded to one
+WORTH = 10  # nodes that folding a loop must save
+LONGEST_BODY = 64  # operations of a loop's body; a longer body must have an operation that occurs once in it
+MOST_LOOPS = 20  # in one scope
 MOST_LINES = 5  # per node
 
 
 def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -> list[str]:
-    """Fold a tree of scopes until what is shown has at most so many nodes, and say in
-    sentences what was folded.
+    """Fold a tree of scopes to at most `max_nodes` nodes, and return notes about it.
 
     Parameters
     ----------
     record : Record
     root : Part
-        Is changed.
+        The tree, which is changed.
     max_nodes : int or None
-        None for any number: then only `depth` folds.
+        None for no limit: then only `depth` folds.
     depth : int or None
-        Scopes within so many others are folded in any case.
+        Scopes nested this deep are folded in any case.
 
     Returns
     -------
@@ -67,7 +65,7 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
             made = gather(record, part, kind_of, WORTH, first_copy, chains=size(record, root, most) <= most)
             todo += [loop for loop in made if loop.kind == "repeat"]
             is_large = len(part.children) == before or size(record, root, READABLE) > READABLE
-    if size(record, root, most) > most:  # the more levels are left, the more nodes: the most that fit are searched for
+    if size(record, root, most) > most:  # more levels make more nodes: find the most that fit
         deepest = max(depths(root).values(), default=0) if depth is None else depth
 
         def is_too_large(depth: int) -> bool:
@@ -87,7 +85,7 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
 
 
 def said(part: Part) -> str:
-    """Return what there is to say of a part that stands for more than it shows."""
+    """Return a sentence about a part that stands for several copies; else nothing."""
     if part.repeat == 1 or part.is_folded:
         return ""
     if part.kind == "repeat" and not part.path:
@@ -100,16 +98,12 @@ def said(part: Part) -> str:
 
 
 def shown(root: Part) -> list[int | Part]:
-    """Return what is to be a node: the operations that no fold hides, and the folded
-    scopes, in order.
-    """
+    """Return the nodes in order: visible operations and folded scopes."""
     return [thing for thing in root.inside(is_shown=True) if isinstance(thing, int) or thing.is_folded]
 
 
 def size(record: Record, root: Part, enough: float) -> int:
-    """Return how many nodes there would be in a picture, and one for the result; not
-    exactly, if more than enough.
-    """
+    """Return the number of nodes in a picture, or any number beyond `enough`."""
     things = shown(root)
     if len(things) >= enough:
         return len(things) + 1
@@ -121,9 +115,7 @@ def size(record: Record, root: Part, enough: float) -> int:
 
 
 def signatures(record: Record, root: Part) -> Kinds:
-    """Return a function that gives equal numbers to operations and scopes that do the
-    same.
-    """
+    """Return a function with equal values for operations or scopes that do the same."""
     kinds: dict[Any, int] = {}
     of_operation = [
         kinds.setdefault((node.function, node.shape, node.dtype, len(node.parents)), len(kinds))
@@ -137,7 +129,7 @@ def signatures(record: Record, root: Part) -> Kinds:
     def kind_of(child: int | Part) -> int:
         if isinstance(child, int):
             return of_operation[child]
-        return of_part.get(child, -1 - id(child) % 2**60)  # one made by folding is like no other
+        return of_part.get(child, -1 - id(child) % 2**60)  # a part made by folding is unique
 
     return kind_of
 
@@ -145,14 +137,12 @@ def signatures(record: Record, root: Part) -> Kinds:
 def gather(
     record: Record, part: Part, kind_of: Kinds, worth: int, make: Make, chains: bool = False, scopes: bool = False
 ) -> list[Part]:
-    """Put what repeats among the children of a scope into a part of its own, most
-    first, and return these parts.
+    """Gather repeated children of a scope in new parts, the largest savings first.
 
     `make(record, part, copies)` returns the part that stands for some copies, which are
-    lists of children. With `scopes` only what contains a scope is looked for; with
-    `chains` only that of which each copy goes into the next: three branches side by
-    side (the query, key and value of an attention) mean different things, though they
-    do the same.
+    lists of children. With `scopes`, only repetitions that contain a scope count; with
+    `chains`, only those in which each copy feeds the next: three parallel branches (the
+    query, key and value of an attention) do the same but mean different things.
     """
     made: list[Part] = []
     refused: set[int | Part] = set()
@@ -175,9 +165,7 @@ def gather(
 
 
 def first_copy(record: Record, part: Part, copies: list[list[int | Part]]) -> Part:
-    """Return the first of some copies as what stands for all: a scope of the program,
-    or one of kind "repeat".
-    """
+    """Return the first copy, to stand for all: a scope, or a part of kind "repeat"."""
     first, last = copies[0], copies[-1]
     inner = [child for child in first if isinstance(child, Part)]
     if len(first) == len(inner) == 1 and inner[0].repeat == 1:
@@ -196,9 +184,7 @@ def first_copy(record: Record, part: Part, copies: list[list[int | Part]]) -> Pa
 
 
 def is_chain(record: Record, children: list[int | Part]) -> bool:
-    """Return whether the second half of some children needs a result of the first
-    half.
-    """
+    """Return whether the second half of some children uses a result of the first."""
     half = len(children) // 2
     first, second = ([i for c in part for i in operations_of(c)] for part in (children[:half], children[half:]))
     results = {record.operations[i] for i in first}
@@ -211,15 +197,14 @@ def operations_of(child: int | Part) -> list[int]:
 
 
 def longest_run(kinds: Any, wanted: Any = None) -> tuple[int, int, int]:
-    """Return where a sequence repeats itself, in what period and how often: what it is
-    most worth to fold.
+    """Return the repetition in a sequence that saves most: start, period and copies.
 
     Parameters
     ----------
     kinds : array of int
         The sequence.
     wanted : array of bool, optional
-        One of the elements in the period must be so.
+        At least one element of the period must be wanted.
 
     Returns
     -------
@@ -249,9 +234,7 @@ def longest_run(kinds: Any, wanted: Any = None) -> tuple[int, int, int]:
 
 
 def periods(kinds: Any) -> set[int]:
-    """Return the periods that are worth trying: the short ones, and the distances
-    between equal elements.
-    """
+    """Return the periods worth trying: short ones, and distances of equal elements."""
     longest = len(kinds) // COPIES
     found = set(range(1, min(longest, LONGEST_BODY) + 1))
     order = np.argsort(kinds, kind="stable")
@@ -264,7 +247,7 @@ def periods(kinds: Any) -> set[int]:
 
 
 def depths(root: Part) -> dict[Part, int]:
-    """Return in how many others each scope lies."""
+    """Return the depth of each scope: the number of scopes around it."""
     found = {root: -1}
     for part in root.parts():
         assert part.parent is not None
@@ -274,15 +257,13 @@ def depths(root: Part) -> dict[Part, int]:
 
 
 def fold_deeper(root: Part, depth: int) -> None:
-    """Fold the scopes that lie in `depth` others or more, and no others."""
+    """Fold exactly the scopes at a depth of `depth` or more."""
     for part, level in depths(root).items():
         part.is_folded = level >= depth
 
 
 def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:
-    """Fold the middle of the outermost level to one node: a few things of its beginning
-    stay, and more of its end.
-    """
+    """Fold the middle of the outermost level, and keep more of the end than the start."""
     lines, end = 0, len(root.children)
     around: set[Any] = set()
     begin, first = 0, set[Any]()
@@ -290,7 +271,7 @@ def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:
         first |= _around(record, root.children[begin])
         begin += 1
     begin = max(begin - 1, 0)
-    left = max_nodes - 2 - begin - len(first)  # without the fold and the result
+    left = max_nodes - 2 - begin - len(first)  # besides the fold and the result
     while end > begin:
         child = root.children[end - 1]
         around |= _around(record, child)

@@ -1,13 +1,13 @@
 """From the tape to the graph that a picture shows.
 
 Owns: how `Graph` and its parts are made from the tape.
-Must not own: what they are (`model.py`), or how a thing is drawn (`dot.py`).
-Read next: `record.py`, the tape as a list; `fold.py`, what of it is shown; `signs.py`
-and `rules.py`, which write an operation and its derivative down; `dot.py`.
+Must not own: what they are (`model.py`), or how they are drawn (`dot.py`).
+Read next: `record.py`, the tape as a list; `fold.py`, which folds it; `signs.py` and
+`rules.py`, the texts of operations and derivatives; `dot.py`.
 
 `graph(t, max_nodes=200, depth=None, backward=False, to=None)` returns a `Graph`: nodes,
-edges and scopes with what is written below of each, as plain data that JSON can hold.
-`max_nodes=None` returns the whole, nothing folded.
+edges and scopes as plain data that JSON can hold. With `max_nodes=None` nothing is
+folded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Operation
+from microgradnd.tape import Node as TapeNode
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.fold import fold, operations_of, shown
@@ -32,11 +33,12 @@ from microgradnd.viz.values import Values, together, values_of
 
 Arrays = dict[str, tuple[Any, Any]]
 
-FEWEST = 4  # nodes: a fold, an operation and what goes into it, and the result
-MOST_NAMED = 3_000  # operations: of more, nobody reads the rules with names in them
-MOST_BESIDE = 2  # arrays or parameters that are shown beside a fold to which nothing else leads
+FEWEST = 4  # nodes: a fold, an operation with its operand, and the result
+MOST_NAMED = 3_000  # operations; in larger graphs, rules have no names of operands
+MOST_BESIDE = 2  # arrays or parameters that are shown next to a fold that has no other input
 NO_GRADIENTS = (
-    "backward() has let go of the gradients between: draw before it, or call backward(retain_graph=True), to see them."
+    "Intermediate gradients are missing, since backward() freed the arrays: draw before it, or call "
+    "backward(retain_graph=True)."
 )
 
 
@@ -53,23 +55,21 @@ def graph(
     Parameters
     ----------
     t : Tensor
-        Of any shape. If it wasn't computed, it is the graph's only node.
+        The result, of any shape. If it wasn't computed, it is the only node.
     max_nodes : int or None
-        How many nodes there may be. Above it, what repeats is folded to its first copy,
+        The most nodes. A larger graph is folded: repeated parts to their first copy,
         then scopes to single nodes, the deepest first, then a stretch of the outermost
-        level. What repeats is folded in a graph of more than 40 nodes anyway. None for
-        all, nothing folded.
+        level. Above 40 nodes, repeated parts are folded in any case. None folds
+        nothing.
     depth : int or None
-        Scopes that lie in so many others are folded.
+        Scopes nested this deep are folded.
     backward : bool
-        Whether to compute what flows back along each edge, where the tape still has the
-        arrays.
+        Whether to compute the cotangent on each edge, if the tape still has the arrays.
     to : Tensor or None
-        Only what connects the result to this one.
+        Keep only the paths from this tensor to the result.
     arrays : dict or None
-        Is filled with the arrays themselves: by the id of each node that is no fold its
-        value and its gradient, None for what isn't there, or not any more. They are
-        those of the computation, not copies: don't write to them.
+        Filled with the value and the gradient of each node that is no fold, by id; None
+        for missing or freed arrays. They are no copies: don't write to them.
 
     Returns
     -------
@@ -112,25 +112,30 @@ def graph(
     return _Builder(t, max_nodes, depth, backward, to, arrays).graph()
 
 
-def gradient(leaf: Leaf, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
-    """Return the gradient of a variable in this computation, and its `.grad` where that
-    is another, or may be.
+def gradient(node: TapeNode, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
+    """Return a node's gradient in this computation, and its `.grad` if it may differ.
 
     Parameters
     ----------
-    leaf : Leaf
+    node : Leaf or Operation
     record : Record
     ends : dict or None
-        What the walk back has found; None if it wasn't made. Without it, `.grad` is
-        trusted only if `backward()` has run through this computation.
+        The gradients from the picture's own backward walk; None without such a walk.
+        `.grad` is then trusted only if `backward()` has freed the result of this
+        computation.
     """
-    kept, g = _plain(leaf.grad), None if ends is None else ends.get(leaf)
+    kept, g = kept_by(node), None if ends is None else ends.get(node)
     if ends is None:
-        return (kept, None) if record.is_over else (None, kept)
+        return (kept, None) if record.operations[-1].args is None else (None, kept)
     if g is not None and np.iscomplexobj(g):
         g = np.conj(g)  # as `.grad` is
     is_same = kept is None or (g is not None and np.array_equal(g, kept, equal_nan=True))
     return g, None if is_same else kept
+
+
+def kept_by(node: TapeNode) -> Any:
+    """Return the `.grad` of a variable, or of a value that retains its gradient."""
+    return _plain(node.grad if isinstance(node, Leaf) else node.note and node.note.grad)
 
 
 def _plain(g: Any) -> Any:
@@ -163,9 +168,7 @@ def _unconnected(to: Any) -> ValueError:
 
 @dataclass
 class _Outside:
-    """What isn't computed, with what it goes into: each target once for each
-    position.
-    """
+    """A leaf or constant, with its uses as pairs of target and position."""
 
     id: str
     kind: Kind
@@ -179,7 +182,7 @@ class _Outside:
 
 @dataclass
 class _Total:
-    """What is in a scope."""
+    """The contents of a scope, added up."""
 
     operations: int = 0
     parameters: int = 0
@@ -196,14 +199,14 @@ class _Builder:
     Attributes
     ----------
     things : list of int or Part
-        What is drawn, in order: operations by their indices, and folded scopes.
+        The drawn things in order: operations by their indices, and folded scopes.
     stands_for : list of int or Part
-        For each operation what is drawn in its place: itself, that of the first copy,
-        or a fold.
+        What is drawn for each operation: itself, its original in the first copy, or a
+        fold.
     copies : dict of int to tuple
-        In which copies of which repeated scopes an operation lies.
+        The copies of repeated scopes that each operation lies in.
     home : dict of int to Part
-        The innermost scope of each operation that is drawn.
+        The innermost scope of each drawn operation.
     """
 
     def __init__(
@@ -222,27 +225,31 @@ class _Builder:
         self.ends: dict[Any, Any] | None = None
         self.arrived: dict[int, Values | None] = {}
         self.last_norms: dict[Any, Values | None] = {}
-        self.sent: dict[Any, tuple[Any, Values | None]] = {}  # the last that was sent to each node: often all it gets
-        self.parts: dict[Any, Any] = {}  # what flows along an edge, by (operation, position) or (operation, fold)
+        self.sent: dict[Any, tuple[Any, Values | None]] = {}  # the last part sent to each node, often the only one
+        self.parts: dict[Any, Any] = {}  # the cotangent on each edge, by (operation, position) or (operation, fold)
         self.rules: dict[Any, tuple[str, Template, list[str]]] = {}
         self.called = Names(self.record)
         self.texts: dict[int, tuple[str, str]] = {}
         self.locate()
+        nodes: list[TapeNode] = [*self.record.leaf_ids, *self.record.operations]
+        keeping = [node for node in nodes if kept_by(node) is not None]
+        self.passed: dict[Any, Any] = dict.fromkeys(keeping)  # the cotangents of values that retain their gradients
         if backward:
             self.let_flow()
-        elif any(leaf.grad is not None for leaf in self.record.leaf_ids) and self.record.can_flow():
-            self.ends = self.record.flow()
-        self.gradients = {leaf: gradient(leaf, self.record, self.ends) for leaf in self.record.leaf_ids}
+        elif keeping and self.record.can_flow():
+            self.ends = self.record.flow(self.look_at_kept)
+        ends = None if self.ends is None else self.passed | self.ends
+        self.gradients = {
+            node: gradient(node, self.record, ends) for node in nodes if isinstance(node, Leaf) or node in self.passed
+        }
         if not backward and self.ends is not None:  # the gradients of this computation were not asked for
             self.gradients = {
-                leaf: (g if leaf.grad is not None and other is None else None, other)
-                for leaf, (g, other) in self.gradients.items()
+                node: (g if kept_by(node) is not None and other is None else None, other)
+                for node, (g, other) in self.gradients.items()
             }
 
     def node_of(self, to: Any) -> Any:
-        """Return the node of another tensor, where what connects it to the result
-        begins.
-        """
+        """Return the node of `to`, where the drawn paths begin."""
         if not isinstance(to, Tensor):
             raise TypeError(f"to= must be a Tensor that the result was computed from, got a {type(to).__name__}")
         if to._node not in self.record.index and to._node not in self.record.leaf_ids:
@@ -250,9 +257,7 @@ class _Builder:
         return to._node
 
     def locate(self) -> None:
-        """Find out for each operation what stands for it, and in which copies it
-        lies.
-        """
+        """Find what is drawn for each operation, and the copies that it lies in."""
         self.stands_for: list[Any] = list(range(len(self.record.operations)))
         self.copies: dict[int, tuple[Any, ...]] = {}
         self.home: dict[int, Part] = {}
@@ -274,9 +279,7 @@ class _Builder:
                 self.stands_for[i] = self.stands_for[thing]
 
     def is_copy(self, i: int) -> bool:
-        """Return whether an operation isn't drawn, nor within a fold, but another in
-        its place.
-        """
+        """Return whether another operation is drawn in the place of this one."""
         return isinstance(self.stands_for[i], int) and self.stands_for[i] != i
 
     def carries(self, p: int, q: int) -> bool:
@@ -288,7 +291,7 @@ class _Builder:
         return any(numbers.get(part, number) != number for part, number in ours)
 
     def let_flow(self) -> None:
-        """Walk back, and note what arrives at what is drawn."""
+        """Walk back, and note the cotangents of everything that is drawn."""
         record = self.record
         changed = [] if record.is_over else record.changed()
         if changed:
@@ -304,8 +307,14 @@ class _Builder:
             self.ends = record.flow(self.look_at)
             self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
 
+    def look_at_kept(self, node: Operation, g: Any, parts: Parts) -> None:
+        """Note the cotangent of an operation that retains its gradient."""
+        if node in self.passed:
+            self.passed[node] = g
+
     def look_at(self, node: Operation, g: Any, parts: Parts) -> None:
-        """Note what arrives at an operation that is drawn, and what goes on from it."""
+        """Note the cotangents of a drawn operation and of its arguments."""
+        self.look_at_kept(node, g, parts)
         q = self.record.index[node]
         target = self.stands_for[q]
         if self.arrays is not None and (q in self.drawn or q == len(self.stands_for) - 1):
@@ -389,9 +398,7 @@ class _Builder:
                 self.totals[part].grads.append(self.gradients[leaf][0])
 
     def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
-        """Return what lies between what is drawn: source, target, position and whether
-        it is carried.
-        """
+        """Return the edges by source, target, position and whether they are carried."""
         record, found = self.record, dict[tuple[Any, Any, int, bool], int]()
         pairs: set[tuple[Any, Any]] = set()
         for q in sorted(self.among):
@@ -412,11 +419,10 @@ class _Builder:
         return found
 
     def outside(self, reached: set[Any]) -> list[_Outside]:
-        """Return the leaves and arrays that are drawn, and note what the others add to
-        the folds that they lie in.
+        """Return the leaves and constants that are drawn.
 
-        What goes into one fold alone lies in it. An input stays outside, and so does
-        what the fold begins with, if nothing leads there.
+        A leaf or constant that only one fold uses lies in it. An input stays outside,
+        and so does the start of a fold that has no other input.
         """
         found: dict[Thing, _Outside] = {}
         for q in sorted(self.among):
@@ -450,9 +456,7 @@ class _Builder:
         return _Outside(f"{self.record.ids[q]}_{k}", "constant", node.args and node.args[k], None)
 
     def grouped(self, outside: list[_Outside]) -> dict[Any, Node]:
-        """Put leaves together that would be too many, those of the operations first
-        that have the most; return them.
-        """
+        """Group surplus leaves, starting with the operations that have most."""
         groups: dict[Any, Node] = {}
         own: dict[Any, list[_Outside]] = {}
         for thing in outside:
@@ -464,7 +468,7 @@ class _Builder:
             excess = len(self.things) + len(outside) - len(away) + len(groups) + 1 - self.most
             if excess <= 0:
                 break
-            if isinstance(target, Part):  # they are in there
+            if isinstance(target, Part):  # the fold holds them
                 away.update(map(id, things))
                 continue
             rest = things[max(len(things) - int(excess) - 1, 0) :]
@@ -494,9 +498,7 @@ class _Builder:
         return Edge(source, self.record.ids[target], k, flows, rule, text, numbers, summed_axes(node, k), grad, carried)
 
     def rule_of(self, i: int, k: int) -> tuple[str, Template, list[str]]:
-        """Return the rule of an operation's argument: as the table has it, ready for
-        names, and its own names.
-        """
+        """Return an argument's rule, as text and as a template, and its letters."""
         node = self.record.operations[i]
         shapes = tuple(p and p.shape for p in node.parents)
         key = node.function, k, node.shape, shapes, self.written(i)
@@ -511,9 +513,7 @@ class _Builder:
     def numbers(
         self, i: int, template: Template, letters: list[str], names: dict[str, str], grad: Values | None
     ) -> str:
-        """Return a rule with numbers in the place of all names, and what comes of it;
-        nothing where one is an array.
-        """
+        """Return a rule with numbers and its result; empty if one is an array."""
         node, g = self.record.operations[i], self.arrived.get(i)
         if node.shape != () or node.args is None or grad is None or g is None or not isinstance(grad.elements, float):
             return ""
@@ -531,14 +531,12 @@ class _Builder:
         return put if put == result else f"{put} = {result}"
 
     def written(self, i: int) -> tuple[str, str]:
-        """Return the sign of an operation and what else there is to say about the
-        call.
-        """
+        """Return the sign of an operation and the details of the call."""
         if i not in self.texts:
             self.texts[i] = signs.written(self.record.operations[i])
         return self.texts[i]
 
-    # What is said of each thing
+    # The texts and numbers of each thing
 
     def id_of(self, thing: int | Part) -> str:
         return thing.id if isinstance(thing, Part) else self.record.ids[thing]
@@ -564,7 +562,7 @@ class _Builder:
     def outside_node(self, thing: _Outside) -> Node:
         scopes = [self.scope_of(target) for target in thing.targets()]
         common = tuple(ids[0] for ids in zip(*scopes, strict=False) if len(set(ids)) == 1)
-        if thing.kind != "parameter":  # it comes from outside; a constant from the copy whose own it is
+        if thing.kind != "parameter":  # it comes from outside; a constant, from the copy that it belongs to
             repeated = [depth for depth, id in enumerate(common) if thing.kind == "constant" and id in self.repeated]
             common = common[: repeated[-1] + 1] if repeated else ()
         grad, accumulated = (None, None) if thing.leaf is None else self.gradients[thing.leaf]
@@ -576,8 +574,9 @@ class _Builder:
         node = self.record.operations[i]
         text, detail = self.written(i)
         last = self.last_norms.get(i)
+        grad, accumulated = self.grads_of(i)
         if self.arrays is not None:
-            self.arrays.setdefault(self.record.ids[i], (_array(node.out), _plain(node.note and node.note.grad)))
+            self.arrays.setdefault(self.record.ids[i], (_array(node.out), self.gradients.get(node, (None, None))[0]))
         return Node(
             self.record.ids[i],
             "operation",
@@ -588,7 +587,8 @@ class _Builder:
             shape=node.shape,
             dtype=None if node.dtype is None else str(node.dtype),
             values=values_of(node.out),
-            grad=self.grad_of(i),
+            grad=grad,
+            accumulated=accumulated,
             scope=self.scope_of(i),
             line=node.note.line if node.note else None,
             memory=_memory(node),
@@ -597,9 +597,7 @@ class _Builder:
         )
 
     def fold_node(self, part: Part) -> Node:
-        """Return the node for a whole scope: how much is in it, its parameters'
-        gradients, and what isn't finite.
-        """
+        """Return the node for a whole scope: its size, gradients and alarms."""
         total = self.totals[part]
         said = counted(total.operations, "operation") + (" between" if part.kind == "stretch" else "")
         if total.parameters:
@@ -620,20 +618,20 @@ class _Builder:
         )
 
     def result_node(self) -> Node:
-        t, grad = self.t, self.grad_of(len(self.record.operations) - 1)
+        t, (grad, other) = self.t, self.grads_of(len(self.record.operations) - 1)
         if self.arrays is not None:
             self.arrays["result"] = t.data, self.arrays.get(self.record.ids[-1], (None, None))[1]
-        return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values_of(t.data), grad=grad)
+        seen = values_of(t.data)
+        shape, dtype = t.shape, str(t.dtype)
+        return Node("result", "result", t.name, shape=shape, dtype=dtype, values=seen, grad=grad, accumulated=other)
 
-    def grad_of(self, i: int) -> Values | None:
-        """Return what arrived at an operation, in this walk or, if it retains its
-        gradient, in `backward()`.
-        """
-        note = self.record.operations[i].note
-        return self.arrived.get(i) or values_of(note and note.grad)
+    def grads_of(self, i: int) -> tuple[Values | None, Values | None]:
+        """Return the gradient of an operation, and its `.grad` if that is another."""
+        g, other = self.gradients.get(self.record.operations[i], (None, None))
+        return self.arrived.get(i) or values_of(g), values_of(other)
 
     def said(self) -> list[str]:
-        """Return what a reader of the picture should know."""
+        """Return the sentences for the reader of the picture."""
         drawn, count = sum(isinstance(thing, int) for thing in self.things), len(self.among)
         if drawn == count:
             return self.notes
@@ -649,7 +647,7 @@ def _memory(node: Operation) -> int:
 def _variable(
     id: str, kind: Kind, data: Any, name: str | None, grad: Any, accumulated: Any, scope: tuple[str, ...] = ()
 ) -> Node:
-    if data is None:  # `backward()` has let go of it
+    if data is None:  # `backward()` freed it
         return Node(id, kind, scope=scope)
     size = int(np.size(data))
     return Node(

@@ -1,13 +1,12 @@
-"""The words and numbers in a picture: the one description of what stands in a node and
-on an edge.
+"""The words and numbers in a picture: the texts of nodes and edges.
 
-Owns: how names, shapes, values and gradients are written, which of them stand where,
-and the escaping of whatever users call their tensors.
-Must not own: what they look like (`dot.py`, `exchange.py`).
+Owns: how names, shapes, values and gradients are written, where each stands, and the
+cleaning of users' names.
+Must not own: their looks (`dot.py`, `exchange.py`).
 Read next: `dot.py`.
 
-`node_rows` and `edge_labels` return rows of words, and each word says what it is: DOT
-gives each kind a font and a colour, Mermaid and JSON take the text.
+`node_rows` and `edge_labels` return rows of words, each with a role: DOT gives each
+role a font and a colour; Mermaid and JSON take the text.
 """
 
 from __future__ import annotations
@@ -26,15 +25,14 @@ Role = Literal["name", "text", "result", "shape", "note", "values", "grad", "rul
 
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 SHOWN: tuple[Detail, ...] = ("shapes", "values", "gradients", "rules")
-NEXT = "next"  # on a line that leads to the next copy of a repeated scope
+NEXT = "next"  # on an edge to the next copy of a repeated scope
 ALARM_SIGN = "✗ "
-LONGEST_RULE, SHORT_RULE = 56, 18  # characters; up to so many with its numbers, a rule is on one row
-LONGEST = 40  # characters of a name that are shown
+LONGEST_RULE, SHORT_RULE = 56, 18  # characters: the most of a rule, and of a rule that shares a row with its numbers
+LONGEST = 40  # characters of a name
 
 
 def clean(text: str, longest: int = LONGEST) -> str:
-    """Return a user's text on one line, of a bearable length, without characters that
-    XML or a reader can't take.
+    """Return a user's text on one short line, without characters that XML forbids.
 
     Examples
     --------
@@ -48,42 +46,41 @@ def clean(text: str, longest: int = LONGEST) -> str:
 
 
 def _is_printable(c: str) -> bool:
-    # Format characters (Cf) can turn the direction of the text round; only the joiner
+    # Format characters (Cf) can reverse the direction of the text; only the joiner
     # within emoji is harmless
     return c == "\u200d" or (unicodedata.category(c) not in ("Cc", "Cf", "Cs") and ord(c) & 0xFFFE != 0xFFFE)
 
 
 def shape_text(shape: tuple[int, ...] | None, dtype: str | None, always: bool = False) -> str:
-    """Return a shape, and the dtype where it isn't NumPy's default, or always: `(100,
-    3)`, `(5,) float32`.
+    """Return a shape, with its dtype unless that is float64: `(5,) float32`.
 
     Examples
     --------
     >>> from microgradnd.viz.labels import shape_text
-    >>> shape_text((100, 3), "float64"), shape_text((5,), "float32"), shape_text((), "float64")
-    ('(100, 3)', '(5,) float32', '')
+    >>> shape_text((100, 3), "float64"), shape_text((5,), "float32")
+    ('(100, 3)', '(5,) float32')
     """
     parts = (str(shape) if shape else "", dtype or "" if always or dtype != "float64" else "")
     return " ".join(filter(None, parts))
 
 
 def elements_text(elements: Any) -> str:
-    """Return numbers in nested brackets, in four digits each."""
+    """Return numbers in nested brackets, with four digits each."""
     if isinstance(elements, list):
         return f"[{', '.join(map(elements_text, elements))}]"
     return number(elements)
 
 
 def values_text(values: Values) -> str:
-    """Return the numbers of an array in a few words: in full, or their range and mean.
+    """Return the numbers of an array as a short text: in full, or range and mean.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd.viz.labels import values_text
     >>> from microgradnd.viz.values import values_of
-    >>> values_text(values_of(np.array([1.0, 0.5]))), values_text(values_of(np.arange(9.0)))
-    ('[1, 0.5]', 'min 0  mean 4  max 8')
+    >>> [values_text(values_of(array)) for array in (np.array([1.0, 0.5]), np.arange(9.0))]
+    ['[1, 0.5]', 'min 0  mean 4  max 8']
     """
     if values.elements is not None:
         return elements_text(values.elements)
@@ -98,9 +95,7 @@ def values_text(values: Values) -> str:
 
 
 def grad_text(grad: Values, last_norm: float | None = None) -> str:
-    """Return a gradient in a few words: in full, or its norm; its norms in the first
-    and the last of several copies.
-    """
+    """Return a gradient as a short text: in full, or its norms."""
     if last_norm is not None:
         return f"‖grad‖ {number(grad.norm)} … {number(last_norm)}"
     if grad.elements is not None:
@@ -109,7 +104,7 @@ def grad_text(grad: Values, last_norm: float | None = None) -> str:
 
 
 def alarm_text(values: Values | None) -> str:
-    """Return how many numbers aren't finite; nothing where all are."""
+    """Return how many numbers aren't finite; empty if all are."""
     if values is None or not (values.nan or values.inf):
         return ""
     counts = [f"{count} {word}" for count, word in ((values.nan, "NaN"), (values.inf, "Inf")) if count]
@@ -117,7 +112,7 @@ def alarm_text(values: Values | None) -> str:
 
 
 def active_text(values: Values | None) -> str:
-    """Return the share of the numbers that aren't 0, of what a ReLU lets through.
+    """Return the share of numbers that aren't 0, as for the output of a ReLU.
 
     Examples
     --------
@@ -133,8 +128,7 @@ def active_text(values: Values | None) -> str:
 
 
 def scope_text(scope: Scope, outer: str = "") -> str:
-    """Return what stands above a scope: its path within the outer one, label, and how
-    many copies it stands for.
+    """Return the title of a scope: its path in the outer one, label, and copies.
 
     Examples
     --------
@@ -151,8 +145,7 @@ def scope_text(scope: Scope, outer: str = "") -> str:
 
 
 def summed_text(axes: tuple[int, ...]) -> str:
-    """Return over which axes a gradient is summed, for an argument that was broadcast
-    along them.
+    """Return the axes over which the gradient of a broadcast argument is summed.
 
     Examples
     --------
@@ -165,7 +158,7 @@ def summed_text(axes: tuple[int, ...]) -> str:
     return f"summed over ax{'e' if len(axes) > 1 else 'i'}s {', '.join(map(str, axes))}"
 
 
-# What stands where
+# The rows of nodes and edges
 
 
 class Word(NamedTuple):
@@ -175,9 +168,9 @@ class Word(NamedTuple):
     ----------
     text : str
     role : str
-        "name" (what the user called it), "text" (the sign of an operation), "result"
-        (the numbers that were asked for), "shape", "note" (what else there is to know),
-        "values", "grad", "rule", or "alarm" (a NaN or Inf is among these numbers).
+        "name" (the user's), "text" (the sign of an operation), "result" (the numbers of
+        the result), "shape", "note" (other details), "values", "grad", "rule", or
+        "alarm" (a NaN or Inf is among the numbers).
     """
 
     text: str
@@ -188,36 +181,32 @@ Row = list[Word]
 
 
 def words(*pairs: tuple[str, Role]) -> list[Row]:
-    """Return a row of the words that aren't empty; no row if all are."""
+    """Return one row of the nonempty words, or none."""
     row = [Word(*pair) for pair in pairs if pair[0]]
     return [row] if row else []
 
 
 def _numbers(text: str, values: Values, role: Role, show: Collection[str], detail: Detail, one: bool) -> list[Row]:
-    """Return a row with numbers, as far as they are to be shown: those that aren't
-    finite are in any case.
-    """
+    """Return a row of numbers if `show` wants it, or if one isn't finite."""
     if alarm_text(values):
         return words((ALARM_SIGN + text, "alarm"))
     return words((text, role)) if detail in show or ("numbers" in show and one) else []
 
 
 def is_alarming(node: Node) -> bool:
-    """Return whether there is a NaN or Inf among a node's numbers, or those of its
-    gradient.
-    """
+    """Return whether a node's value or gradient has a NaN or Inf."""
     return bool(alarm_text(node.values) or alarm_text(node.grad))
 
 
 def shape_of(node: Node, show: Collection[str] = SHOWN) -> str:
-    """Return a node's shape and dtype, as far as they are to be shown."""
+    """Return a node's shape and dtype, as far as `show` wants them."""
     if "dtypes" in show:
         return shape_text(node.shape if "shapes" in show else (), node.dtype, always=True)
     return shape_text(node.shape, node.dtype) if "shapes" in show else ""
 
 
 def short_name(node: Node) -> str:
-    """Return a node's name, without the path of the scope that it is in."""
+    """Return a node's name without the path of its scope."""
     outer = node.scope[-1].partition("#")[0] + "." if node.scope else "."
     name = node.name or ""
     if node.kind == "fold":
@@ -226,13 +215,14 @@ def short_name(node: Node) -> str:
 
 
 def node_rows(node: Node, view: View = "forward", show: Collection[str] = SHOWN) -> list[Row]:
-    """Return what stands in a node, row by row.
+    """Return the text of a node, row by row.
 
     Examples
     --------
     >>> from microgradnd.viz.labels import node_rows
     >>> from microgradnd.viz.model import Node
-    >>> [[word.text for word in row] for row in node_rows(Node("n0", "parameter", "w", shape=(3, 4), dtype="float32"))]
+    >>> node = Node("n0", "parameter", "w", shape=(3, 4), dtype="float32")
+    >>> [[word.text for word in row] for row in node_rows(node)]
     [['w', '(3, 4) float32']]
     """
     rows = list(_backward_rows(node, show) if view == "backward" and node.kind != "fold" else _forward_rows(node, show))
@@ -257,7 +247,7 @@ def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
             yield from words((ALARM_SIGN + alarm, "alarm"))
     else:
         title = words((name, "name"), (shape, "shape" if name else "name"))
-        if node.shape is None and not name:  # `backward()` has freed it
+        if node.shape is None and not name:  # `backward()` freed it
             title = words(("constant", "note"))
         yield from title
         if node.values is not None:
@@ -268,9 +258,7 @@ def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
 
 
 def _backward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
-    """Yield the rows of a node in the backward view: whose gradient it is, its shape,
-    and the gradient.
-    """
+    """Yield the rows of a node in the backward view: name, shape and gradient."""
     shape = shape_of(node, show)
     if node.kind == "result":
         name = clean(node.name or "", 16)
@@ -297,9 +285,7 @@ def _grad_rows(node: Node, show: Collection[str], is_title_grad: bool = False) -
 
 
 def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
-    """Return what stands on the line that leaves an operation: name, shape, and small
-    values of what it made.
-    """
+    """Return the text on the edge from an operation: name, shape, small values."""
     if source.kind != "operation":
         return []
     name, shape, values = clean(source.name or ""), shape_of(source, show), source.values
@@ -315,14 +301,13 @@ def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
 
 
 def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[Row]:
-    """Return what stands on a line on its way back: the rule, the axes summed over, and
-    a part's norm.
+    """Return the backward text on an edge: the rule, the summed axes, a part's norm.
 
     Parameters
     ----------
     edge : Edge
     several : bool
-        Whether more arrives at the same place by other lines.
+        Whether other edges add to the same gradient.
     show : collection of str
     """
     rows: list[Row] = []
@@ -340,7 +325,7 @@ def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[
 
 
 def edge_labels(graph: Graph, view: View = "forward", show: Collection[str] = SHOWN) -> list[list[Row]]:
-    """Return what stands on each line of a graph, row by row."""
+    """Return the text on each edge of a graph, row by row."""
     by_id = {node.id: node for node in graph.nodes}
     arriving = Counter(edge.source for edge in graph.edges if edge.flows)  # in the backward pass
     said: set[str] = set()

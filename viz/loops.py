@@ -1,10 +1,9 @@
-"""Where the parts of an unrolled loop lie: every copy of what repeats is kept, in one
-scope to be opened.
+"""Unrolled loops as scopes that open: every copy of a repeated part is kept.
 
-Owns: the scopes of `viz.explore`: those of the program, and around what repeats one
-more, with a scope for each copy.
-Must not own: finding what repeats (`fold.py`, so that a page opens folded as a drawing
-is), or what a page is told.
+Owns: the scopes of `viz.explore`: the program's own, and one around each loop, with a
+scope for each copy.
+Must not own: finding repetitions (`fold.py`, so that pages and drawings fold alike), or
+the data of a page.
 Read next: `fold.py`, then `explore.py`.
 """
 
@@ -17,12 +16,11 @@ from microgradnd.viz.fold import READABLE, WORTH, gather, signatures, size
 from microgradnd.viz.model import Graph
 from microgradnd.viz.record import Part, Record, tree
 
-MOST_SIGNS = 5  # operations that the title of a loop names
+MOST_SIGNS = 5  # operations in the title of a loop
 
 
 def gathered(record: Record) -> Part:
-    """Return the scopes of a record, with what repeats in scopes of kind "repeat" whose
-    children are the copies.
+    """Return the scopes of a record, with loops as scopes of kind "repeat".
 
     Parameters
     ----------
@@ -31,9 +29,8 @@ def gathered(record: Record) -> Part:
     Returns
     -------
     Part
-        The root. `repeat` of a scope of kind "repeat" is the number of its copies. Each
-        copy is a scope: one of the program's, or one of kind "stretch" that is labelled
-        "iteration 3".
+        The root. The children of a loop are its `repeat` copies. Each copy is a scope:
+        one of the program's, or one of kind "stretch" with the label "iteration 3".
 
     Examples
     --------
@@ -61,14 +58,14 @@ def gathered(record: Record) -> Part:
         if part.kind != "repeat" and len(part.children) > WORTH:
             gather(record, part, kind_of, WORTH, all_copies)
         todo += [child for child in part.children if isinstance(child, Part)]
-    for part in reversed(root.parts()):  # inner loops first: the outer ones name them
+    for part in reversed(root.parts()):  # inner loops first, since outer titles contain theirs
         if part.kind == "repeat":
             part.label = _title(record, part)
     return root
 
 
 def all_copies(record: Record, part: Part, copies: list[list[int | Part]]) -> Part:
-    """Return a part of kind "repeat" whose children are the copies, each a scope."""
+    """Return a part of kind "repeat" with a scope for each copy."""
     loop = Part("repeat", "", "", part)
     loop.repeat = len(copies)
     if len(copies[0]) == 1 and isinstance(copies[0][0], Part):
@@ -78,9 +75,7 @@ def all_copies(record: Record, part: Part, copies: list[list[int | Part]]) -> Pa
 
 
 def _title(record: Record, loop: Part) -> str:
-    """Return what is in the body of a loop: the scopes of the program if there are any,
-    else its operations.
-    """
+    """Return the title of a loop: the scopes in its body, or else its operations."""
     first, last = (
         [copy] if isinstance(copy, Part) and copy.kind != "stretch" else getattr(copy, "children", [])
         for copy in (loop.children[0], loop.children[-1])
@@ -102,9 +97,9 @@ def _title(record: Record, loop: Part) -> str:
 def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
     """Return the innermost scope around each node of a whole graph.
 
-    A parameter lies where all its uses lie, and so does an array, unless the scope
-    begins with it; an input comes from outside, except for what each iteration of a
-    loop has of its own.
+    A parameter lies in the innermost scope around all its uses, and so does a constant,
+    unless the scope begins with it. An input lies outside, unless each iteration of a
+    loop has its own.
     """
     found = {record.ids[i]: part for part in [root, *root.parts()] for i in part.children if isinstance(i, int)}
     found["result"] = root
@@ -113,7 +108,7 @@ def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
     for edge in model.edges:
         used.setdefault(edge.source, []).append((edge.target, edge.position))
     others = []
-    reached: set[Part] = set()  # scopes that a result of something outside leads to
+    reached: set[Part] = set()  # scopes that use a result from outside
     for node in model.nodes:
         targets = [chain[found[target]] for target, _ in used.get(node.id, ())]
         if node.id in found:
@@ -135,5 +130,5 @@ def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
 
 
 def is_copy(part: Part) -> bool:
-    """Return whether a scope is one of the copies of what repeats."""
+    """Return whether a scope is one copy in a loop."""
     return part.parent is not None and part.parent.kind == "repeat"

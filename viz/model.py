@@ -1,9 +1,8 @@
-"""The graph of a computation as plain data: what a picture shows, before anybody
-decides how it looks.
+"""The graph of a computation as plain data, independent of how it is drawn.
 
 Owns: `Graph` and its parts.
-Must not own: how they are made from the tape (`graph.py`), how a thing is drawn
-(`dot.py`), or a reference to an array or a node of the tape: a picture must not keep a
+Must not own: how they are made from the tape (`graph.py`), how they are drawn
+(`dot.py`), or references to arrays or nodes of the tape: a picture must not keep a
 computation alive.
 Read next: `graph.py`; `labels.py`, the words of a picture.
 """
@@ -41,39 +40,38 @@ class Node:
     kind : str
         "parameter" (a leaf that requires a gradient), "input" (a leaf that doesn't),
         "constant" (an array that is no variable), "operation", "result" (the tensor
-        that was asked for), or "fold" (one node for a whole scope).
+        that is drawn), or "fold" (one node for a whole scope).
     name : str or None
-        What the user called it; of a fold its scope's path.
+        The user's name for it; for a fold, its scope's path.
     text, detail : str
-        An operation as mathematics writes it, with the constants that belong to it:
-        `@`, `× 2`; and the options of the call: `axis=0`. Of a fold its scope's label,
-        and what is in it.
+        An operation in mathematical notation with its constants (`@`, `× 2`), and the
+        options of the call (`axis=0`). For a fold, its scope's label and a summary of
+        its contents.
     function : str or None
         The name of an operation's function.
     shape, dtype : tuple of int and str, or None
-        Of the array; None for a function with several results, and for a fold.
+        Of the array; None for a function with several results and for a fold.
     values, grad : Values or None
-        The numbers, where the tape still has them, and those of the gradient, where
-        there is one. Of a fold: the gradients of the parameters in it taken together,
-        and the values only where one of them isn't finite.
+        The value, if the tape still has it, and its gradient, if there is one. For a
+        fold: the gradients of all parameters in it together, and the values only if
+        some aren't finite.
     accumulated : Values or None
-        What a variable's `.grad` holds, where it isn't the gradient of this
-        computation, or nobody can tell.
+        The `.grad` of a variable or value, if it isn't known to be the gradient of this
+        computation.
     scope : tuple of str
-        The ids of the scopes that it lies in (keys of `Graph.scopes`), outermost first.
+        The ids of the scopes around it (keys of `Graph.scopes`), outermost first.
     line : tuple of str and int, or None
-        File and line of the user's code that made it, where that was recorded.
+        File and line of the user's code that made it, if recorded.
     memory : int
-        How many bytes its array takes; of a fold, the arrays of its operations
-        together.
+        Bytes of its array; for a fold, of the arrays of all its operations.
     members : int
-        How many operations it stands for: 1, or more for a fold; 0 for what isn't
-        computed.
+        How many operations it stands for: 1, more for a fold, 0 for a variable or
+        constant.
     parameters : int
-        How many numbers it holds that are trained.
+        How many trained numbers it holds.
     last_norm : float or None
-        Of an operation in a repeated scope: the norm of the gradient of its last copy;
-        `grad` is that of the first.
+        For an operation in a repeated scope: the norm of the gradient in its last copy;
+        `grad` is from the first.
     """
 
     id: str
@@ -97,29 +95,29 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """A value on its way: node `source` is argument number `position` of node `target`.
+    """Node `source` is argument number `position` of node `target`.
 
     Attributes
     ----------
     flows : bool
-        Whether a derivative flows back along it.
+        Whether a cotangent flows back along it.
     rule : str
-        That derivative, as the table has it: `g * np.cos(x)`. Empty where none flows,
-        and into a fold.
+        Its rule, as written in the table: `g * np.cos(x)`. Empty if no cotangent flows,
+        and for edges into a fold.
     text : str
-        The same with the names of the operands: `g * np.cos(angle)`.
+        The rule with the names of the operands: `g * np.cos(angle)`.
     numbers : str
-        The same with numbers, and what comes of them, where all are single: `1 *
+        The rule with numbers and its result, if all are single numbers: `1 *
         np.cos(0.5) = 0.8776`.
     summed : tuple of int
-        The axes of the target over which that derivative is summed, since the argument
+        The axes of the target over which the cotangent is summed, since the argument
         was broadcast along them.
     grad : Values or None
-        The derivative itself, where the graph was made with `backward=True` and the
-        tape still has the arrays.
+        The cotangent itself, if the graph was made with `backward=True` and the tape
+        still has the arrays.
     carried : bool
-        Whether it goes from one copy of a repeated scope to the next one: in the folded
-        picture, backwards.
+        Whether it runs from one copy of a repeated scope to the next; in the folded
+        picture it points backward.
     """
 
     source: str
@@ -136,34 +134,33 @@ class Edge:
 
 @dataclass(frozen=True)
 class Scope:
-    """A part of the computation that belongs together, to be framed, or folded to one
-    node.
+    """A part of the computation that is framed, or folded to one node.
 
     Attributes
     ----------
     id : str
-        Its key in `Graph.scopes`: the path, with `#2` behind it for the second call of
-        the same module.
+        Its key in `Graph.scopes`: the path, followed by `#2` for the second call of the
+        same module.
     parent : str
-        The id of the scope that it lies in; empty for an outermost one.
+        The id of the scope around it; empty for an outermost one.
     kind : str
         "module" (a call of an `nn.Module`), "scope" (a `with mg.scope(...)`), "repeat"
-        (a part of a loop), or "stretch" (operations that were recorded one after
-        another, for want of anything better).
+        (a part of a loop), or "stretch" (consecutive operations that have nothing else
+        in common).
     path : str
-        What the user knows it by: `encoder.layers.3`; empty for an outermost module.
+        Its name for the user: `encoder.layers.3`; empty for an outermost module.
     label : str
-        What it is: `Linear(3, 32)`, `attention`.
+        Its kind: `Linear(3, 32)`, `attention`.
     repeat : int
-        How many copies of it in a row it stands for: what it shows is the first.
+        How many consecutive copies it stands for; it shows the first.
     last : str
         The path of the last of these copies.
     operations, parameters, memory : int
-        How many operations are in it, how many numbers that are trained and go into
-        nothing else, and how many bytes the operations' results take: of all its copies
-        together, but of the first copy of those that it lies in.
+        How many operations are in it, how many trained numbers that are used nowhere
+        else, and how many bytes the results take. All its copies count, but only the
+        first copy of the scopes around it.
     grad : Values or None
-        The gradients of these parameters taken together.
+        The gradients of these parameters together.
     """
 
     id: str
@@ -193,13 +190,12 @@ class Graph:
         Outer ones before those within them. Folded ones are not among them: they are
         nodes of the same id.
     notes : list of str
-        What a reader of the picture should know about it, in sentences: above all what
-        was folded.
+        Sentences for the reader of the picture, mostly about folding.
     operations, parameters, memory : int
-        How many operations there are, how many numbers that are trained, and how many
-        bytes the operations' results take: of the whole, folded or not.
+        How many operations and trained numbers there are, and how many bytes the
+        results take, folded or not.
     grad : Values or None
-        The gradients of all parameters taken together.
+        The gradients of all parameters together.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -217,17 +213,16 @@ def nested(
     scopes: Mapping[str, Scope],
     key: Callable[[T | Scope], Any] | None = None,
 ) -> Iterator[tuple[tuple[str, ...], T | Scope | None]]:
-    """Yield what lies in scopes, scope by scope: each scope before what is in it, and
-    None behind it.
+    """Yield things scope by scope: each scope, its contents, then None.
 
     Parameters
     ----------
     things : iterable of (tuple of str, thing)
-        With the ids of the scopes around each, outermost first.
+        Each with the ids of the scopes around it, outermost first.
     scopes : dict of str to Scope
     key : callable, optional
-        By what the contents of a scope are sorted; by default they stand in the order
-        of `things`.
+        The key by which the contents of a scope are sorted; by default, they keep the
+        order of `things`.
 
     Yields
     ------
@@ -238,7 +233,8 @@ def nested(
     --------
     >>> from microgradnd.viz.model import Scope, nested
     >>> scopes = {"a": Scope("a", "", "scope", "a", "a")}
-    >>> [getattr(thing, "id", thing) for chain, thing in nested([(("a",), 1), ((), 2), (("a",), 3)], scopes)]
+    >>> things = [(("a",), 1), ((), 2), (("a",), 3)]
+    >>> [getattr(thing, "id", thing) for chain, thing in nested(things, scopes)]
     ['a', 1, 3, None, 2]
     """
     inside: dict[tuple[str, ...], list[T | Scope]] = {(): []}

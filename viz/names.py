@@ -1,13 +1,12 @@
-"""What the values of a computation are called in the text of a rule: `relu.T @ g`.
+"""The names of values in the text of a rule: `relu.T @ g`.
 
 Owns: the names that rules show for operands.
 Must not own: the rules (`rules.py`), or the signs of operations (`signs.py`).
 Read next: `graph.py`.
 
-A value goes by its own name, or by the word of the operation that made it. A simple
-calculation with such names is spelled out: `(pred - y).T @ g`. Where there is neither,
-the letter stays that the rule has, unless that is the name of something else in the
-computation.
+A value goes by its own name, or by the function that made it. A simple calculation with
+such names is spelled out: `(pred - y).T @ g`. Otherwise the rule's own letter stays,
+unless it names something else in the computation.
 """
 
 from __future__ import annotations
@@ -32,13 +31,12 @@ FORMS: dict[Any, str] = {
     np.power: "{}**{}",
     np.square: "{}**2",
 }
-LONGEST = 24  # characters of a name, or a calculation that is spelled out
+LONGEST = 24  # characters of a name, or of a calculation that is spelled out
 SUBSCRIPT = "₁₂₃₄₅₆₇₈₉"
 
 
 def short(name: str | None) -> str:
-    """Return a name without the path of its module; in quotation marks if it isn't one
-    word.
+    """Return a name without its module's path, in quotes unless it is one word.
 
     Examples
     --------
@@ -69,9 +67,7 @@ class Names:
         self.known: dict[Any, str] = {}
 
     def of(self, node: Leaf | Operation, depth: int = 1) -> str:
-        """Return what a value is called; nothing if it has no name, nor the operation
-        that made it a word.
-        """
+        """Return the name of a value; empty if neither it nor its operation has one."""
         if node.name:
             return short(node.name)
         if not isinstance(node, Operation):
@@ -87,9 +83,7 @@ class Names:
         return word if word.isidentifier() and node.function not in signs.UNNAMED else ""
 
     def operand(self, parent: Leaf | Operation | None, arg: Any, depth: int = 1) -> str:
-        """Return what an operand is called: a constant that is one number, by this
-        number.
-        """
+        """Return the name of an operand; a constant number is its own name."""
         if parent is None:
             return "" if arg is None or signs.is_array(arg) else signs.brief(arg)
         if parent not in self.known or not depth:
@@ -100,7 +94,7 @@ class Names:
         return self.known[parent]
 
     def in_rule(self, node: Operation, letters: Sequence[str]) -> dict[str, str]:
-        """Return what stands in a rule for each of its letters."""
+        """Return the name that replaces each letter of a rule."""
         args = node.args or (None,) * len(node.parents)
         found: dict[str, str] = {}
         owners: dict[str, list[Any]] = {}

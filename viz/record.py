@@ -1,12 +1,11 @@
-"""The tape behind a tensor as a list: operations in the order of the program, with ids,
-and the scopes they lie in.
+"""The tape behind a tensor as a list of operations, with ids and scopes.
 
-Owns: the list, the ids, what the engine's walk back finds, and the tree of scopes.
-Must not own: what is folded (`fold.py`), or what is said of a node (`graph.py`).
+Owns: the list, the ids, the results of the backward walk, and the tree of scopes.
+Must not own: folding (`fold.py`), or the words about a node (`graph.py`).
 Read next: `fold.py`.
 
-Nothing here recurses, and nothing takes more than a few steps for each operation: a
-tape may have a million of them.
+Nothing here recurses, and each operation takes only a few steps: a tape may hold a
+million.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from microgradnd.viz import signs
 
 ScopeKind = Literal["module", "scope", "repeat", "stretch"]
 Parts = list[tuple[int, Any]]  # by position
-Thing = Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
+Thing = Node | int  # it can become a node of the graph; an array that is no variable goes by its id()
 
-RESERVED = re.compile(r"n\d+(_\w+)?|result|stretch|repeat_\w+|.*_more")  # ids of what isn't a scope of the user's
+RESERVED = re.compile(r"n\d+(_\w+)?|result|stretch|repeat_\w+|.*_more")  # ids that no scope of the user may have
 
 
 class Record:
@@ -33,11 +32,12 @@ class Record:
     Attributes
     ----------
     operations : list of Operation
-        By position: the order in which the program called them.
+        In the order in which the program called them.
     index : dict of Operation to int
-        Where each is in that list.
+        The place of each in that list.
     ids : list of str
-        Of the operations. They count the variables too, each just before its first use.
+        The id of each operation. Variables are counted too, each just before its first
+        use.
     leaf_ids : dict of Leaf to str
     is_over : bool
         Whether `backward()` has freed arrays.
@@ -60,11 +60,9 @@ class Record:
             count += 1
 
     def operands(self, i: int) -> list[Thing | None]:
-        """Return what goes into an operation: nodes, arrays by their identity, None for
-        what its own text says.
-        """
+        """Return the operands: nodes, arrays by identity, None if the text says it."""
         node = self.operations[i]
-        if node.args is None:  # what `backward()` has let go of goes by a number that no id() can be
+        if node.args is None:  # an array that `backward()` freed goes by a number that no id() can be
             return [p or (-node.position if signs.was_operand(node, k) else None) for k, p in enumerate(node.parents)]
         return [
             parent if parent is not None else id(node.args[k]) if signs.is_constant(node, k) else None
@@ -72,36 +70,31 @@ class Record:
         ]
 
     def changed(self) -> list[Leaf]:
-        """Return the variables that were given other values after they had been
-        used.
-        """
+        """Return the variables whose values changed after they had been used."""
         used = ((p, node) for node in self.operations for p in node.parents if isinstance(p, Leaf) and p.requires_grad)
         return list(dict.fromkeys(leaf for leaf, node in used if leaf.position > node.position))
 
     def can_flow(self) -> bool:
-        """Return whether the tape still has all arrays that the rules need, and none of
-        them was changed since.
-        """
+        """Return whether the tape still has all arrays of the rules, unchanged."""
         return all(
             node.args is not None and all(parent is None or parent.position < node.position for parent in node.parents)
             for node in self.operations
         )
 
     def flow(self, step: Callable[[Operation, Any, Parts], None] | None = None) -> dict[Node, Any]:
-        """Walk back from the result, whose derivative with respect to itself is 1; no
-        `.grad` is set, no hook called.
+        """Walk back from the result, without setting any `.grad` or calling hooks.
 
         Parameters
         ----------
         step : callable, optional
-            `step(node, g, parts)` is called for each operation on the way, with what
-            arrived at it, and what its rules made of that: a list of (position, array),
-            for the argument at each position that has a derivative.
+            `step(node, g, parts)` is called for each operation on the way. `g` is its
+            incoming cotangent, and `parts` are the cotangents of its arguments: a list
+            of (position, array).
 
         Returns
         -------
         dict of Node to array
-            What has arrived at the leaves in the end.
+            The cotangent of each leaf.
         """
         last = self.operations[-1]
         with np.errstate(all="ignore"):
@@ -124,11 +117,11 @@ class Part:
     children : list of int or Part
         In the order of the program; an operation by its index.
     repeat, last : int and str
-        How many copies of it in a row it stands for, and the path of the last.
+        How many consecutive copies it stands for, and the path of the last.
     hidden : list of list of int
         The operations of each of these copies except the first.
     is_folded : bool
-        Whether it is to be one node.
+        Whether it is drawn as one node.
     """
 
     def __init__(self, kind: ScopeKind, path: str = "", label: str = "", parent: Part | None = None) -> None:
@@ -145,10 +138,10 @@ class Part:
         self.module: Any = None  # a weak reference
 
     def inside(self, is_shown: bool = False) -> Iterator[int | Part]:
-        """Yield the operations and scopes within it, outer ones before inner ones; not
-        what folds hide, if `is_shown`.
+        """Yield the operations and scopes within it, outer before inner.
 
-        Of a scope that stands for several copies it is the first.
+        A scope that stands for several copies yields the first. With `is_shown`, the
+        contents of folds are left out.
         """
         todo = list(reversed(self.children))
         while todo:
@@ -158,13 +151,11 @@ class Part:
                 todo += reversed(thing.children)
 
     def parts(self, is_shown: bool = False) -> list[Part]:
-        """Return the scopes within it, outer ones before inner ones, in order."""
+        """Return the scopes within it in order, outer before inner."""
         return [thing for thing in self.inside(is_shown) if isinstance(thing, Part)]
 
     def operations(self) -> list[int]:
-        """Return the indices of all operations within it, at any depth, copies after
-        what they are copies of.
-        """
+        """Return the indices of all operations within it, originals before copies."""
         found: list[int] = []
         todo: list[int | Part | list[list[int]]] = [self]
         while todo:
@@ -179,9 +170,7 @@ class Part:
         return found
 
     def ancestors(self) -> list[Part]:
-        """Return the scopes that it lies in, from what holds the outermost ones to
-        itself.
-        """
+        """Return the scopes around it, from the root to itself."""
         found, part = [self], self.parent
         while part is not None:
             found.append(part)
@@ -189,7 +178,7 @@ class Part:
         return found[::-1]
 
     def around(self, children: list[int | Part]) -> Part:
-        """Return this part with what lies in it from now on."""
+        """Return this part, with new contents."""
         self.children = children
         for child in children:
             if isinstance(child, Part):
@@ -202,8 +191,7 @@ class Part:
 
 
 def tree(record: Record, among: Iterable[int] | None = None) -> Part:
-    """Return the scopes of a record, with its operations in them, under a root that
-    stands for the whole.
+    """Return the scopes of a record and their operations, under one root.
 
     Parameters
     ----------
@@ -230,11 +218,10 @@ def tree(record: Record, among: Iterable[int] | None = None) -> Part:
 
 
 def chains_of_marks(record: Record) -> tuple[dict[int, list[int]], dict[int, tuple[Any, str]]]:
-    """Return for each operation in a scope the positions at which its scopes were
-    entered, and what these are.
+    """Return where the scopes of each operation were entered, and these scopes.
 
-    What is entered later and isn't left yet lies within: the positions, in their order,
-    lead from outside to inside.
+    A scope that is entered while another is open lies within it, so sorted positions
+    run from outside to inside.
     """
     chains: dict[int, list[int]] = {}
     marks: dict[int, tuple[Any, str]] = {}
@@ -261,9 +248,7 @@ def chains_of_marks(record: Record) -> tuple[dict[int, list[int]], dict[int, tup
 
 
 def _name(root: Part) -> None:
-    """Give modules the paths that they have in the outermost module around them, and
-    labels with their settings.
-    """
+    """Give modules their paths in the outermost module, and labels with settings."""
     paths: dict[int, dict[int, str]] = {}
     for part in root.parts():
         if part.kind == "scope":
@@ -286,9 +271,7 @@ def _name(root: Part) -> None:
 
 
 def _identify(root: Part) -> None:
-    """Give each scope an id of its own: its path, and where that is taken, a number
-    behind it.
-    """
+    """Give each scope a unique id: its path, followed by a number if that is taken."""
     counts: dict[str, int] = {}
     taken: set[str] = set()
     for part in root.parts():

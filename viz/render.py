@@ -1,14 +1,13 @@
 """From DOT to something to look at: `draw` and `save`.
 
-Owns: the programs that lay a graph out, where they are missing the advice, and the two
+Owns: the programs that lay a graph out, the advice where they are missing, and the
 functions that users call.
-Must not own: what is in a picture (`graph.py`) or how it looks (`dot.py`).
+Must not own: the contents of a picture (`graph.py`) or its look (`dot.py`).
 Read next: `graph.py`.
 
-The layout is done by Graphviz: by its program `dot` where that is installed, else by
-the copy of Graphviz that comes with the package pygraphviz. Either runs as a process of
-its own, fed with DOT and read from: the layout of a large graph can be interrupted, and
-what the program writes to stderr becomes an error message instead of noise.
+Graphviz does the layout: its program `dot` if installed, otherwise the copy within the
+package pygraphviz. Either runs as a process of its own, so you can interrupt the layout
+of a large graph, and its stderr becomes an error message instead of noise.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ OTHERS: dict[str, Any] = {"mmd": mermaid, "json": to_json, "html": explore}
 MOST_NODES, MOST_ON_SLIDE = 200, 24
 INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
-CLASS = "microgradnd"  # of an SVG, so that its colours are those of no other picture on the page
-LONGEST = 40  # inches, of a PNG: painting a longer one takes many times as long as its layout
+CLASS = "microgradnd"  # of an SVG, so that its colours don't affect other pictures on the page
+LONGEST = 40  # inches, of a PNG; painting a larger one takes far longer than its layout
 WITH_PYGRAPHVIZ = """\
 import sys, pygraphviz
 try:
@@ -68,36 +67,35 @@ def draw(
     rankdir: Direction | None = None,
     style: dot.Style = "page",
 ) -> graphviz.Digraph:
-    """Draw the computation that made a tensor, or that led to an error.
+    """Draw the computation that made a tensor or led to an error.
 
     Parameters
     ----------
     t : Tensor or BaseException
-        Of any shape; before `backward()` or, with the gradients in the picture, after
-        it. Of an error that was caught, what had been computed up to it is drawn, with
-        the operation that failed and the shapes of its operands in red.
+        A tensor of any shape, before `backward()` or after it, then with the gradients.
+        For an error that you caught: the computation up to it, with the failed
+        operation and the shapes of its operands in red.
     view : str
-        "forward" (from the variables to the result), "backward" (from the result back
-        to the variables: what each derivative rule makes of the gradient that arrives)
-        or "both" in one picture.
+        "forward" (from the variables to the result), "backward" (from the result to the
+        variables, with the derivative rules and gradients) or "both" in one picture.
     show : collection of str
-        What is written into it: any of "shapes", "dtypes", "values", "numbers" (values
-        and gradients that are single numbers), "gradients", "rules" (of derivatives, in
-        the views that have them), "lines" (of the user's code, where they were
-        recorded) and "memory". NaN and Inf are marked in any case.
+        The details to show: any of "shapes", "dtypes", "values", "numbers" (values and
+        gradients that are single numbers), "gradients", "rules" (of derivatives, in the
+        backward views), "lines" (of your code, if recorded) and "memory". NaN and Inf
+        are always marked.
     depth : int or None
-        Scopes (modules and what is computed in a `mg.scope`) that lie in so many others
-        are folded to one node each.
+        Scopes (modules and `mg.scope` blocks) nested this deep are folded to one node
+        each.
     max_nodes : int or None
-        A larger graph is folded until it has no more nodes: first what repeats to its
-        first copy, then scopes to one node each, the deepest first, then what is left
-        in the middle; what was folded is said below the picture. None to draw
-        everything; the layout of thousands of nodes takes minutes.
+        A graph with more nodes is folded: first repeated parts to their first copy,
+        then scopes to one node each, the deepest first, then the middle. Notes below
+        the picture say so. None draws everything; the layout of thousands of nodes
+        takes minutes.
     rankdir : str
-        Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
+        The direction of the computation: "TB" (top to bottom), "LR", "BT" or "RL".
     style : str
-        "page", or "slide" for a screen of 16 to 9: larger type, no statistics, and
-        folded to at most 24 nodes, so that it can be read from the back of a room.
+        "page", or "slide" for a 16:9 screen: larger type, no statistics, and at most 24
+        nodes, legible from the back of a room.
 
     Returns
     -------
@@ -107,9 +105,9 @@ def draw(
     Raises
     ------
     TypeError
-        If `t` is neither.
+        If `t` is neither a Tensor nor an exception.
     ValueError
-        If an option makes no sense, or no Tensor was near where the error was raised.
+        If an option makes no sense, or the error's traceback has no Tensor.
     ImportError
         If the package graphviz isn't installed.
 
@@ -141,16 +139,16 @@ def draw(
 
 @explained
 def path(t: Tensor, to: Tensor, view: View = "forward", **options: Any) -> graphviz.Digraph:
-    """Draw only what connects a result to one of the tensors that it was computed from.
+    """Draw only the paths between a result and one tensor that it depends on.
 
     Parameters
     ----------
     t, to : Tensor
-        The result, and a leaf or a value on the way to it.
+        The result, and a leaf or an intermediate value.
     view : str
         As for `draw`.
     **options
-        The others of `draw`.
+        The other options of `draw`.
 
     Returns
     -------
@@ -173,7 +171,8 @@ def path(t: Tensor, to: Tensor, view: View = "forward", **options: Any) -> graph
     >>> from microgradnd import viz
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
     >>> y = mg.tensor(4.0, requires_grad=True, name="y")
-    >>> "<b>x</b>" in viz.path((x * 2 + y) ** 2, to=x).source, "<b>y</b>" in viz.path((x * 2 + y) ** 2, to=x).source
+    >>> drawing = viz.path((x * 2 + y) ** 2, to=x)
+    >>> "<b>x</b>" in drawing.source, "<b>y</b>" in drawing.source
     (True, False)
     """
     _check("path", options, draw)
@@ -181,7 +180,7 @@ def path(t: Tensor, to: Tensor, view: View = "forward", **options: Any) -> graph
 
 
 def _check(name: str, options: dict[str, Any], function: Callable[..., Any]) -> None:
-    """Raise if a function doesn't know an option that is passed on to it."""
+    """Raise if a function doesn't know an option."""
     known = [name for name in inspect.signature(function).parameters if name not in ("t", "path")]
     if unknown := [option for option in options if option not in known]:
         raise TypeError(
@@ -200,9 +199,7 @@ def drawing_of(lines: Iterable[str], look: dot.Look) -> graphviz.Digraph:
 def _drawn(
     t: Any, view: View = "forward", to: Any = None, depth: int | None = None, max_nodes: Any = MOST_NODES, **how: Any
 ) -> tuple[Iterator[str], dot.Look]:
-    """Return the lines of DOT for the options of `draw`, and how they are drawn, or
-    raise if an option is wrong.
-    """
+    """Return the lines of DOT and the look for the options of `draw`, or raise."""
     look = dot.checked(view, **how)
     if isinstance(t, BaseException):
         return failed(t, look, depth, max_nodes), look
@@ -213,31 +210,29 @@ def _drawn(
 
 @explained
 def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
-    """Write the picture of a computation to a file, in the format that the file's name
-    ends in.
+    """Write the picture of a computation to a file, in the format of its suffix.
 
     Parameters
     ----------
     t : Tensor, BaseException or graphviz.Digraph
-        The tensor that was computed, an error that was caught, or what `draw` returned
-        for either.
+        A computed tensor, an error that you caught, or a drawing from `draw`.
     path : path-like
         Ends in `.svg`, `.png`, `.pdf`, `.dot` (the DOT language), `.mmd` (Mermaid),
-        `.json`, or `.html` (the page of `explore`). Folders on the way are made.
+        `.json`, or `.html` (the page of `explore`). Missing folders are created.
     **options
-        For a Tensor, those of `draw`, `mermaid`, `to_json` or `explore`.
+        For a Tensor, the options of `draw`, `mermaid`, `to_json` or `explore`.
 
     Returns
     -------
     Path
-        Where the file is.
+        The path of the file.
 
     Raises
     ------
     ValueError
         If the path ends in something else.
     TypeError
-        If `t` is neither, or a drawing comes with options.
+        If `t` is none of these, or options come with a finished drawing.
     ImportError
         If there is neither the program `dot` nor the package pygraphviz.
     RuntimeError
@@ -280,9 +275,7 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
 
 
 def format_of(path: Path) -> str:
-    """Return the format that a path ends in, or raise if it is none that `save`
-    writes.
-    """
+    """Return the format of a path's suffix, or raise if `save` can't write it."""
     format = path.suffix.lower().lstrip(".")
     if format not in (*FORMATS, "dot", *OTHERS):
         known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS))
@@ -303,18 +296,23 @@ def render(source: str, format: str) -> bytes:
     Returns
     -------
     bytes
-        What a file of that format contains.
+        The contents of the file.
 
     Raises
     ------
     ImportError
         If there is neither the program `dot` nor the package pygraphviz.
     RuntimeError
-        If Graphviz can't make sense of the source.
+        If Graphviz can't read the source.
     """
-    resolution = [f"-Gdpi={PIXELS_PER_INCH}", f"-Gsize={LONGEST},{LONGEST}"] if format == "png" else []
-    if resolution and dot.SLIDE["size"] in source[:500]:
-        resolution = ["-Gdpi=120"]  # 1920 by 1080 pixels
+    resolution = []
+    if format == "png":
+        defaults = source.partition("]")[0]
+        is_slide = dot.SLIDE["size"] in defaults
+        resolution = [f"-Gdpi={120 if is_slide else PIXELS_PER_INCH}"]  # of a slide 1920 by 1080 pixels
+        resolution += (
+            [] if " size=" in defaults else [f"-Gsize={LONGEST},{LONGEST}"]
+        )  # else it would override the graph's own
     if program := shutil.which("dot"):
         return _adaptive(_run([program, f"-T{format}", *resolution], source), format)
     if importlib.util.find_spec("pygraphviz") is None:
@@ -325,15 +323,14 @@ def render(source: str, format: str) -> bytes:
 
 
 def _adaptive(picture: bytes, format: str) -> bytes:
-    """Give an SVG the colours that it has where the reader prefers dark pages; other
-    formats stay as they are.
-    """
+    """Give an SVG its colours for dark pages; leave other formats unchanged."""
     if format != "svg":
         return picture
     rules = "".join(
         f'.{CLASS} [{part}="{c}"]{{{part}:{d}}}' for c, d in dot.DARK.items() for part in ("fill", "stroke")
     )
-    style = f"<style>@media screen and (prefers-color-scheme: dark){{{rules}}}</style>"
+    fitted = f".{CLASS}{{max-width:100%;max-height:100vh}}"  # else a large picture is cut at the edge of the paper
+    style = f"<style>@media screen and (prefers-color-scheme: dark){{{rules}}}@media print{{{fitted}}}</style>"
     start, tag, rest = picture.decode().partition("<svg ")
     inside, end, rest = rest.partition(">")
     return f'{start}{tag}class="{CLASS}" {inside}{end}\n{style}{rest}'.encode()
@@ -342,7 +339,7 @@ def _adaptive(picture: bytes, format: str) -> bytes:
 def _run(command: list[str], source: str, environment: dict[str, str] | None = None) -> bytes:
     done = subprocess.run(command, input=source.encode(), capture_output=True, env=environment, check=False)
     said = done.stderr.decode(errors="replace")
-    if done.returncode or not done.stdout or "Error:" in said:  # of a label that it can't read it leaves the node empty
+    if done.returncode or not done.stdout or "Error:" in said:  # it draws an empty node for a label that it can't read
         reason = said.strip()[-500:]
         raise RuntimeError(f"Graphviz couldn't draw this graph ({Path(command[0]).name}: {reason})")
     return done.stdout
@@ -350,11 +347,9 @@ def _run(command: list[str], source: str, environment: dict[str, str] | None = N
 
 @contextmanager
 def _fonts() -> Iterator[dict[str, str]]:
-    """Give the environment of a process in which Graphviz finds a font: where Linux has
-    none, matplotlib brings one.
+    """Yield an environment in which Graphviz finds a font, if only matplotlib's.
 
-    Without any font every letter is drawn as a box. The fonts of the system, where
-    there are some, come first.
+    Without any font, every letter is a box. The system's own fonts come first.
     """
     environment = dict(os.environ)
     matplotlib = importlib.util.find_spec("matplotlib")
@@ -375,9 +370,7 @@ def _fonts() -> Iterator[dict[str, str]]:
 
 @functools.cache
 def _drawing_class() -> Any:
-    """Return `graphviz.Digraph` with our own way to an image, for where the program
-    `dot` isn't installed.
-    """
+    """Return a `graphviz.Digraph` that also renders without the program `dot`."""
     try:
         import graphviz
     except ImportError as error:

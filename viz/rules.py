@@ -1,16 +1,15 @@
-"""A derivative rule as it is written in the table, `g * np.cos(x)`, and with the names
-of its operands in it.
+"""The text of a derivative rule, `g * np.cos(x)`, with letters or with names.
 
-Owns: finding the source of a rule and cutting out what it returns, and what is said of
-a rule that is no formula.
+Owns: finding the source of a rule, extracting its returned expression, and the texts of
+rules that are no formulas.
 Must not own: any rule (`../microgradnd/rules/`).
 Read next: `dot.py`.
 
-A lambda's body is its text. Of a function with several ways to return, the one is shown
-that this call takes: its conditions are evaluated on stand-ins of the right shapes,
-which take no memory. A rule may say itself what pictures show, in an attribute `text`;
-for those of the library that are no formula, `TEXTS` says it. A rule that would show
-names of its own, which nobody outside knows, is called the derivative of its function.
+The body of a lambda is its text. A function with several branches shows the branch that
+this call takes: its conditions are evaluated on stand-ins of the right shapes, which
+take no memory. A rule may have an attribute `text` for pictures; `TEXTS` has those of
+the library's rules that are no formulas. A rule whose text would contain internal names
+is called the derivative of its function.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from microgradnd import broadcasting
 from microgradnd.registry import VJPS, Joint, name_of, rule_for
 from microgradnd.tape import Operation
 
-MOST_ELEMENTS = 10**5  # of the arrays that a condition may be evaluated for
+MOST_ELEMENTS = 10**5  # of all arrays for which a condition is evaluated
 MOST_STATEMENTS = 20
-INLINED = 60  # characters: up to so many, what a variable stands for is put in its place
+INLINED = 60  # characters of an expression that replaces a variable
 BROADCASTING = {np.where, np.clip}  # besides the ufuncs
-FORM = {"array", "rows", "vector", "column", "row"}  # what they return has the numbers of what they are given
+FORM = {"array", "rows", "vector", "column", "row"}  # they change the form of an array, not its numbers
 SIGNS: dict[str, ast.operator] = {"np.dot": ast.MatMult(), "on_rows": ast.MatMult(), "power": ast.Pow()}
 SPELLED = {"summed": "np.sum", "conj": "np.conj"}
-# What pictures show of the rules that are no formula, by the name of the function
+# The texts of rules that are no formulas, by function
 TEXTS = {
     "getitem": "g where it was taken from, else 0",
     "select": "g for this result, 0 for the others",
@@ -76,25 +75,24 @@ TEXTS = {
 
 
 class UnknownError(Exception):
-    """The source of a rule isn't there, or isn't as simple as was hoped."""
+    """The source of a rule is missing or too complicated."""
 
 
 def rule_text(node: Operation, position: int) -> str:
-    """Return what the VJP rule of one argument of an operation computes, as the table
-    has it.
+    """Return the VJP rule of one argument of an operation, as written in the table.
 
     Parameters
     ----------
     node : Operation
-        Its arrays may have been let go of.
+        Its arrays may have been freed.
     position : int
         Which argument.
 
     Returns
     -------
     str
-        On one line, of any length. `g` is the cotangent of the result, `out` the
-        result, then come the arguments.
+        One line of any length. `g` is the cotangent of the result, `out` the result;
+        the arguments have the names of the rule.
 
     Examples
     --------
@@ -102,8 +100,8 @@ def rule_text(node: Operation, position: int) -> str:
     >>> import microgradnd as mg
     >>> from microgradnd.viz.rules import rule_text
     >>> x = mg.tensor([[1.0, 2.0]], requires_grad=True)
-    >>> [rule_text(y._node, 0) for y in (np.sin(x), x @ np.ones((2, 3)), x.sum(), x.mean())]
-    ['g * np.cos(x)', 'g @ y.T', 'np.broadcast_to(g, x.shape)', 'np.broadcast_to(g * 0.5, x.shape)']
+    >>> [rule_text(y._node, 0) for y in (np.sin(x), x @ np.ones((2, 3)), x.sum())]
+    ['g * np.cos(x)', 'g @ y.T', 'np.broadcast_to(g, x.shape)']
     """
     rule = rule_for(VJPS, node.function, position)
     table = VJPS.get(node.function, ())
@@ -113,25 +111,24 @@ def rule_text(node: Operation, position: int) -> str:
     if said := getattr(rule, "text", "") or TEXTS.get(name) or TEXTS.get(f"{name}, {position}"):
         return str(said)
     unknown = f"derivative of {name}, times g"
-    if isinstance(table, Joint):  # computes all cotangents at once
+    if isinstance(table, Joint):  # it computes all cotangents at once
         return unknown
     try:
         found = _returned(rule, node)
-    except Exception:  # whatever a user's rule may hold, a picture is drawn
+    except Exception:  # a user's rule may raise anything
         return unknown
     return unknown if set(_words(found)) - _known_words(rule, node) else ast.unparse(found).replace(" ** ", "**")
 
 
 class Template:
-    """The text of a rule, ready for names or numbers to be put in.
+    """The text of a rule, in which names or numbers can replace its words.
 
     Parameters
     ----------
     text : str
         The rule, as `rule_text` gives it.
     words : collection of str
-        What stands for a value in it: `g`, `out`, and what the rule calls its
-        arguments.
+        The words that stand for values: `g`, `out`, and the rule's argument names.
     """
 
     def __init__(self, text: str, words: Collection[str]) -> None:
@@ -139,12 +136,11 @@ class Template:
 
     @property
     def words(self) -> set[str]:
-        """What stands for a value in this rule."""
+        """The words of this rule that stand for values."""
         return set(self.pieces[1::2])
 
     def put(self, names: Mapping[str, str]) -> str:
-        """Return the text with other names, or numbers: what isn't one word stands in
-        brackets where it has to.
+        """Return the text with names or numbers for its words, in brackets if needed.
 
         Examples
         --------
@@ -170,16 +166,14 @@ def _innermost(rule: Any) -> Any:
 
 
 def _words(expression: ast.expr) -> list[str]:
-    """Return the names in an expression that aren't attributes, and a mark for what no
-    picture should show.
-    """
+    """Return the names in an expression, and "?" for syntax unfit for a picture."""
     odd = (ast.IfExp, ast.comprehension, ast.Starred, ast.Lambda, ast.NamedExpr)
     found = ["?" for part in ast.walk(expression) if isinstance(part, odd)]
     return found + [part.id for part in ast.walk(expression) if isinstance(part, ast.Name)]
 
 
 def _known_words(rule: Any, node: Operation) -> set[str]:
-    """Return the names that a reader of a rule may be expected to know."""
+    """Return the names that a reader of a rule can be expected to know."""
     rule = _innermost(rule)
     known = {"g", "out", "np", *SPELLED.values(), "np.outer", "np.broadcast_to", "np.expand_dims"}
     known.update(inspect.signature(rule).parameters, node.kwargs, (name_of(function) for function in VJPS))
@@ -194,9 +188,7 @@ def _is_ours(rule: Any) -> bool:
 
 
 def parameters_of(function: Any, position: int) -> list[str]:
-    """Return what the rule of one argument of a function calls the arguments, as far as
-    it names them.
-    """
+    """Return the names that the rule of one argument gives to the arguments."""
     try:
         names = list(inspect.signature(rule_for(VJPS, function, position)).parameters.values())[2:]
     except (TypeError, ValueError):
@@ -205,9 +197,7 @@ def parameters_of(function: Any, position: int) -> list[str]:
 
 
 def summed_axes(node: Operation, position: int) -> tuple[int, ...]:
-    """Return the axes of the result over which the cotangent of an argument is summed,
-    since broadcasting copied it.
-    """
+    """Return the axes over which the cotangent of a broadcast argument is summed."""
     parent = node.parents[position]
     is_elementwise = node.function in BROADCASTING or getattr(node.function, "signature", "none") is None
     if not is_elementwise or node.shape is None or (node.args is None and parent is None):
@@ -215,12 +205,12 @@ def summed_axes(node: Operation, position: int) -> tuple[int, ...]:
     shape = np.shape(node.args[position]) if node.args is not None else parent.shape
     try:
         return broadcasting.copied_axes(node.shape, shape)
-    except ValueError:  # a leaf that has got another array since
+    except ValueError:  # the leaf has a new array since
         return ()
 
 
 def _returned(rule: Any, node: Operation) -> ast.expr:
-    """Return what a rule returns in one call, as an expression."""
+    """Return the expression that a rule returns in one call."""
     given: list[Any] = []
     while isinstance(rule, functools.partial):
         given = [*rule.args, *given]
@@ -231,14 +221,12 @@ def _returned(rule: Any, node: Operation) -> ast.expr:
 
 
 def _source_of(code: Any) -> Any:
-    """Return the syntax tree of the lambda or function that a code object was compiled
-    from.
-    """
+    """Return the syntax tree of a code object's lambda or function."""
     nodes = _parsed(code.co_filename, "".join(linecache.getlines(code.co_filename)))
     found: list[Any]
     if code.co_name == "<lambda>":
         places = [(line, column) for line, _, column, _ in code.co_positions() if line and column is not None]
-        place = max(places)  # the last instruction, that which returns, is in the body and in no argument's default
+        place = max(places)  # the last instruction, the return, is in the body and in no default
         found = [node for node in nodes if isinstance(node, ast.Lambda) and _holds(node.body, place)]
         found.sort(key=lambda node: (node.lineno, node.col_offset))  # the innermost is last
     else:
@@ -260,9 +248,7 @@ def _parsed(filename: str, source: str) -> list[Any]:
 
 
 def _stand_ins(node: Operation) -> list[Any]:
-    """Return g, out and the arguments of a call, arrays with zeros of their shapes in
-    their place.
-    """
+    """Return g, out and the arguments of a call, with zeros for all arrays."""
 
     def zeros(shape: Any, dtype: Any) -> Any:
         return np.broadcast_to(np.zeros((), dtype), shape)
@@ -274,29 +260,27 @@ def _stand_ins(node: Operation) -> list[Any]:
             args[i] = zeros(args[i].shape, args[i].dtype)
         elif parent is not None and parent.shape is not None:
             args[i] = zeros(parent.shape, parent.dtype)
-        elif node.args is None and node.function is np.matmul:  # a constant that was let go of: surely a matrix
+        elif node.args is None and node.function is np.matmul:  # a freed constant, which must be a matrix
             args[i] = zeros((1, 1), node.dtype)
     return [out, out, *args]
 
 
 class _Reading(ast.NodeTransformer):
-    """The way that one call takes through the body of a rule, and what it returns, as a
-    reader of NumPy would write it.
+    """The path of one call through a rule, and its result in plain NumPy.
 
-    It leaves out the branches that the call doesn't take, options at their defaults,
-    and what changes the form of an array only inside of a rule.
+    It leaves out branches that the call doesn't take, options at their defaults, and
+    functions that only change the form of an array within a rule.
 
     Attributes
     ----------
     known : dict
-        What parameters stand for, and variables once they have been evaluated.
+        The values of parameters, and of variables once evaluated.
     freed : set of str
-        Parameters whose arguments `backward()` has freed, so that their values are
-        unknown.
+        Parameters whose values are unknown, since `backward()` freed them.
     pending : list of ast.stmt
-        Statements that nothing has asked for yet.
+        Statements that haven't been needed yet.
     texts : dict of str to ast.expr
-        What a variable was assigned.
+        The expression assigned to each variable.
     """
 
     def __init__(self, rule: Any, given: list[Any], node: Operation) -> None:
@@ -304,7 +288,7 @@ class _Reading(ast.NodeTransformer):
         signature = inspect.signature(rule)
         self.parameters = signature.parameters
         self.known: dict[str, Any] = {}
-        with contextlib.suppress(TypeError):  # of a rule that doesn't take these arguments, nothing is known
+        with contextlib.suppress(TypeError):  # a rule that doesn't take these arguments stays unread
             bound = signature.bind(*args, **node.kwargs)
             bound.apply_defaults()
             self.known.update(bound.arguments)
@@ -329,9 +313,7 @@ class _Reading(ast.NodeTransformer):
         raise UnknownError
 
     def value(self, expression: ast.expr) -> Any:
-        """Evaluate an expression, after the statements that it depends on, if it isn't
-        too much work.
-        """
+        """Evaluate an expression after pending statements, unless it is too large."""
         with np.errstate(all="ignore"):
             if self.pending and any(isinstance(n, ast.Name) and n.id not in self.known for n in ast.walk(expression)):
                 if sum(v.size for v in self.known.values() if isinstance(v, np.ndarray)) > MOST_ELEMENTS:
@@ -341,7 +323,7 @@ class _Reading(ast.NodeTransformer):
             return eval(compile(ast.Expression(expression), "<rule>", "eval"), self.globals, self.known)
 
     def written(self, expression: Any) -> ast.expr:
-        """Return an expression as a reader would write it."""
+        """Return an expression in plain NumPy."""
         return self.visit(ast.parse(ast.unparse(expression), mode="eval").body)
 
     def visit_IfExp(self, node: ast.IfExp) -> Any:
@@ -384,9 +366,7 @@ class _Reading(ast.NodeTransformer):
         return node
 
     def is_default(self, argument: ast.expr) -> bool:
-        """Return whether an argument is a parameter that this call leaves at None or
-        False.
-        """
+        """Return whether an argument is a parameter that is None or False here."""
         if not isinstance(argument, ast.Name) or argument.id in self.freed:
             return False
         value = self.known.get(argument.id, ...)

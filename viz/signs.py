@@ -1,5 +1,4 @@
-"""How an operation is written: the sign that mathematics has for it, and the constants
-that belong to it.
+"""How an operation is written: its mathematical sign, and its constants.
 
 Owns: the table of signs.
 Must not own: anything of the picture.
@@ -42,34 +41,29 @@ ALONE = {
     np.matrix_transpose: "xᵀ",
 }
 IN_ORDER = {"subtract", "divide", "matmul", "dot", "power", "remainder", "floor_divide"}  # x − y is not y − x
-UNNAMED = {primitives.getitem, primitives.select}  # whose names nobody outside of the library knows
+UNNAMED = {primitives.getitem, primitives.select}  # names that no user knows
 # Positions of arrays that a layer computes from the other operands, to save time
 COMPUTED_INSIDE = {softmax_cross_entropy: {2}, normalized: {3, 4}}
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-FORGOTTEN = "const"  # a constant that `backward()` has let go of
+FORGOTTEN = "const"  # a constant that `backward()` freed
 SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims", "ends", "call"}
 
 
 def is_array(arg: Any) -> bool:
-    """Return whether an argument is worth a node of its own: an array, but not of a
-    single element.
-    """
+    """Return whether an argument is an array that deserves a node of its own."""
     return isinstance(arg, np.ndarray) and arg.size != 1
 
 
 def is_constant(node: Operation, i: int) -> bool:
-    """Return whether an argument of an operation is a constant array that the caller
-    passed in, and so a node of its own.
-    """
+    """Return whether an argument is a constant array that the caller passed in."""
+    assert node.args is not None
     return is_array(node.args[i]) and i not in COMPUTED_INSIDE.get(node.function, ())
 
 
 def was_operand(node: Operation, i: int) -> bool:
-    """Return whether a constant that has been let go of was calculated with, and isn't
-    part of the operation's text.
+    """Return whether a freed constant was an operand, not part of the operation's text.
 
-    That is so for what stands first, unless the function gives every position the same
-    meaning (an axis, then arrays).
+    The first argument is one, unless the function treats all positions alike.
     """
     if node.parents[i] is not None:
         return False
@@ -83,8 +77,10 @@ def number(value: Any, digits: int = 4) -> str:
     Examples
     --------
     >>> from microgradnd.viz.signs import number
-    >>> number(2.0), number(-0.123456), number(7), number(float("nan")), number(-0.0), number(True)
-    ('2', '-0.1235', '7', 'NaN', '0', 'True')
+    >>> number(2.0), number(-0.123456), number(7), number(True)
+    ('2', '-0.1235', '7', 'True')
+    >>> number(float("nan")), number(-0.0)
+    ('NaN', '0')
     """
     if isinstance(value, int) and abs(value) < 10**6:
         return str(value)
@@ -96,18 +92,17 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def counted(count: int, word: str) -> str:
-    """Return how many there are of something: `1 operation`, `2,000 operations`."""
+    """Return a count with its noun: `1 operation`, `2,000 operations`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def written(node: Operation) -> tuple[str, str]:
-    """Return an operation as text: its sign, and what else there is to say about the
-    call.
+    """Return an operation as text: its sign, and the details of the call.
 
     Parameters
     ----------
     node : Operation
-        Its arguments may have been let go of; then a constant is only called one.
+        Its arguments may have been freed; a constant is then just called `const`.
 
     Returns
     -------
@@ -153,9 +148,7 @@ def written(node: Operation) -> tuple[str, str]:
 
 
 def _constant(node: Operation, i: int) -> str:
-    """Return the text of a constant argument; nothing for one that is a node of its
-    own.
-    """
+    """Return the text of a constant argument; empty if it has its own node."""
     if node.parents[i] is not None:
         return ""
     if node.args is None:
@@ -174,9 +167,7 @@ def _power(base: str, exponent: str) -> str:
 
 
 def _options(node: Operation, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Return the arguments that are neither operands nor arrays, by name: what `axis=0`
-    is for a sum.
-    """
+    """Return the arguments that are no operands, by name: `axis=0` for a sum."""
     try:
         parameters = list(inspect.signature(node.function).parameters.values())
     except (TypeError, ValueError):
@@ -194,7 +185,7 @@ def _index(index: Any) -> str:
 
 
 def brief(value: Any) -> str:
-    """Return an argument that is no operand in a few characters."""
+    """Return a short text for an argument that is no operand."""
     if isinstance(value, np.ndarray):
         if value.size != 1:
             return "array"
@@ -212,5 +203,5 @@ def brief(value: Any) -> str:
         return name_of(value)
     if isinstance(value, int | float | complex):
         return number(value)
-    says_nothing = getattr(type(value), "__repr__", None) is object.__repr__  # but where in memory it is
+    says_nothing = getattr(type(value), "__repr__", None) is object.__repr__  # except its address
     return type(value).__name__ if says_nothing else str(value)

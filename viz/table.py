@@ -1,7 +1,7 @@
 """A computation as text, for a terminal.
 
 Owns: `table`.
-Must not own: the graph (`graph.py`), or how single numbers are written (`labels.py`).
+Must not own: the graph (`graph.py`), or the format of single numbers (`labels.py`).
 Read next: `graph.py`.
 """
 
@@ -24,7 +24,7 @@ Row = tuple[str, str, str, str]
 
 
 class Text(str):
-    """Text that a prompt shows as it is."""
+    """Text that a prompt shows without quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__
@@ -32,25 +32,24 @@ class Text(str):
 
 @explained
 def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, backward: bool = True) -> str:
-    """Return the computation that made a tensor as a table: operations, shapes, memory
-    and gradients, scope by scope.
+    """Return a computation as a table of operations, shapes, memory and gradients.
 
     Parameters
     ----------
     t : Tensor
         Of any shape.
     depth, max_nodes : int or None
-        What is folded, as for `draw`.
+        Limits for folding, as for `draw`.
     backward : bool
-        Whether to compute the gradients of the operations, where the tape still has the
-        arrays for that; those of the variables are `.grad` where it isn't None.
+        Whether to compute all gradients, if the tape still has the arrays. Otherwise
+        only variables have theirs, from `.grad`.
 
     Returns
     -------
     str
         A line for each variable, operation and scope, and one for the whole. Memory is
-        that of the arrays, in steps of 1000 bytes; that of a scope is the sum over its
-        operations, and its gradient is that of its parameters together.
+        the size of the arrays (1 kB is 1000 bytes). A scope has the sum over its
+        operations, and the gradient norm of all its parameters.
 
     Raises
     ------
@@ -94,7 +93,7 @@ def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, b
 
 
 def _rows(model: Graph) -> Iterator[Row]:
-    """Yield a row for each node, below those of the scopes that it is in."""
+    """Yield a row for each scope and, below it, for each of its nodes."""
     things = ((node.scope, node) for node in model.nodes if node.kind != "result")
     for chain, thing in nested(things, model.scopes):
         if isinstance(thing, Node):
@@ -122,7 +121,7 @@ def _norm(grad: Values | None) -> str:
 
 
 def _bytes(count: int) -> str:
-    """Return a number of bytes in the largest unit of which there is one."""
+    """Return a number of bytes in the largest unit that fits."""
     value, unit = float(count), 0
     while value >= 1000 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1

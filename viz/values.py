@@ -1,7 +1,7 @@
-"""What a picture says of the numbers in an array.
+"""The numbers of an array, summarised for a picture.
 
-Owns: `Values`, and how they are made.
-Must not own: how they are written (`dot.py`).
+Owns: `Values`, and how they are computed.
+Must not own: how they are written (`labels.py`).
 Read next: `graph.py`.
 """
 
@@ -18,14 +18,14 @@ from microgradnd.tensor import Tensor
 
 Numbers = Any  # a number, or nested lists of them
 
-SMALLEST = 1e-200  # sum of squares that hasn't lost digits
-BLOCK = 2**18  # elements: a larger array is looked at in parts, so that no picture takes as much memory as the program
-IN_FULL = 4  # arrays of up to so many elements are shown element by element
+SMALLEST = 1e-200  # sum of squares that has lost no digits
+BLOCK = 2**18  # elements; a larger array is read in blocks, to need little memory
+IN_FULL = 4  # elements; arrays of at most this size are shown element by element
 
 
 @dataclass(frozen=True)
 class Values:
-    """What a picture says of the numbers in an array.
+    """The numbers of an array, summarised.
 
     Attributes
     ----------
@@ -34,12 +34,12 @@ class Values:
     elements : number or nested list, or None
         All of them, if there are at most `IN_FULL`; a plain number for a single one.
     lowest, mean, highest : float or None
-        Of the finite ones; None where there are none, and for complex numbers, which
+        Of the finite numbers; None if there are none, and for complex numbers, which
         have no order.
     norm : float
-        The root of the sum of the squared magnitudes; NaN or Inf if one of them is.
+        The root of the sum of squared magnitudes; NaN or Inf if any number is.
     nan, inf, zeros : int
-        How many are NaN, how many infinite, and how many 0.
+        How many are NaN, infinite, and 0.
     """
 
     size: int
@@ -54,12 +54,11 @@ class Values:
 
 
 def values_of(array: Any) -> Values | None:
-    """Return what to say of an array's numbers; None if it isn't there any more, or
-    doesn't hold numbers.
+    """Summarise an array; return None if it was freed or holds no numbers.
 
     Parameters
     ----------
-    array : array, Tensor, number, or what is left of one
+    array : array, Tensor, number, or the placeholder of a freed array
 
     Returns
     -------
@@ -77,7 +76,7 @@ def values_of(array: Any) -> Values | None:
         array = array.data
     if not isinstance(array, np.ndarray | np.generic | int | float | complex):
         return None
-    if isinstance(array, float):  # one of NumPy's too
+    if isinstance(array, float):  # np.float64 too
         return _of_one(float(array))
     array = np.asarray(array)
     if array.dtype.kind not in "biufc":
@@ -91,15 +90,13 @@ def values_of(array: Any) -> Values | None:
 
 
 def plain_number(number: Any) -> Any:
-    """Return a number of NumPy's as Python's: an extended float, which nothing can
-    write, as a float.
-    """
+    """Return a NumPy scalar as a Python number; a longdouble becomes a float."""
     item = number.item()
     return item if isinstance(item, int | float | complex) else float(item)
 
 
 def _of_one(value: float) -> Values:
-    """Return what to say of a single number, which takes no reductions."""
+    """Summarise a single number, without reductions."""
     if isinstance(value, float) and not math.isfinite(value):
         is_nan = math.isnan(value)
         return Values(1, value, None, None, None, abs(value), int(is_nan), int(not is_nan))
@@ -108,7 +105,7 @@ def _of_one(value: float) -> Values:
 
 
 def _joined(parts: list[Values]) -> Values:
-    """Return what to say of an array from what is said of its parts."""
+    """Combine the summaries of an array's blocks."""
     size, nan, inf, zeros = (sum(getattr(p, name) for p in parts) for name in ("size", "nan", "inf", "zeros"))
     ordered = [(p.lowest, p.mean, p.highest, p.size - p.nan - p.inf) for p in parts if p.mean is not None]
     lowest = min((low for low, *_ in ordered if low is not None), default=None)
@@ -129,14 +126,14 @@ def _said(array: Any) -> Values:
     with np.errstate(all="ignore"):
         total, square = np.sum(numbers), float(np.vdot(numbers, numbers).real)
     nan = inf = 0
-    if np.isfinite(total) and SMALLEST < square < math.inf:  # nothing is infinite, or so small or large as to be lost
+    if np.isfinite(total) and SMALLEST < square < math.inf:  # all finite, no overflow or underflow
         finite, mean_of, norm = numbers, total / array.size, math.sqrt(square)
     else:
         bad = ~np.isfinite(numbers)
         nan = int(np.isnan(numbers).sum())
         inf = int(bad.sum()) - nan
         finite = numbers[~bad]
-        largest = float(np.max(np.abs(finite), initial=0.0)) or 1.0  # sums of quotients by it can't overflow
+        largest = float(np.max(np.abs(finite), initial=0.0)) or 1.0  # divided by it, no sum overflows
         mean_of = np.mean(finite / largest) * largest if finite.size else 0.0
         norm = math.nan if nan else math.inf if inf else float(np.linalg.norm(finite / largest)) * largest
     lowest = mean = highest = None
@@ -147,12 +144,11 @@ def _said(array: Any) -> Values:
 
 
 def together(arrays: Iterable[Any], only_bad: bool = False) -> Values | None:
-    """Return what to say of several arrays as if they were one: how many numbers, their
-    norm, and what isn't finite.
+    """Summarise several arrays as one: size, norm, and how many aren't finite.
 
     Parameters
     ----------
-    arrays : iterable of array, or of what is left of one
+    arrays : iterable of array, or of placeholders of freed arrays
     only_bad : bool
         Return None if all are finite.
 

@@ -12,6 +12,7 @@ PLOTS = "tests/test_plots.py"
 EXPLORE = "tests/test_explore.py"
 BROWSER = "tests/test_browser.py"
 REASONS = "tests/test_reasons.py"
+ANIMATE = "tests/test_animate.py"
 ENTRIES: list[tuple[str, ...]] = [
     ("values.py", "p.size - p.nan - p.inf) for p", "p.size) for p", VIZ),
     (
@@ -61,11 +62,11 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dot.py", '.replace("\\\\", "<font>&#92;</font>")', "", FOLD + " " + VIZ),
     (
         "labels.py",
-        'text = grad_text(edge.grad).replace("grad", "part" if edge.grad.elements is not None else "·")',
+        'text = grad_text(edge.grad).replace("‖grad‖", "‖·‖").replace("grad", "part")',
         "text = grad_text(edge.grad)",
         VIZ,
     ),
-    ("labels.py", "(several or alarm_text(edge.grad)) and", "alarm_text(edge.grad) and", VIZ),
+    ("labels.py", "edge.grad is not None and several and not", "edge.grad is not None and not", VIZ),
     ("labels.py", "is_several = arriving[edge.source] > 1", "is_several = arriving[edge.target] > 1", VIZ),
     ("labels.py", "if values is None or not (values.nan or values.inf):", "if values is None or not values.nan:", VIZ),
     ("labels.py", '("numbers" in show and one)', '"numbers" in show', VIZ),
@@ -76,7 +77,12 @@ ENTRIES: list[tuple[str, ...]] = [
     ("rules.py", "found[i] = name if is_one else", "found[i] = name if True else", RULES),
     ("rules.py", "set(_words(found)) - _known_words(rule, node)", "False", RULES),
     ("graph.py", "g = np.conj(g)  # as", "g = np.array(g)  # as", VIZ),
-    ("graph.py", "return (kept, None) if record.is_over else (None, kept)", "return kept, None", VIZ),
+    ("graph.py", "(kept, None) if record.operations[-1].args is None", "(kept, None) if record.is_over", VIZ),
+    ("graph.py", "            self.passed[node] = g", "            self.passed[node] = node.note.grad", VIZ),
+    ("signs.py", "and i not in COMPUTED_INSIDE.get(node.function, ())", "", VIZ),
+    ("labels.py", '"grad", show, "gradients", node.shape == ())', '"grad", show, "gradients", not node.shape)', VIZ),
+    ("explore.py", "array if array.dtype.itemsize <= 8 else array.astype(np.float64)", "array", EXPLORE),
+    ("animate.py", '("png", "11.25")', '("png", "22.5")', ANIMATE),
     ("plots/history.py", "smooth * weight + 1.0", "weight + 1.0", PLOTS),
     (
         "dot.py",
@@ -110,8 +116,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("graph.py", "[] if record.is_over else record.changed()", "[]", FOLD),
     (
         "graph.py",
-        "return self.arrived.get(i) or values_of(note and note.grad)",
-        "return values_of(note and note.grad)",
+        "return self.arrived.get(i) or values_of(g), values_of(other)",
+        "return values_of(g), values_of(other)",
         FOLD + " " + VIZ,
     ),
     ("graph.py", "return any(numbers.get(part, number) != number for part, number in ours)", "return True", FOLD),

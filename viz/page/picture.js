@@ -398,7 +398,7 @@ export class Picture {
     }
     this.stage.removeAttribute("transform");
     const { x, y, width, height } = this.stage.getBBox();
-    this.svg.setAttribute("viewBox", `${x} ${y} ${width} ${height}`);
+    this.svg.setAttribute("viewBox", [x - MARGIN, y - MARGIN, width + 2 * MARGIN, height + 2 * MARGIN].join(" "));
   }
 
   moveTo(transform, atOnce = false) {

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.tensor import Tensor
+from microgradnd.viz.labels import clean
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -240,10 +241,7 @@ def plain(text: str) -> str:
     """Return a name as matplotlib shows it letter by letter: not taken for mathematics,
     nor for one to hide.
     """
-    text = " ".join(text.split())
-    if len(text) > LONGEST_NAME:
-        text = text[: LONGEST_NAME - 1] + "…"
-    text = text.replace("$", r"\$")
+    text = clean(text, LONGEST_NAME).replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text
 
 
