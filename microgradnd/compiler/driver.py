@@ -103,7 +103,7 @@ class Driver:
             self.lines.append(f"{self.names.value(value)} = {text}")
 
     def turns(self, step: Step) -> None:
-        """Print a rolled loop: a compiled function, or Python's loop of NumPy calls."""
+        """Print a rolled loop: a compiled function, or NumPy calls in a Python loop."""
         try:
             part = Turns(step, self.names.new(f"{self.name}_turns"))
         except UnfitError as error:
@@ -177,7 +177,7 @@ class Driver:
         return f"{self.names.helper_texts()}{allocation}{text}"
 
     def contiguous(self) -> tuple[list[str], list[str]]:
-        """Return the statements that copy arrays of another layout, and updates back."""
+        """Return the statements that copy arrays of another layout, there and back."""
         used = {base for part in (*self.parts, *self.rolled.values()) for base in part.parameters}
         inputs = list(zip(self.program.inputs, self.inputs, strict=True))
         checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]

@@ -481,7 +481,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_compiler.py tests/test_compiled_steps.py " + OWNED,
     ),
     ("fast.py", 'rest = "" if chain.is_even else', 'rest = "" if True else', BLOCKS + " " + ROWS),
-    ("buffers.py", "if traits(step.function).is_elementwise:  # which may", "if True:  # which may", ROWS),
+    ("buffers.py", "if traits(step.function).is_elementwise:  # it may", "if True:  # it may", ROWS),
     ("fast.py", "writer.inline.pop(value, None)", "None", BLOCKS + " " + PASSES),
     # dispatch.py
     (
@@ -800,7 +800,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "pass",
         LOOPS,
     ),
-    ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
+    ("loops.py", "self.texts.pop(target, None)  # earlier", "# earlier", LOOPS),
     ("loops.py", "{old, new} & wanted or updates.count(new) > 1 or", "{old, new} & wanted or", LOOPS),
     (
         "loops.py",
@@ -971,8 +971,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "machine.py",
-        "except OSError:  # nowhere",
-        "except KeyError:  # nowhere",
+        "except OSError:  # no place",
+        "except KeyError:  # no place",
         NUMBA + "::test_a_cache_that_cannot_be_written",
         "numba",
     ),
