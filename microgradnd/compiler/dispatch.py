@@ -138,7 +138,7 @@ class Dispatcher:
         updated = [given[i] for i in self.entry.updated]
         if not updated:
             return []
-        captured = given[len(self.entry.traced.inputs) :]  # the slow way has looked at these, as at Tensors
+        captured = given[len(self.entry.traced.inputs) :]  # the slow way has checked these, and Tensors
         doubts = ["is_known"]
         for array in updated:
             if array in self.arrays:
