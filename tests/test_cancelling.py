@@ -1,5 +1,4 @@
-"""Sums that are 0 whatever the numbers are: the algebra, against numbers, and what is
-left out of derivatives.
+"""Sums that are always 0: the algebra, and the derivatives without them.
 
 Owns: the terms of random programs, and derivatives by maxima that must stay.
 Must not own: softmax in other words (`test_spellings.py`).
@@ -21,7 +20,7 @@ X, W = RNG.normal(size=(6, 4)), RNG.normal(size=(6, 4))
 
 
 def evaluated(terms, arrays):
-    """Return what terms are, for the arrays of the values in them."""
+    """Return the value of terms, for the arrays of the values in them."""
 
     def factor(what, shape):
         if isinstance(what, Value):
@@ -52,7 +51,7 @@ STEPS = {
     "new axis": lambda x, y: (primitives.getitem, (x, (..., None)), {}),
     "first axis": lambda x, y: (primitives.getitem, (x, None), {}),
     "row": lambda x, y: (primitives.getitem, (x, 0), {}),
-    "backwards": lambda x, y: (primitives.getitem, (x, slice(None, None, -1)), {}),
+    "reversed": lambda x, y: (primitives.getitem, (x, slice(None, None, -1)), {}),
     "rows times columns": lambda x, y: (np.multiply, (x, np.arange(1.0, 4)), {}),
     "ones": lambda x, y: (np.reshape, (x, (1, *x.shape, 1)), {}),
     "flat": lambda x, y: (np.reshape, (x, (-1,)), {}),
@@ -63,7 +62,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_terms_are_what_steps_compute(seed):
+def test_terms_equal_the_results_of_steps(seed):
     rng = np.random.default_rng(seed)
     arrays = {Value(x.shape, x.dtype): x for x in (rng.uniform(0.5, 2, shape) for shape in ((3, 2), (3, 1), (2,), ()))}
     known, count = {}, 0
@@ -118,7 +117,7 @@ def scaled(x):
     return x
 
 
-KEPT = {  # of which the maximum has a derivative
+KEPT = {  # here the maximum has a derivative
     "the sum is detached": lambda x: exponential(x) / total(exponential(x)).detach(),
     "the exponentials above are detached": lambda x: exponential(x).detach() / total(exponential(x)),
     "a hook on the sum": lambda x: (lambda e: e / scaled(total(e)))(exponential(x)),
@@ -135,7 +134,7 @@ LEFT_OUT = {
 
 
 @pytest.mark.parametrize(("f", "stays"), [(f, True) for f in KEPT.values()] + [(f, False) for f in LEFT_OUT.values()])
-def test_only_what_is_0_is_left_out(f, stays):
+def test_only_sums_that_are_0_are_left_out(f, stays):
     given = np.array(W)
 
     def step(w):

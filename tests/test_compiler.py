@@ -1,4 +1,4 @@
-"""The compiler: the same numbers from a program that one can read.
+"""The compiler: the same numbers from a readable program.
 
 Owns: that compiled functions equal the functions, the form of their source, and what
 tracing refuses.
@@ -46,7 +46,7 @@ def equal(got, want, tolerance=0.0):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-ROUNDING = {True: 1e-12, False: 0.0}  # optimised programs add up in another order, see compiler/spelling.py
+ROUNDING = {True: 1e-12, False: 0.0}  # optimised programs add in another order, see compiler/spelling.py
 
 
 @pytest.mark.parametrize("optimize", [True, False])
@@ -148,7 +148,7 @@ def test_products_with_constants_are_rounded_as_they_are_written():
 
 @pytest.mark.parametrize("optimize", [True, False])
 @pytest.mark.parametrize("f", UPDATES, ids=lambda f: f.__name__)
-def test_updates_and_what_is_read_around_them(f, optimize):
+def test_reads_before_and_after_updates(f, optimize):
     compiled = mg.compile(f, optimize=optimize)
     mine, theirs = arguments([(3, 3)] * 2), arguments([(3, 3)] * 2)
     for _ in range(3):
@@ -168,10 +168,8 @@ def test_a_gradient_between_two_precisions():
         np.testing.assert_allclose(got[1], 2 * x)
 
 
-def test_a_row_beside_a_square_is_not_taken_in_blocks():
-    """Blocks take rows: a vector that is as long as there are rows stands for the
-    columns all the same.
-    """
+def test_a_row_next_to_a_square_is_not_taken_in_blocks():
+    """A vector with as many elements as rows still stands for the columns."""
     x, v = arguments([(512, 512), (512,)])
     f = lambda x, v: np.exp((x + v) * v) - v  # noqa: E731
     np.testing.assert_array_equal(mg.compile(f)(x, v), f(x, v))
@@ -180,7 +178,7 @@ def test_a_row_beside_a_square_is_not_taken_in_blocks():
 LARGE_UPDATES = {
     "of itself": lambda w, x: np.sin(w) * x,
     "of a view of it": lambda w, x: np.sin(w.T) * x,
-    "of its rows backwards": lambda w, x: np.sin(w[::-1]) * x + w,
+    "of its rows in reverse": lambda w, x: np.sin(w[::-1]) * x + w,
     "of a row of it": lambda w, x: np.sin(w) * w[3] * x,
     "of a product with it": lambda w, x: np.sin(w) * np.sum(w, axis=0) * x,
 }
@@ -198,10 +196,8 @@ def test_updates_of_large_arrays_in_blocks(name):
         compare((compiled(*mine), mine), (step(*theirs), theirs), exact=False)
 
 
-def test_numbers_that_python_cannot_compute_with():
-    """Where Python's floats raise, NumPy's give infinities and NaN, and so do
-    programs.
-    """
+def test_numbers_for_which_python_raises():
+    """Where Python floats raise, NumPy and programs give infinities and NaN."""
 
     def f(x, y):
         return x / y, y / x, np.sqrt(x), np.sqrt(y), x - y, -x * y
@@ -217,7 +213,7 @@ def test_numbers_that_python_cannot_compute_with():
         warned(np.float64(1.0), np.float64(0.0))
 
 
-def test_a_number_that_is_updated():
+def test_an_updated_number():
     def step(s, x):
         s *= 2.0
         total = s * x[0] + s
@@ -232,7 +228,7 @@ def test_a_number_that_is_updated():
             assert mine == theirs
 
 
-def test_a_variable_that_is_given_twice_is_one():
+def test_a_variable_passed_twice_is_one():
     def step(a, b):
         with mg.no_grad():
             a -= 1.0
@@ -260,9 +256,7 @@ def test_named_tuples():
 
 
 def test_compiled_functions_in_compiled_functions_and_transforms():
-    """Called by another's trace, or by a transform, a function is part of that program,
-    whatever it did before.
-    """
+    """A function called in a trace or by a transform becomes part of that program."""
     scale, w = np.array([1.0, 2.0]), mg.tensor([3.0, 4.0], requires_grad=True)
     inner = mg.compile(lambda v: v * v)
     for _ in range(2):
@@ -284,7 +278,7 @@ def test_compiled_functions_in_compiled_functions_and_transforms():
     np.testing.assert_array_equal(plain(with_it), [9.0, 16.0])
 
 
-@pytest.mark.parametrize("rows", [512, 521, 1000])  # blocks of equal sizes, and a last one that is smaller
+@pytest.mark.parametrize("rows", [512, 521, 1000])  # blocks of equal sizes, and a smaller last one
 def test_blocks_of_large_arrays(rows):
     x, y = arguments([(rows, 300), (rows, 1)])
 
@@ -320,9 +314,7 @@ def test_results_of_equal_value_share_no_memory():
 
 
 def test_large_arrays_of_several_threads():
-    """NumPy lets other threads run during long calls, so that buffers they shared would
-    meet.
-    """
+    """Other threads run during NumPy's long calls; shared buffers would collide."""
 
     def f(x):
         y = x @ x
@@ -345,10 +337,8 @@ def test_large_arrays_of_several_threads():
         np.testing.assert_allclose(got, [want] * 4, rtol=1e-9)
 
 
-def test_what_a_tensor_is_decides_between_programs_in_each_call():
-    """Where a call is told at a glance, everything must be looked at that the program
-    depends on.
-    """
+def test_the_state_of_a_tensor_selects_the_program_in_each_call():
+    """The quick way must check everything that the program depends on."""
     compiled = mg.compile(lambda w: w * 2 if w.requires_grad else w * 3)
     w = mg.tensor([1.0, 2.0], requires_grad=True)
     for requires_grad in (True, True, False, False, True):
@@ -360,7 +350,7 @@ def test_what_a_tensor_is_decides_between_programs_in_each_call():
 
 
 @pytest.mark.parametrize("same_shape", [True, False])
-def test_what_an_array_is_decides_between_programs_in_each_call(same_shape):
+def test_the_type_of_an_array_selects_the_program_in_each_call(same_shape):
     compiled = mg.compile(lambda x: (x * 3, np.mean(x), len(x)))
     for dtype in (np.float64, np.float64, np.float32, np.float32, np.int64, np.float64):
         for n in (3,) if same_shape else (3, 3, 4, 1):
@@ -368,7 +358,7 @@ def test_what_an_array_is_decides_between_programs_in_each_call(same_shape):
             compare(compiled(x), (x * 3, np.mean(x), n), exact=True)
 
 
-def test_numbers_and_texts_decide_between_programs_in_each_call():
+def test_numbers_and_strings_select_the_program_in_each_call():
     compiled = mg.compile(lambda x, how, scale: (x * scale if how == "times" else x + scale, {"n": scale}))
     x = np.arange(3.0)
     for how, scale in [
@@ -419,7 +409,7 @@ def test_structures_and_modules():
     assert mg.compile(f)(model, x, (labels + 1) % 5)[0] != want[0]
 
 
-def test_captured_arrays_are_seen_to_change():
+def test_changes_of_captured_arrays_are_noticed():
     scale, w = np.array([2.0, 3.0]), mg.tensor([1.0, 1.0], requires_grad=True)
     compiled = mg.compile(lambda x: np.sum(x * scale * w))
     x = np.ones(2)
@@ -444,7 +434,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("f", REFUSED.values(), ids=REFUSED)
-def test_what_depends_on_values_is_refused_with_advice(f):
+def test_dependence_on_values_is_refused_with_advice(f):
     with pytest.raises(TypeError, match=r"inside a compiled function.*line.*np\.where"):
         mg.compile(f)(np.arange(3.0))
     assert (mg.tensor([1.0], requires_grad=True) * 2).requires_grad  # the trace has ended

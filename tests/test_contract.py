@@ -1,8 +1,7 @@
-"""A compiled function does what the function does, whatever is around it: programs with
-surroundings, run both ways.
+"""The contract of compiled functions: random programs with captures, run both ways.
 
-Owns: that random programs with surroundings are equal or refused after each call; that
-the check finds planted faults.
+Owns: that random programs with captures are equal or refused after each call; that the
+check finds planted faults.
 Must not own: the programs and the check (`fuzz/surroundings.py`, `fuzz/contract.py`).
 Read next: `fuzz/README.md`.
 """
@@ -34,7 +33,7 @@ SOME = 400  # programs in which a planted fault must be found
 def test_equal_or_refused(data):
     p = draw(lambda options: data.draw(st.sampled_from(options)), NUMPY)
     outcome = check(p)
-    if outcome.failed:  # Hypothesis would take minutes to make it smaller, not knowing what its parts are
+    if outcome.failed:  # Hypothesis would shrink it for minutes, as it doesn't know the parts
         p, outcome = shrink(p, outcome)
         pytest.fail(f"{outcome.reason}\n{script(p, outcome)}", pytrace=False)
 

@@ -1,14 +1,11 @@
-"""The parts of the contract of compiled functions: arguments, draws, gradients, the
-quick way, the tape, the programs.
+"""The parts of the contract of compiled functions, one by one.
 
-Owns: for each part, what would go wrong without it, on the smallest function that shows
-it.
-Must not own: what is around a function (`test_watch.py`), which memory results are in
-(`test_ownership.py`).
+Owns: for each part, the smallest function that would go wrong without it.
+Must not own: captures (`test_watch.py`), the memory of results (`test_ownership.py`).
 Read next: `test_compiled_steps.py`.
 
-The functions are called more than twice: first they are traced, then everything is
-looked at, then it goes the quick way.
+The functions are called more than twice: the first call traces, the second checks
+everything, later ones take the quick way.
 """
 
 import functools
@@ -32,16 +29,14 @@ X = np.arange(1.0, 4.0)
 
 
 def alike(got, want):
-    """Check that arrays, or trees of two, are the same, with their dtypes."""
+    """Check that two arrays or trees are equal, including their dtypes."""
     got, want = plain(got), plain(want)
     assert np.asarray(got).dtype == np.asarray(want).dtype
     np.testing.assert_array_equal(got, want)
 
 
 def agree(f, calls):
-    """Check that calls of a compiled function give what those of the function give;
-    return it.
-    """
+    """Check calls of a compiled function against the function; return it compiled."""
     compiled = mg.compile(f)
     for args, kwargs in calls:
         for _ in range(2):
@@ -50,9 +45,7 @@ def agree(f, calls):
 
 
 def both(make, calls):
-    """Check that a function made for some state, eager and compiled, gives the same and
-    leaves the same state.
-    """
+    """Check that an eager and a compiled function agree in results and state."""
     (f, state), (g, compiled_state) = make(), make()
     compiled = mg.compile(g)
     for call in calls:
@@ -67,7 +60,7 @@ def both(make, calls):
 # Arguments
 
 
-def test_a_keyword_is_no_trailing_dict():
+def test_a_keyword_differs_from_a_trailing_dict():
     def f(x, *rest, **options):
         return x * (2 if options else 3) * len(rest or (1, 2))
 
@@ -85,7 +78,7 @@ def test_a_keyword_is_no_trailing_dict():
     )
 
 
-def test_the_containers_of_arguments_are_told_apart_by_their_classes():
+def test_containers_of_arguments_differ_by_class():
     def f(parts):
         return parts["a"] * (2 if type(parts) is dict else 3)
 
@@ -94,7 +87,7 @@ def test_the_containers_of_arguments_are_told_apart_by_their_classes():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64, np.float64, np.float16])
-def test_numbers_of_numpy_keep_their_precision_and_pythons_take_that_of_the_array(dtype):
+def test_numpy_numbers_keep_their_precision_and_python_numbers_take_the_arrays(dtype):
     x = X.astype(dtype)
     numbers = (
         0.1,
@@ -120,7 +113,7 @@ def test_a_number_between_two_precisions_is_part_of_the_program():
     agree(f, [((a, b, n), {}) for a in (single, double) for b in (single, double) for n in (0.1, 0.2, 0.1)])
 
 
-def test_two_tensors_that_are_one():
+def test_one_tensor_passed_twice():
     def f(a, b):
         return (a * b + a) * (2 if a is b else 3)
 
@@ -128,7 +121,7 @@ def test_two_tensors_that_are_one():
     agree(f, [((v, w), {}), ((v, v), {}), ((w, v), {}), ((w, w), {}), ((v, w), {})])
 
 
-def test_two_tensors_that_are_one_are_updated_as_one():
+def test_one_tensor_passed_twice_is_updated_once():
     def make():
         v, w = mg.tensor([1.0, 2.0]), mg.tensor([3.0, 4.0])
 
@@ -142,7 +135,7 @@ def test_two_tensors_that_are_one_are_updated_as_one():
     both(make, [functools.partial(lambda i, j, f: f(i, j), i, j) for i, j in ((0, 1), (0, 0), (1, 0), (0, 1), (1, 1))])
 
 
-def test_a_variable_that_is_passed_and_captured_is_one():
+def test_a_variable_passed_and_captured_is_one():
     v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
     gradient = mg.compile(lambda a: backward_of(a, w))
     for a in (v, v, w, w, v, w):
@@ -151,7 +144,7 @@ def test_a_variable_that_is_passed_and_captured_is_one():
         alike(got, want)
 
 
-def test_a_variable_is_known_where_it_is_captured_as_well():
+def test_a_passed_variable_is_recognised_where_it_is_captured():
     v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
     agree(lambda a: a * w * (2 if a is w else 3), [((a,), {}) for a in (v, w, v, v, w, w)])
 
@@ -164,7 +157,7 @@ def backward_of(a, w):
     return found
 
 
-def test_what_a_tensor_is_decides_between_programs():
+def test_the_state_of_a_tensor_selects_the_program():
     v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([1.0, 2.0])
     single, longer = mg.tensor(np.ones(2, np.float32)), mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     agree(
@@ -173,7 +166,7 @@ def test_what_a_tensor_is_decides_between_programs():
     )
 
 
-def test_objects_are_told_apart_and_values_are_not():
+def test_objects_have_programs_of_their_own_and_values_share_one():
     class Scale:
         def __init__(self, factor):
             self.factor = factor
@@ -224,11 +217,11 @@ def test_a_second_hook_of_an_argument():
             alike(compiled(w), gradient_of(w))
 
 
-# Views of what is updated
+# Views of updated variables
 
 
 def seen_by(view):
-    """Update a variable of which a view was taken, and use the view."""
+    """Update a variable that has a view, and use the view."""
 
     def f(w, x):
         with mg.no_grad():
@@ -252,7 +245,7 @@ VIEWS = {
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 @pytest.mark.parametrize("given", ["a variable", "an array", "a module's"])
-def test_a_view_of_what_was_updated_since_is_not_used_with_its_old_values(view, given):
+def test_a_view_of_an_updated_variable_is_not_used_with_old_values(view, given):
     f, weight = seen_by(view), mg.tensor(np.arange(3.0), requires_grad=True)
     model = nn.Module()
     model.weight = nn.Parameter(np.arange(3.0))
@@ -320,8 +313,8 @@ def numbers(x, draw):
 
 @pytest.mark.parametrize("form", [{}, {"optimize": False}, {"backend": "numba"}], ids=str)
 @pytest.mark.parametrize("f", [twice, named, unused, numbers])
-def test_draws_are_made_in_their_order_each_by_itself_and_used_or_not(f, form):
-    """Equal generators give equal results: two draws by one function aren't one."""
+def test_draws_happen_in_order_even_if_unused(f, form):
+    """Equal generators give equal results: two draws by one function stay two."""
     if "backend" in form:
         pytest.importorskip("numba")
 
@@ -335,7 +328,7 @@ def test_draws_are_made_in_their_order_each_by_itself_and_used_or_not(f, form):
 
 def looped(x):
     for scale in (2.0, 3.0):
-        x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - what this is about
+        x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - this is what is tested
     return x
 
 
@@ -345,13 +338,13 @@ def bound(x):
     return x
 
 
-def test_what_a_draw_uses_may_not_get_another_value_afterwards():
-    with pytest.raises(TypeError, match=r"mg.anew, uses 'scale', which the compiled function then gave another"):
+def test_a_name_that_a_draw_uses_may_not_be_assigned_again():
+    with pytest.raises(TypeError, match=r"mg.anew, uses 'scale', to which the compiled function later assigned another"):
         mg.compile(looped)(X)
     alike(mg.compile(bound)(X), bound(X))
 
 
-def test_what_a_function_gives_anew_stays_its_own():
+def test_the_result_of_anew_is_not_shared():
     kept = np.ones(3)
     compiled = mg.compile(lambda x: (mg.anew(lambda: kept, 3), x))
     first, _ = compiled(X)
@@ -367,7 +360,7 @@ def test_what_a_function_gives_anew_stays_its_own():
 @pytest.mark.parametrize(
     ("given", "dtype"), [(np.ones(2), float), (np.ones(3, np.float32), float), (1.0, float), (np.ones(3), int)]
 )
-def test_what_is_given_anew_must_be_as_announced(given, dtype):
+def test_the_result_of_anew_has_the_declared_shape_and_dtype(given, dtype):
     for f in (
         lambda x: mg.anew(lambda: given, 3, dtype) * x,
         mg.compile(lambda x: mg.anew(lambda: given, 3, dtype) * x),
@@ -427,7 +420,7 @@ def test_generators_made_from_a_seed_give_constants():
 
 @contextmanager
 def another_thread():
-    """Let a thread wait meanwhile, which might be the one that draws."""
+    """Let another thread wait meanwhile, as it might be the one that draws."""
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
@@ -438,14 +431,12 @@ def another_thread():
         thread.join()
 
 
-@pytest.mark.parametrize("beside", [nullcontext, another_thread])
-def test_a_draw_by_code_that_names_none_is_refused(beside):
-    """Beside another thread, a second trace with other numbers tells that it was the
-    function that drew.
-    """
+@pytest.mark.parametrize("company", [nullcontext, another_thread])
+def test_a_draw_by_code_that_names_none_is_refused(company):
+    """With another thread running, a second trace with new numbers shows who drew."""
     rng = np.random.default_rng(0)
     draw = [rng.random]
-    with beside(), pytest.raises(TypeError, match="random numbers were drawn"):
+    with company(), pytest.raises(TypeError, match="random numbers were drawn"):
         mg.compile(lambda x: x * draw[0]())(X)
 
 
@@ -484,7 +475,7 @@ def variables():
     return mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor([3.0, 2.0, 1.0], requires_grad=True)
 
 
-def test_what_backward_has_gone_through_is_no_longer_on_the_tape():
+def test_backward_removes_its_path_from_the_tape():
     w, _ = variables()
 
     def f(x):
@@ -507,7 +498,7 @@ def test_gradients_accumulate():
     both(make, [lambda f: f(X)] * 3 + [lambda f: f(2 * X)])
 
 
-def test_gradients_that_are_left_begin_anew_where_they_were_cleared():
+def test_cleared_gradients_start_again():
     def make():
         w, v = variables()
 
@@ -529,7 +520,7 @@ def test_gradients_that_are_left_begin_anew_where_they_were_cleared():
 
 
 @pytest.mark.parametrize("which", ["a", "b", "both"])
-def test_gradients_are_left_in_the_variables_that_they_are_of(which):
+def test_gradients_are_left_in_their_variables(which):
     def f(a, b, x):
         loss = np.sum((a if which != "b" else a.detach()) * (b if which != "a" else b.detach()) * x)
         loss.backward()
@@ -545,7 +536,7 @@ def test_gradients_are_left_in_the_variables_that_they_are_of(which):
                 alike(got.grad, want.grad)
 
 
-def test_a_gradient_that_is_set_to_none_is_none():
+def test_a_gradient_set_to_none_is_none():
     w, _ = variables()
 
     def f(x):
@@ -569,7 +560,7 @@ def cleared(v):
     return v * 2
 
 
-def test_a_gradient_that_is_read_is_that_of_this_call():
+def test_a_gradient_that_is_read_belongs_to_this_call():
     w, _ = variables()
     compiled = mg.compile(lambda x: x * w.grad if w.grad is not None else -x)
     for gradient in (X, 2 * X, 2 * X, None, X, None, None, np.ones(3, np.float32)):
@@ -597,7 +588,7 @@ def test_gradients_in_a_trace_that_fails_are_put_back():
     alike(v.data, [1.0, 2.0, 3.0])
 
 
-def test_an_optimizer_steps_in_the_variable_that_it_had():
+def test_an_optimizer_updates_its_own_variable():
     def make():
         v, w = variables()
         w.register_hook(lambda g: 3.0 * g)
@@ -615,7 +606,7 @@ def test_an_optimizer_steps_in_the_variable_that_it_had():
     both(make, [lambda f: f(X)] * 3)
 
 
-# What is refused even if the function catches it
+# Refused even if the function catches the error
 
 
 def swallows(error):
@@ -646,7 +637,7 @@ def test_a_caught_error_is_refused(error, f):
         mg.compile(swallows(error)(f))(X)
 
 
-def test_errors_that_are_caught_where_no_value_is_looked_at_may_be():
+def test_errors_that_depend_on_no_value_may_be_caught():
     def f(x):
         try:
             return x * {}["missing"]
@@ -678,7 +669,7 @@ def test_handlers_of_floating_point_errors_are_refused(f):
 # The quick way
 
 
-def test_how_calls_are_recorded_decides_between_programs():
+def test_the_mode_of_recording_selects_the_program():
     w, _ = variables()
     f = lambda x: (w * x).detach() * (2 if (w * x).requires_grad else 3)  # noqa: E731
     compiled = mg.compile(f)
@@ -690,7 +681,7 @@ def test_how_calls_are_recorded_decides_between_programs():
             alike(compiled(X), f(X))
 
 
-def test_a_transform_is_told_from_a_plain_call():
+def test_a_transform_differs_from_a_plain_call():
     compiled = mg.compile(lambda x: np.sum(x * x))
     for _ in range(3):
         alike(compiled(X), np.float64(14.0))
@@ -699,7 +690,7 @@ def test_a_transform_is_told_from_a_plain_call():
 
 
 @pytest.mark.parametrize("kind", [float, int, bool, np.float32, np.float64, complex, str])
-def test_the_type_of_a_number_decides_between_programs(kind):
+def test_the_type_of_a_number_selects_the_program(kind):
     def f(x, n):
         return x * (2 if isinstance(n, str) else 3) * (1 if isinstance(n, str) else n)
 
@@ -707,7 +698,7 @@ def test_the_type_of_a_number_decides_between_programs(kind):
     agree(f, [((X, kind("1" if kind is str else 1)), {}), *first, ((X, kind(2)), {})])
 
 
-def test_what_an_optimizer_is_set_to_is_of_this_call():
+def test_an_optimizers_settings_are_read_in_each_call():
     def made():
         w, _ = variables()
         return w, optim.SGD([w], lr=0.5, momentum=0.5)
@@ -726,7 +717,7 @@ def test_what_an_optimizer_is_set_to_is_of_this_call():
         np.testing.assert_allclose(w.data, v.data, rtol=1e-12)
 
 
-def test_parameters_that_have_taken_different_numbers_of_steps():
+def test_parameters_with_different_numbers_of_steps():
     def made():
         v, w = variables()
         return (v, w), optim.Adam([v, w], lr=0.1)
@@ -744,7 +735,7 @@ def test_parameters_that_have_taken_different_numbers_of_steps():
             np.testing.assert_allclose(q.data, p.data, rtol=1e-12)
 
 
-def test_an_update_of_arrays_that_share_memory_is_refused_the_quick_way_too():
+def test_an_update_of_shared_memory_is_refused_the_quick_way_too():
     def f(w, x):
         w -= x
         return np.sum(w)
@@ -806,7 +797,7 @@ def test_results_that_depend_on_arguments_can_be_differentiated():
         alike(w.grad, q.grad)
 
 
-def test_arguments_that_were_changed_since_are_noticed():
+def test_later_changes_of_arguments_are_noticed():
     w, _ = variables()
     compiled = mg.compile(lambda x, parts: np.sum(w * x * parts["a"]))
     for _ in range(3):
@@ -828,7 +819,7 @@ def test_arguments_that_were_changed_since_are_noticed():
 
 
 @pytest.mark.parametrize("use", [lambda v: v.detach(), lambda v: mg.no_grad()(np.sin)(v)])
-def test_a_passed_variable_that_no_derivative_leads_to_may_not_change_either(use):
+def test_a_passed_variable_without_derivative_may_not_change_either(use):
     (w, v), compiled = variables(), mg.compile(lambda x, parts: np.sum(w * use(parts["v"]) * x))
     for _ in range(3):
         loss = compiled(X, {"v": v})
@@ -838,7 +829,7 @@ def test_a_passed_variable_that_no_derivative_leads_to_may_not_change_either(use
             loss.backward()
 
 
-def test_what_was_changed_since_is_noticed():
+def test_later_changes_of_captures_are_noticed():
     (w, v), settings = variables(), {"scale": 2.0}
     compiled = mg.compile(lambda x: np.sum(w * v * x) * settings["scale"])
     for _ in range(3):
@@ -884,22 +875,20 @@ def test_a_function_that_changes_variables_is_not_called_again():
 # Which program
 
 
-def test_what_changes_in_each_call_is_named():
+def test_a_capture_that_changes_in_each_call_is_named():
     settings = {"rate": 0.0}
     compiled = mg.compile(lambda x: x * settings["rate"])
     for i in range(8):
         settings["rate"] = float(i)
         alike(compiled(X), X * i)
     settings["rate"] = 8.0
-    with pytest.raises(
-        RuntimeError, match=r"the captured 'settings' had changed in 8 calls in a row"
-    ):
+    with pytest.raises(RuntimeError, match=r"the captured 'settings' had changed in 8 calls in a row"):
         compiled(X)
     settings["rate"] = 9.0
-    alike(compiled(X), X * 9)  # counted anew
+    alike(compiled(X), X * 9)  # counted from 0 again
 
 
-def test_what_changes_now_and_then_is_not():
+def test_a_capture_that_changes_now_and_then_is_not_named():
     settings = {"rate": 0.0}
     compiled = mg.compile(lambda x: x * settings["rate"])
     for i in range(30):
@@ -928,7 +917,7 @@ def test_programs_are_kept_up_to_a_number_of_them():
     assert compiled.cache_info() == (2, 4, 2, 2)
 
 
-def test_what_made_a_function_fail_is_still_there_in_the_next_call():
+def test_a_function_that_failed_fails_again_in_the_next_call():
     class Layer(nn.Module):
         def __init__(self):
             self.scale = 2.0
@@ -985,7 +974,7 @@ def test_parameters_that_are_frozen_or_replaced_between_calls():
 
 @pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.1), lambda p: optim.Adam(p, lr=0.1)])
 @pytest.mark.parametrize("shape", [(3,), (4, 3)])
-def test_a_variable_that_is_passed_and_stepped_before_its_optimizer_is_looked_at(make, shape):
+def test_a_passed_variable_is_stepped_before_its_optimizer_is_read(make, shape):
     x = np.cos(np.arange(np.prod(shape))).reshape(shape)
 
     def run(transform):
@@ -995,8 +984,8 @@ def test_a_variable_that_is_passed_and_stepped_before_its_optimizer_is_looked_at
         def step(x, w):
             loss = np.mean((x * w) ** 2)
             loss.backward()
-            optimizer.step()  # reads the parameters where no one watches
-            optimizer.zero_grad()  # and here where they are watched
+            optimizer.step()  # reads the parameters unobserved
+            optimizer.zero_grad()  # reads them observed
             return loss
 
         step = transform(step)
@@ -1019,7 +1008,7 @@ class Swapped(NamedTuple):
     first: Any
 
 
-def test_keywords_and_containers_of_other_classes_are_told_apart_without_tracing_again():
+def test_keywords_and_container_classes_differ_without_tracing_again():
     def f(x, pair=None, **more):
         return x * (1 if pair is None else pair.first) + sum(more.values())
 
@@ -1038,7 +1027,7 @@ def test_keywords_and_containers_of_other_classes_are_told_apart_without_tracing
         np.testing.assert_array_equal(call(compiled), call(f))
     assert compiled.cache_info().misses == len(calls)
     whole = mg.compile(f)
-    for scale in (1.0, 2.0, 3.0):  # the arrays are others, and so is the dict of the keywords
+    for scale in (1.0, 2.0, 3.0):  # new arrays, and a new dict of keywords
         np.testing.assert_array_equal(whole(scale * x, pair=Pair(scale * y, z)), f(scale * x, pair=Pair(scale * y, z)))
     assert whole.cache_info().hits == 2
 

@@ -1,7 +1,7 @@
-"""What a compiled function may not look at, and what it takes from around it.
+"""What a compiled function may not look at, and what it captures.
 
-Owns: the refusals, each with the user's line and advice; what is seen to change between
-calls; `mg.static`.
+Owns: the refusals, each with the user's line and advice; which changes between calls
+are noticed; `mg.static`.
 Must not own: that the numbers are right (`test_compiled_laws.py`).
 Read next: `test_compiler.py`.
 """
@@ -28,9 +28,7 @@ ADVICE = r"np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|intege
 
 
 def refused(f, *args, match=""):
-    """Check that tracing raises, with the line of the function that does it, and leaves
-    nothing behind.
-    """
+    """Check that tracing raises, names the line, and leaves nothing behind."""
     with pytest.raises(
         TypeError, match=rf"(?s)inside a compiled function \(.*{__name__.split('.')[-1]}\.py, line"
     ) as e:
@@ -69,7 +67,7 @@ def at(x):
     return mask
 
 
-# What depends on a value of a traced array
+# Code that depends on a traced value
 LOOKS = {
     "if": lambda x: x if x.sum() > 0 else -x,
     "while": until_small,
@@ -141,7 +139,7 @@ def place(v):
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_what_depends_on_a_value_is_refused_at_the_line_of_the_user(name):
+def test_dependence_on_a_value_is_refused_at_the_users_line(name):
     f = LOOKS[name]
     message = refused(f, X)
     line = int(message.split("line ")[1].split(":")[0])
@@ -154,7 +152,7 @@ def test_the_function_that_needs_a_value_is_named():
     assert "as np.piecewise does it" in refused(LOOKS["piecewise"], X)
 
 
-def test_what_depends_on_shapes_is_allowed():
+def test_dependence_on_shapes_is_allowed():
     def f(x):
         total = 0.0
         for row in x:
@@ -284,13 +282,11 @@ def test_a_seeded_generator_made_inside_draws_constants():
     assert np.array_equal(compiled(2 * X), 2 * X + np.random.default_rng(0).normal(size=3))
 
 
-# What is around the function: seen to change, or refused, never stale
+# Captures: changes are noticed or refused, never missed
 
 
 def namespaces():
-    """Return ways of holding something outside of a function, each with how to replace
-    it.
-    """
+    """Return ways to hold a value outside a function, and to replace it."""
     box = types.SimpleNamespace(value=None)
     module = types.ModuleType("settings")
     listed, keyed, queue = [None], {"value": None}, deque([None])
@@ -373,7 +369,7 @@ VALUES = {
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 @pytest.mark.parametrize("where", namespaces())
 @pytest.mark.parametrize("transform", [False, True])
-def test_what_a_name_stands_for_is_looked_up_in_each_call(where, values, transform):
+def test_names_are_looked_up_in_each_call(where, values, transform):
     assign, f = namespaces()[where]
     if transform:
         f = mg.value_and_grad(functools.partial(lambda g, x: np.sum(g(x)), f))
@@ -424,7 +420,7 @@ def test_the_parts_of_a_captured_module_are_looked_up():
     assert compiled.cache_info().misses == misses
 
 
-def test_a_set_is_seen_to_change():
+def test_changes_of_a_set_are_noticed():
     names = {"a", "b"}
     compiled = mg.compile(lambda x: x * len(names))
     np.testing.assert_array_equal(compiled(X), 2 * X)
@@ -432,7 +428,7 @@ def test_a_set_is_seen_to_change():
     np.testing.assert_array_equal(compiled(X), 3 * X)
 
 
-def test_a_function_that_is_defined_again_is_seen():
+def test_a_new_definition_of_a_function_is_noticed():
     namespace = {}
     exec("def inner(x): return x * 2\ndef outer(x): return inner(x)", namespace)
     compiled = mg.compile(namespace["outer"])
@@ -456,7 +452,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_captured_arrays_are_seen_to_change_in_place(use):
+def test_changes_of_captured_arrays_in_place_are_noticed(use):
     a = np.array([2.0, 7.0, 1.0])
     compiled = mg.compile(lambda x: use(x, a))
     for change in (a.copy(), [8.0, 6.0, 6.0], [1.0, 1.0, 9.0], [3.0, 1.0, 9.0]):
@@ -464,7 +460,7 @@ def test_captured_arrays_are_seen_to_change_in_place(use):
         np.testing.assert_array_equal(compiled(X), plain(use(mg.tensor(X), a)))
 
 
-def test_a_captured_mask_decides_how_many_there_are():
+def test_a_captured_mask_decides_the_number_of_elements():
     mask = np.array([True, False, True])
     compiled = mg.compile(mg.grad(lambda x: np.mean(x[mask] ** 2)))
     assert np.array_equal(compiled(X), [1.0, 0.0, 3.0])
@@ -472,7 +468,7 @@ def test_a_captured_mask_decides_how_many_there_are():
     assert np.array_equal(compiled(X), 2 * X / 3)
 
 
-def test_a_large_array_is_given_to_the_program_and_not_compared():
+def test_a_large_array_is_an_input_and_not_compared():
     large = np.ones(2**18)
     compiled = mg.compile(lambda x: np.sum(large * x))
     assert compiled(2.0) == 2.0**19
@@ -513,7 +509,7 @@ def test_the_state_of_a_captured_tensor_without_gradient_is_updated():
     assert count.item() == 3.0
 
 
-def test_variables_of_a_call_begin_anew_in_each():
+def test_variables_made_in_a_call_start_again_in_each():
     def g(x):
         y = np.zeros_like(x)
         y[1] = x[0]
@@ -541,7 +537,7 @@ def steps(x):
     return total, w
 
 
-def test_a_view_of_a_value_that_was_assigned_to_is_outdated_as_without_compiling():
+def test_a_view_of_an_assigned_value_is_outdated_as_without_compiling():
     def f(x):
         y = x * 2
         view, other = y[:2], y[2:]
@@ -574,7 +570,7 @@ def test_a_compiled_method():
     assert "3.0" in Scaled.apply.source
 
 
-# Changing what is around the function, inside of it
+# Changing captures inside the function
 
 HISTORY = np.zeros(3)
 LOG: list[object] = []
@@ -628,7 +624,7 @@ def test_changes_that_would_happen_only_once_are_refused(f):
     assert f"line {f.__code__.co_firstlineno + line}:" in message
 
 
-def test_a_tensor_hidden_deep_is_assigned_to_in_each_call():
+def test_a_deeply_nested_tensor_is_assigned_to_in_each_call():
     class Hidden:
         def __init__(self):
             self.parts = {"state": types.SimpleNamespace(deep=[mg.tensor([0.0])])}
@@ -671,7 +667,7 @@ def test_static_arguments_are_part_of_the_program():
 @pytest.mark.parametrize(
     "values", [(0.0, -0.0), (1, True), (1, 1.0), ((0.0,), (-0.0,)), ("a", "b"), (None, 0)], ids=repr
 )
-def test_static_values_are_told_apart(values):
+def test_static_values_have_programs_of_their_own(values):
     compiled = mg.compile(lambda x, s: x * len(repr(s)))
     for value in values:
         compiled(X, mg.static(value))
@@ -694,7 +690,7 @@ def test_static_in_a_function_that_isnt_traced():
     assert np.array_equal(mg.grad(lambda x: np.sum(inner(x, mg.static(2.0))))(X), 2 * X)
 
 
-# One compiled function inside of another, and of transforms
+# A compiled function inside another, and inside transforms
 
 
 def test_compiled_functions_are_recorded_by_transforms():
@@ -711,7 +707,7 @@ PLACES = (0, 1)
 FACTOR = 2.0
 
 
-def test_a_tuple_that_becomes_a_list_is_another_index(monkeypatch):
+def test_a_tuple_that_becomes_a_list_is_a_different_index(monkeypatch):
     compiled = mg.compile(lambda x: x[PLACES] * 2)
     x = np.arange(4.0).reshape(2, 2)
     for _ in range(2):
@@ -720,7 +716,7 @@ def test_a_tuple_that_becomes_a_list_is_another_index(monkeypatch):
     np.testing.assert_array_equal(compiled(x), 2 * x)
 
 
-def test_numbers_that_print_alike_are_told_apart(monkeypatch):
+def test_numbers_that_print_alike_are_distinguished(monkeypatch):
     compiled = mg.compile(lambda x: x * FACTOR)
     for factor in (2.0, -2.0, 0.0, -0.0, np.float32(2.0), 2, True):
         monkeypatch.setitem(globals(), "FACTOR", factor)
@@ -731,7 +727,7 @@ def test_numbers_that_print_alike_are_told_apart(monkeypatch):
 
 
 class Scaled:
-    """An object whose property takes something from around it."""
+    """An object whose property captures something."""
 
     @property
     def scale(self):
@@ -741,7 +737,7 @@ class Scaled:
         return x * self.scale
 
 
-def test_what_a_property_reads_is_seen_to_change(monkeypatch):
+def test_changes_of_what_a_property_reads_are_noticed(monkeypatch):
     scaled = Scaled()
     compiled = mg.compile(lambda x: scaled(x))
     for factor in (1.0, 3.0, 3.0, 0.5):
@@ -749,8 +745,8 @@ def test_what_a_property_reads_is_seen_to_change(monkeypatch):
         np.testing.assert_array_equal(compiled(np.ones(2)), np.full(2, 10 * factor))
 
 
-def test_a_captured_mask_too_large_to_be_compared_is_compared_all_the_same(monkeypatch):
-    """How many elements it picks is part of the program."""
+def test_a_captured_mask_is_compared_even_if_it_is_large(monkeypatch):
+    """The number of elements that it picks is part of the program."""
     monkeypatch.setattr("microgradnd.compiler.watch.LARGE", 0)
     mask = np.array([True, False, True, False])
     compiled = mg.compile(lambda x: (x[mask] * 2, np.sum(np.sin(x[mask]) * x[mask])))

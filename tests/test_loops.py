@@ -1,13 +1,12 @@
 """Programs as loops, in Python.
 
-Owns: that fused loops compute what NumPy computes, what becomes a loop, and how loops
-read.
+Owns: that fused loops agree with NumPy, what becomes a loop, and how loops read.
 Must not own: what numba makes of them (`test_numba.py`), tracing and the NumPy programs
 (`test_compiler.py`).
 Read next: `test_numba.py`.
 
-The generated loops are Python, slow and free of numba: run as such, on small arrays,
-they are checked in many random programs.
+The generated loops are plain Python, slow but independent of numba. So they are checked
+as such, on small arrays, in many random programs.
 """
 
 import itertools
@@ -40,7 +39,7 @@ SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -2.5, 1e300)
 def interpreted(program, name="program"):
     """Return the function that numba would compile, as Python runs it."""
     driver = Driver(Layout(program), name)
-    text = driver.text.replace("float(", "np.float64(")  # Python's floats raise where NumPy's give inf
+    text = driver.text.replace("float(", "np.float64(")  # Python floats raise where NumPy's give inf
     written = module_text([part.text for part in driver.parts])
     helpers, start, parts = written.partition('@njit("void')
     module = helpers + start + re.sub(r"(?<![\w.])(\d+\.\d*(e[+-]?\d+)?)", r"np.float64(\1)", parts)
@@ -63,7 +62,7 @@ def equal(got, want, program):
 
 
 class Instructions:
-    """A random program: each instruction takes arrays made before, by number."""
+    """A random program: each instruction takes earlier arrays, by number."""
 
     def __init__(self, draw):
         self.draw = draw
@@ -212,9 +211,7 @@ KINDS = [unary, binary, reduce, view] * 2 + [binary, product, join, choose, gath
 
 @st.composite
 def programs(draw, size=10):
-    """Return a function of arrays, arguments for it, and how to spoil them with special
-    numbers.
-    """
+    """Return a function of arrays, arguments, and a way to spoil these."""
     d = Instructions(draw)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     dims = draw(st.lists(DIMS, min_size=1, max_size=3))
@@ -250,9 +247,7 @@ def programs(draw, size=10):
 
 
 def traced(function, args):
-    """Return the optimised program of a function, the arrays to run it on, and what its
-    NumPy program computes.
-    """
+    """Return a function's optimised program, arrays for it, and NumPy's results."""
     compiled = mg.compile(function)
     want = compiled(*args)
     entry = compiled._latest
@@ -323,7 +318,7 @@ def test_programs_with_traps(name, dtype):
 
 
 @pytest.mark.parametrize("f", UPDATES, ids=lambda f: f.__name__)
-def test_updates_and_what_is_read_around_them(f):
+def test_reads_before_and_after_updates(f):
     mine, theirs = arguments([(3, 3)] * 2), arguments([(3, 3)] * 2)
     program, _, _ = traced(f, arguments([(3, 3)] * 2))
     run, _ = interpreted(program)
@@ -384,7 +379,7 @@ def test_the_upper_bound_of_a_clip_wins_where_bounds_cross():
 
 
 @pytest.mark.parametrize("function", [np.mean, np.exp, np.transpose], ids=lambda f: f.__name__)
-def test_a_primitive_that_is_numpys_function_is_in_the_loop_like_that(function):
+def test_a_primitive_around_a_numpy_function_is_in_the_loop(function):
     x, own = np.arange(6.0).reshape(2, 3), mg.primitive(function)
     mg.defvjp(own, lambda g, out, x: g)  # never asked for
     assert loops_of(lambda x: own(x * 2) + 1, x) == loops_of(lambda x: function(x * 2) + 1, x)
@@ -410,7 +405,7 @@ def test_views_are_ways_to_index():
     ]
 
 
-def test_the_network_of_the_seed_is_one_loop_over_observations():
+def test_a_two_layer_network_is_one_loop_over_observations():
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(3, 32)), rng.normal(size=(1, 32)), rng.normal(size=(32, 1)), np.zeros((1, 1))
 
@@ -452,10 +447,10 @@ def test_arrays_between_loops_share_memory(monkeypatch, function):
 
     def chain(x):
         first = x @ x
-        diagonal = np.lib.stride_tricks.sliding_window_view(first, (1, 1))  # a view whose array nothing else needs
+        diagonal = np.lib.stride_tricks.sliding_window_view(first, (1, 1))  # a view of an array that nothing else needs
         for _ in range(6):
             y = function(x.T * 1.5)
-            x = (y @ y).T + y  # loops that read what they may not write over
+            x = (y @ y).T + y  # loops that read an array that they may not overwrite
         return np.sum(x * np.sort(x + 1)), np.sum(np.sort(diagonal)), x
 
     program, arrays, want = traced(chain, (np.random.default_rng(0).uniform(-0.3, 0.3, (5, 5)),))
@@ -465,7 +460,7 @@ def test_arrays_between_loops_share_memory(monkeypatch, function):
     assert text.count("np.empty((5, 5))") <= 6
 
 
-def test_updates_go_straight_over_what_they_update():
+def test_updates_are_written_over_their_inputs():
     def step(w, g, lr):
         w -= lr * g
 

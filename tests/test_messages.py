@@ -837,7 +837,7 @@ LIBRARY = {
         compiled(lambda d: d.update(b=1.0), {"a": np.ones(3)}), TraceError, "dict|arguments|return the new value"
     ),
     "compiled thread": Row(compiled(with_thread, np.ones(3)), TraceError, "a thread|outside"),
-    "compiled text": Row(compiled(lambda x: repr(x * 2), np.ones(3)), TraceError, "text|return the value"),
+    "compiled text": Row(compiled(lambda x: repr(x * 2), np.ones(3)), TraceError, "string|return the value"),
     "compiled generator": Row(compiled(lambda x: (v for v in [x]), np.ones(3)), TraceError, "generator|arrays"),
     "compiled hash": Row(compiled(lambda x: {x[0]: 1}, np.ones(3)), TraceError, "hash()|np.where"),
     "compiled write": Row(compiled(written_to, np.ones(3)), TraceError, "PLAIN_ARRAY|argument"),

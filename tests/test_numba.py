@@ -1,7 +1,7 @@
 """Programs as loops that numba has compiled.
 
-Owns: that compiled loops compute what NumPy computes, at the edges too; how they are
-kept, reported and chosen.
+Owns: that compiled loops agree with NumPy, at the edges too; how they are kept,
+reported and chosen.
 Must not own: which loops there are, and what they compute on ordinary numbers
 (`test_loops.py`).
 Read next: `test_loops.py`.
@@ -116,7 +116,7 @@ def test_integers_wrap_and_keep_their_dtypes():
             same(compiled(x, x[::-1].copy()), f(x, x[::-1].copy()))
 
 
-def test_what_is_not_contiguous_or_not_writeable_or_of_another_byte_order():
+def test_arrays_that_are_not_contiguous_or_writeable_or_of_native_byte_order():
     def f(x, y):
         return x * 2 + y, np.sum(x, axis=0)
 
@@ -128,7 +128,7 @@ def test_what_is_not_contiguous_or_not_writeable_or_of_another_byte_order():
         same([np.asarray(r, float) for r in compiled(a, x)], [np.asarray(r, float) for r in f(a, x)])
 
 
-def test_what_numpy_returns_between_loops_may_have_another_layout():
+def test_numpys_results_between_loops_may_have_another_layout():
     def f(x):
         return np.sort(np.sin(x).T, axis=0) * 2, np.sum(np.sort(x.T, axis=1) + 1, axis=0)
 
@@ -247,13 +247,11 @@ def test_a_shared_loop_is_over_when_every_thread_is(monkeypatch):
 
 
 def entries(cache):
-    """Return the entries of a cache, without the file that says how long the last
-    compilation took.
-    """
+    """Return the entries of a cache, without the last compilation's time."""
     return [path for path in cache.iterdir() if path.name != machine.RATE]
 
 
-def test_machine_code_is_of_one_version_of_numba_and_numpy(monkeypatch, tmp_path):
+def test_machine_code_is_for_one_version_of_numba_and_numpy(monkeypatch, tmp_path):
     monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
     text = "def f():\n    return 1\n"
     for versions in ("0.61 2.2", "0.61 2.3", "0.61 2.3"):
@@ -262,9 +260,7 @@ def test_machine_code_is_of_one_version_of_numba_and_numpy(monkeypatch, tmp_path
 
 
 def test_the_faster_program_is_kept(monkeypatch):
-    """The race runs on copies, each program at least twice, and the answer is in
-    microseconds.
-    """
+    """The race runs each program at least twice, on copies, and gives microseconds."""
     calls = []
 
     def slow(x):
@@ -375,7 +371,7 @@ def damaged(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "foreign", "flipped", "folder", "missing"])
-def test_a_damaged_cache_is_made_anew(monkeypatch, tmp_path, how):
+def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path, how):
     monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
     x = np.arange(4.0)
 
@@ -397,10 +393,8 @@ def test_a_damaged_cache_is_made_anew(monkeypatch, tmp_path, how):
     assert [hits(), hits()] == [0, 1]
 
 
-def test_code_that_numba_cannot_read_is_compiled_anew(monkeypatch, tmp_path):
-    """Even where an entry is as it was written: numba may have learned since to read it
-    otherwise.
-    """
+def test_code_that_numba_cannot_read_is_compiled_again(monkeypatch, tmp_path):
+    """Even if an entry is unchanged, a newer numba may read it differently."""
     parts = machine.Driver(loops.Layout(compiled_program()), "f").parts
     text = machine.module_text([part.text for part in parts])
     first = machine.made(text, tmp_path / "key")
@@ -426,7 +420,7 @@ def test_an_entry_is_for_its_own_text(tmp_path):
     assert machine.kept("def f():\n    return 1\n", tmp_path / "c") is None
 
 
-def test_machine_code_is_of_one_platform(monkeypatch):
+def test_machine_code_is_for_one_platform(monkeypatch):
     from llvmlite import binding
 
     before = machine.platform()

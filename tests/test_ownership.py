@@ -1,5 +1,4 @@
-"""What compiled functions give and take: arrays of any kind, results that are the
-caller's own, calls from threads.
+"""Arguments, results and threads: compiled functions take any array and share none.
 
 Owns: who may write to which memory, and which inputs a compiled function accepts.
 Must not own: that the numbers are right (`test_compiled_laws.py`).
@@ -29,7 +28,7 @@ from microgradnd.trees import flatten
 from tests.programs import compare, inputs, is_single, is_tame, programs
 
 has_numba = importlib.util.find_spec("numba") is not None
-# An optional part, whose tests CI runs with it
+# An optional part, which CI installs for its tests
 needs_numba = pytest.mark.skipif(not has_numba, reason='loops need numba: pip install -e ".[numba]"')
 FORMS = {"buffers": {}, "readable": {"optimize": False}, "numba": {"backend": "numba"}, "auto": {"backend": "auto"}}
 LOOPS = [form for form in FORMS.values() if "backend" in form]
@@ -144,9 +143,7 @@ def test_results_are_the_callers_own(f, form):
 
 
 def memory(compiled):
-    """Return a program's own arrays: its buffers, its constants, and what it has
-    captured.
-    """
+    """Return a program's own arrays: its buffers, its constants, and its captures."""
     known = compiled._latest.function.__globals__
     arrays = [*known.values(), *compiled._latest.captured(), *[b for held in known.get("_pool", ()) for b in held]]
     return [array for array in arrays if isinstance(array, np.ndarray)]
@@ -181,7 +178,7 @@ def check_random_results(program, arrays, forms):
 
 
 @every_form
-def test_the_new_value_of_an_argument_is_another_array(form):
+def test_the_new_value_of_an_argument_is_a_new_array(form):
     def step(w, x):
         old = w * 1.0
         w -= 0.5 * x
@@ -214,7 +211,7 @@ def test_owning_results_changes_nothing_else(program, arrays):
     compare(after.run(*given_arrays), before.run(*given_arrays), exact=True)
 
 
-# Gradients that a step leaves
+# Gradients that a step leaves behind
 
 HOLDERS = {
     "the array": lambda g: g,
@@ -228,9 +225,7 @@ HOLDERS = {
 
 
 def training(form, width=3):
-    """Return a compiled step of a network whose gradients its optimizer takes as one
-    vector, and the network.
-    """
+    """Return a compiled step whose optimizer uses one vector, and its network."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(2, width, rng=rng), nn.Tanh(), nn.Linear(width, 1, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
@@ -251,7 +246,7 @@ def contents(held):
 
 @every_form
 @pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
-def test_gradients_that_somebody_holds_stay(hold, form):
+def test_gradients_that_somebody_holds_stay_unchanged(hold, form):
     step, model, data = training(form)
     kept = []
     for i in range(8):
@@ -265,7 +260,7 @@ def test_gradients_that_somebody_holds_stay(hold, form):
 
 
 @every_form
-def test_gradients_that_nobody_holds_are_gone(form):
+def test_gradients_that_nobody_holds_are_freed(form):
     step, model, data = training(form)
     eager, other, _ = training({})
     ended = []
@@ -276,13 +271,13 @@ def test_gradients_that_nobody_holds_are_gone(form):
             np.testing.assert_allclose(p.grad, q.grad)
             weakref.finalize(p.grad, ended.append, None)
             p.grad *= 0.5
-            p.grad.flags.writeable = False  # of this array, not of those to come
+            p.grad.flags.writeable = False  # of this array, not of later ones
     assert len(ended) == 4 * 4
     if form == {}:
         assert len({id(p.grad.base) for p in model.parameters()}) == 1
 
 
-def test_who_keeps_a_gradient_keeps_little_else():
+def test_a_kept_gradient_keeps_little_else_alive():
     for width in (3, 1000):
         step, model, data = training({}, width)
         step(*data)
@@ -292,7 +287,7 @@ def test_who_keeps_a_gradient_keeps_little_else():
 
 
 @every_form
-def test_what_numpy_makes_of_a_part_stays(form):
+def test_numpys_views_of_a_part_stay_unchanged(form):
     """`np.real` returns a real array itself."""
     compiled = mg.compile(lambda x: (a := np.sin(x), np.real(a), np.sum(np.concatenate([a, np.cos(x)]) * 2)), **form)
     points = np.arange(12.0).reshape(4, 3)
@@ -319,7 +314,7 @@ def test_calls_from_several_threads(form, program, arrays):
 
 @every_form
 def test_buffers_are_given_back_when_nothing_reads_them(form):
-    """Another thread may write to them from then on."""
+    """From then on, another thread may write to them."""
 
     def step(w, x):
         new = np.sin(w) @ x
@@ -369,9 +364,7 @@ def test_threads_with_a_small_cache():
 
 
 def in_threads(function, work):
-    """Call a function on each piece of work, in a thread for each; return the results,
-    or raise.
-    """
+    """Call a function in a thread for each piece of work; return results, or raise."""
     results, errors = [None] * len(work), []
 
     def run(i):
@@ -404,9 +397,7 @@ DTYPES = [np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.b
 
 @st.composite
 def pairs_of_arrays(draw):
-    """Draw two arrays of one shape and any dtype, the first in any layout, perhaps
-    locked.
-    """
+    """Draw two arrays of one shape and any dtype, the first in any layout or locked."""
     shape = draw(st.sampled_from([(), (0,), (1,), (2, 3), (0, 3), (2, 1, 3)]))
     x, y = (
         draw(hnp.arrays(dtype, shape, elements=st.integers(0, 3).map(lambda v, d=dtype: np.dtype(d).type(v))))
@@ -443,10 +434,8 @@ def check_arrays(arrays, forms):
 
 
 @every_form
-def test_numbers_of_python_are_as_precise_as_the_arrays(form):
-    """Beside an array a float of Python is a number of its dtype, for NumPy and for a
-    program that is given it.
-    """
+def test_python_numbers_have_the_precision_of_the_arrays(form):
+    """Next to an array, a Python float has its dtype, for NumPy and for a program."""
 
     def step(w, x, rate):
         w -= rate * mg.grad(lambda w: np.sum(np.tanh(w * x)) * (1 + rate))(w)
@@ -505,12 +494,12 @@ def test_updated_arrays_that_share_memory_are_refused():
     last = mg.compile(lambda v, w: update(w, v))
     with pytest.raises(ValueError, match=r"updates 'w' .*shares memory with 'v'"):
         last(both[:3], both[1:4])
-    compiled(both[::2], both[1::2])  # between one another, but no element is both's
+    compiled(both[::2], both[1::2])  # interleaved, but without a common element
     reads = mg.compile(lambda w, v: w * v)
     np.testing.assert_array_equal(reads(both[:3], both[:3]), both[:3] ** 2)
 
 
-def test_arrays_of_texts_and_objects_are_refused():
+def test_arrays_of_strings_and_objects_are_refused():
     for array in (np.array(["a"]), np.array([None]), np.array(["2020-01-01"], "datetime64[D]")):
         with pytest.raises(TypeError, match=r"a compiled function got an array of dtype .*plain arrays of numbers"):
             mg.compile(lambda x: x)(array)

@@ -1,8 +1,7 @@
-"""The passes, one by one: on programs of a few steps, before and after, and as laws on
-random programs.
+"""The passes, one by one: on programs of a few steps, and as laws on random ones.
 
 Owns: what each pass does to a program, and that it changes no result.
-Must not own: what compiled functions give as a whole (`test_compiled_laws.py`).
+Must not own: the results of whole compiled functions (`test_compiled_laws.py`).
 Read next: `programs.py`.
 
 Small programs are written as lists of `(name of the value, function, arguments)`, where
@@ -69,7 +68,7 @@ def written(program):
 
 
 def check(rewrite, given_names, before, after, outputs, left=None):
-    """Check what a pass makes of a program, and that the results are equal."""
+    """Check a pass's program, and that its results are equal."""
     program = build(given_names, before, outputs)
     new = rewrite(program)
     assert written(new) == (after, left or outputs)
@@ -100,7 +99,7 @@ def test_drop_dead(case):
     check(passes.drop_dead, "x", case[0], case[1], case[2])
 
 
-def test_what_an_update_needs_is_not_dead():
+def test_steps_that_an_update_needs_are_not_dead():
     program = build("x y", [("t", np.add, "x", "y"), ("u", np.sin, "x")], "y", {"x": "t"})
     assert written(passes.drop_dead(program))[0] == [("t", np.add, "x", "y")]
 
@@ -181,7 +180,7 @@ def test_numbers_spread_out():
     assert passes.uniform(NUMBER.copy()) is None
     assert passes.uniform(np.array(2.0)) is None
     assert passes.uniform(np.float64(2.0)) is None
-    assert passes.uniform(np.broadcast_to(np.ones(()), (2, 3))) is None  # whose base can change
+    assert passes.uniform(np.broadcast_to(np.ones(()), (2, 3))) is None  # its base can change
     row = np.ndarray((2, 3), float, np.arange(3.0), 0, (0, 8))
     row.flags.writeable = False
     assert passes.uniform(row) is None
@@ -414,11 +413,11 @@ def test_the_largest_of_each_row_by_its_place(monkeypatch):
         assert [step.function for step in new.steps] == [np.maximum.reduce]
 
 
-def test_what_is_spread_out_is_smaller_than_what_is_taken_in_blocks():
+def test_spread_out_constants_are_smaller_than_blocks():
     assert spelling.FULL < blocks.LARGE  # a block of rows has no part of it
 
 
-def test_a_constant_is_told_by_its_expression():
+def test_a_constant_is_identified_by_its_expression():
     assert filled((2,), 1, np.dtype(np.float64)) == filled((2,), 1, np.dtype(np.float64))
     assert filled((2,), 1, np.dtype(np.float32)).text == "np.ones((2,), np.float32)"
 
@@ -478,7 +477,7 @@ NO_CHAIN = {
 
 
 @pytest.mark.parametrize("lines", NO_CHAIN.values(), ids=NO_CHAIN)
-def test_what_blocks_leave_as_it_is(lines, monkeypatch):
+def test_steps_that_blocks_leave_unchanged(lines, monkeypatch):
     monkeypatch.setattr(blocks, "LARGE", 6)
     check(blocks.blocks, " ".join(n for n in SHAPES if any(n in line[2:] for line in lines)), lines, lines, "w")
 
@@ -495,7 +494,7 @@ def test_an_operand_that_dies_is_written_over():
     assert {v.name for v in plan.buffer_of} == {"t", "u", "r"}
 
 
-def test_what_is_read_later_keeps_its_buffer():
+def test_a_value_that_is_read_later_keeps_its_buffer():
     program = build("x", [("t", np.sin, "x"), ("u", np.cos, "t"), ("r", np.add, "t", "u"), ("w", np.sum, "r")], "w")
     plan = buffers.plan(program)
     t, u = (step.out for step in program.steps[:2])
@@ -523,7 +522,7 @@ def test_a_buffer_that_nothing_reads_any_more_is_taken_again():
     assert named["u"] != named["t"]
 
 
-def test_what_was_added_in_place_leaves_its_buffer():
+def test_a_sum_in_place_leaves_its_buffer():
     lines = [("t", np.cos, "x"), ("p", np.sin, "x"), ("u", spelling.added_at, "t", slice(None), "p")]
     lines += [("r", np.exp, "y"), ("q", D, "r", "a"), ("k", D, "q", "u"), ("w", np.sum, "k")]
     named = {v.name: i for v, i in buffers.plan(build("x y a", lines, "w")).buffer_of.items()}
@@ -554,7 +553,7 @@ def test_results_are_in_no_buffer():
     assert "t" not in named
 
 
-def test_updates_are_written_over_what_nothing_reads_any_more():
+def test_updates_overwrite_values_that_nothing_reads_any_more():
     lines = [("t", np.multiply, "x", 0.5), ("u", np.subtract, "y", "t")]
     covered = buffers.plan(build("x y", lines, "", {"y": "u"})).over
     assert [(new.name, old.name) for new, old in covered.items()] == [("u", "y")]
@@ -564,14 +563,14 @@ def test_updates_are_written_over_what_nothing_reads_any_more():
     assert not returned
 
 
-def test_a_chain_writes_over_what_it_does_not_read(monkeypatch):
+def test_a_chain_overwrites_values_that_it_does_not_read(monkeypatch):
     monkeypatch.setattr(blocks, "LARGE", 6)
     program = blocks.blocks(build("x y", [("t", np.sin, "x"), ("u", np.multiply, "t", "x")], "", {"y": "u"}))
     assert isinstance(program.steps[0].function, blocks.Chain)
     assert [(new.name, old.name) for new, old in buffers.plan(program).over.items()] == [("u", "y")]
 
 
-def test_the_block_of_one_chain_is_that_of_another_only_in_its_shape(monkeypatch):
+def test_chains_share_a_block_only_if_its_shape_is_equal(monkeypatch):
     monkeypatch.setattr(blocks, "LARGE", 6)
     lines = [("t", np.sin, "c"), ("u", np.cos, "t"), ("r", R, "u", (2, 12)), ("p", np.sin, "r"), ("q", np.cos, "p")]
     plan = buffers.plan(blocks.blocks(build("c", [*lines, ("w", np.sum, "q")], "w")))
@@ -614,7 +613,7 @@ JOINED = {
 @pytest.mark.parametrize("f", JOINED.values(), ids=JOINED)
 def test_vectors_are_joined_from_parts(f):
     compiled, arguments = mg.compile(f), [np.arange(4.0), np.array([0.5, -1.0, 2.0, 3.0])]
-    results = [compiled(x) for x in arguments]  # all of them are there still when the last call has been made
+    results = [compiled(x) for x in arguments]  # all of them exist after the last call
     for got, x in zip(results, arguments, strict=True):
         compare(got, f(x), exact=False)
 
@@ -623,9 +622,7 @@ def test_vectors_are_joined_from_parts(f):
 
 
 def traced(program, arrays):
-    """Return the program of the value and gradients of a random one, and arrays to run
-    it on.
-    """
+    """Return a random program's value and gradients as a program, and arrays for it."""
     compiled = mg.compile(mg.value_and_grad(program, range(len(arrays[0]))))
     compiled(*arrays[0])
     entry = compiled._latest.traced
@@ -660,7 +657,7 @@ def test_a_pass_changes_no_result(rewrite, monkeypatch):
 
 
 @given(programs, inputs())
-def test_what_is_simple_stays_as_it_is(program, arrays):
+def test_simple_programs_stay_unchanged(program, arrays):
     before, _ = traced(program, arrays)
     once = passes.optimized(before)
     twice = passes.optimized(passes.optimized(once))
@@ -671,9 +668,7 @@ def test_what_is_simple_stays_as_it_is(program, arrays):
 @settings(max_examples=8 * settings.default.max_examples)
 @given(programs, inputs())
 def test_blocks_of_a_few_rows(program, arrays):
-    """The loops over blocks, and the buffers of a block, with arrays of a few
-    elements.
-    """
+    """Loops over blocks, and the buffers of a block, with arrays of a few elements."""
     assume(is_tame(program, arrays))
     sizes = blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL
     blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL = 4, 32, 8, 3
@@ -688,9 +683,7 @@ def test_blocks_of_a_few_rows(program, arrays):
 
 @given(programs, inputs())
 def test_updates_in_place(program, arrays):
-    """A step of gradient descent on the arguments, in both forms, beside the same by
-    hand.
-    """
+    """A step of gradient descent on the arguments, in both forms and by hand."""
     assume(is_tame(program, arrays))
     gradient = mg.grad(program, range(len(arrays[0])))
 

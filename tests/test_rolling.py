@@ -1,8 +1,7 @@
-"""Loops in compiled functions: which runs of steps are rolled up, and that it changes
-no result.
+"""Loops in compiled functions: rolling up runs of steps changes no result.
 
 Owns: `rolling.py`, how its loops are printed in each form, and `scalars.py`.
-Must not own: what compiled functions give as a whole (`test_compiled_laws.py`).
+Must not own: the results of whole compiled functions (`test_compiled_laws.py`).
 Read next: `test_passes.py`.
 
 The reference is the same function with rolling turned off: results are equal to the
@@ -122,7 +121,7 @@ def descent(w, x):
     return np.sum(w**2)
 
 
-def backwards(x, w):
+def from_the_end(x, w):
     h = w
     for t in range(7, -1, -1):
         h = np.sin(x[t] * h)
@@ -175,9 +174,7 @@ def single(x):
 
 
 def polynomial(x):
-    """What goes into the loop, and what is made of what comes out of it, are sums: they
-    keep their parentheses.
-    """
+    """Sums as operands, and sums of results, keep their parentheses."""
     t, p, last = 1 - 6 * x, x * 0.5, x
     for k in range(8):
         last = p + 0.1 * k
@@ -207,7 +204,7 @@ CASES = {
     "a polynomial of a number": (polynomial, np.array(0.3)),
     "descent": (descent, V, U),
     "through descent": (mg.grad(descent), V, U),
-    "backwards": (through(backwards, 0, 1), ROWS, V),
+    "reversed": (through(from_the_end, 0, 1), ROWS, V),
     "set parts": (through(set_parts), V),
     "a saved value is a result": (saved_result, W, ROWS),
     "a saved value is used": (saved_and_used, W, ROWS),
@@ -221,7 +218,7 @@ CASES = {
 
 
 def unrolled(monkeypatch, compiled, *args):
-    """Return what a program without loops gives."""
+    """Return the results of a program without loops."""
     with monkeypatch.context() as patch:
         patch.setattr(programs, "rolled", lambda program: program)
         return compiled(*args)
@@ -250,7 +247,7 @@ def test_loops_change_no_result(monkeypatch, name, optimize):
     assert ("for t" in compiled.source) is (name != "options differ")
 
 
-@pytest.mark.parametrize("name", ["runge kutta", "three back", "nested", "backwards"])
+@pytest.mark.parametrize("name", ["runge kutta", "three back", "nested", "reversed"])
 def test_loops_in_machine_code_change_no_result(monkeypatch, name):
     pytest.importorskip("numba", reason="numba is an extra")
     f, *args = CASES[name]
@@ -270,14 +267,14 @@ def test_backpropagation_through_time_is_written_as_a_person_does():
     assert sum(line.startswith("for ") for line in body) == 2
 
 
-def test_what_a_loop_begins_with_is_the_first_of_the_rows_that_its_backward_pass_reads():
+def test_the_initial_value_is_the_first_row_that_the_backward_pass_reads():
     compiled = mg.compile(mg.grad(lambda h, x: np.sum(recurrent_from(h, x))))
     compiled(V, ROWS)
     assert [int(n) for n in re.findall(r"for t\w* in range\((\d+)\)", compiled.source)] == [8, 8]
 
 
 def test_an_array_that_is_read_by_rows_gets_its_gradient_by_rows():
-    compiled = mg.compile(mg.grad(backwards), optimize=False)
+    compiled = mg.compile(mg.grad(from_the_end), optimize=False)
     compiled(ROWS, V)
     assert re.search(r"grad_x\[t\w*( \+ 1)?\] \+= |t_\d+\[t\w*( \+ 1)?\] \+= ", compiled.source)
 
@@ -299,7 +296,7 @@ def test_short_vectors_are_numbers():
     assert "np." not in loops[0].split("\n    n")[0].split("\n    k")[0].replace("np.float64", "")
 
 
-def test_a_short_run_stays_as_it_is():
+def test_a_short_run_stays_unchanged():
     compiled = mg.compile(lambda x: np.sin(np.sin(np.sin(x))))
     compiled(V)
     assert "for t" not in compiled.source
@@ -362,9 +359,7 @@ BINARY = {"add": np.add, "multiply": np.multiply, "subtract": np.subtract}
 
 @st.composite
 def bodies(draw):
-    """Return what a loop does: operations on carried values, rows, constants and
-    numbers, and what is kept.
-    """
+    """Return a loop's operations on values, rows and numbers, and what it keeps."""
     lines = []
     names = ["a", "b", "row", "w", "turn"]
     for i in range(draw(st.integers(1, 5))):
@@ -399,7 +394,7 @@ def made(body):
 
 
 def not_rolled(f, args, **options):
-    """Return what a program without loops gives."""
+    """Return the results of a program without loops."""
     keep = programs.rolled
     programs.rolled = lambda program: program
     try:
@@ -423,7 +418,7 @@ def test_random_loops(body, shape, optimize):
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 5), (5,)]))
-def test_random_loops_as_those_of_machine_code(interpreted, body, shape):
+def test_random_loops_printed_for_machine_code(interpreted, body, shape):
     pytest.importorskip("numba", reason="numba is an extra")
     f, args = through(made(body), 0, 1), arrays_for(shape)
     compiled = mg.compile(f, backend="numba")
@@ -433,7 +428,7 @@ def test_random_loops_as_those_of_machine_code(interpreted, body, shape):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_loops_as_those_of_machine_code_change_no_result(interpreted, name):
+def test_loops_printed_for_machine_code_change_no_result(interpreted, name):
     pytest.importorskip("numba", reason="numba is an extra")
     f, *args = CASES[name]
     compiled = mg.compile(f, backend="numba")
@@ -442,7 +437,7 @@ def test_loops_as_those_of_machine_code_change_no_result(interpreted, name):
             np.testing.assert_allclose(a, b, rtol=1e-11 if np.asarray(b).dtype == np.float64 else 1e-4, atol=1e-12)
 
 
-def test_what_does_not_fit_is_said():
+def test_the_report_says_what_does_not_fit():
     pytest.importorskip("numba", reason="numba is an extra")
     w = np.eye(64) * 0.5
 
@@ -459,7 +454,7 @@ def test_what_does_not_fit_is_said():
     assert turns.UnfitError("why").args == ("why",)
 
 
-def test_an_interrupted_compilation_leaves_the_program_of_numpy(monkeypatch):
+def test_an_interrupted_compilation_leaves_the_numpy_program(monkeypatch):
     pytest.importorskip("numba", reason="numba is an extra")
     machine = importlib.import_module("microgradnd.compiler.machine")
 
@@ -473,13 +468,13 @@ def test_an_interrupted_compilation_leaves_the_program_of_numpy(monkeypatch):
     assert "interrupted" in compiled.report()
 
 
-def test_how_long_compiling_takes_is_known_from_the_last_time(tmp_path):
+def test_the_last_compilation_predicts_the_time_of_the_next(tmp_path):
     machine = importlib.import_module("microgradnd.compiler.machine")
     assert machine.rate_of(tmp_path) is None
     (tmp_path / machine.RATE).write_text("0.25")
     assert machine.rate_of(tmp_path) == 0.25
 
 
-def test_passes_work_inside_of_loops():
+def test_passes_work_inside_loops():
     program = Program((), (), ())
     assert rolling.in_bodies(lambda body, own: passes.drop_dead(body), program).steps == ()

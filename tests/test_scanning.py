@@ -1,5 +1,4 @@
-"""`mg.scan` in compiled functions: one turn is traced, whatever their number, and the
-derivatives are loops again.
+"""`mg.scan` in compiled functions: one turn is traced; derivatives are loops too.
 
 Owns: `compiler/scanning.py`, and how it falls back to plain loops.
 Must not own: the loops that are found (`test_rolling.py`), or the messages of `scan`
@@ -80,9 +79,7 @@ def in_the_turn(w, x):
 
 
 def constants(w, x):
-    """Rows that aren't carried, a value that is passed through, and what the turn
-    doesn't touch.
-    """
+    """Rows that aren't carried, a value passed through, and one that a turn ignores."""
     (a, b), ys = mg.scan(lambda c, r: ((c[0], r), (r, np.exp(w[0]))), (w[0], w[1]), x)
     return np.sum(a * b) + np.sum(ys[0]) + np.sum(ys[1] ** 2)
 
@@ -104,14 +101,14 @@ def sliced(w, x):
 
 
 def twice(w, x):
-    """One loop reads what another has kept, and both the same array."""
+    """One loop reads values that another has kept; both read the same array."""
     h, hs = mg.scan(lambda h, r: ((new := np.sin(r + h @ w)), new), x[0], x)
     g, _ = mg.scan(lambda g, p: (g * np.cos(p[0]) + p[1], None), h, (hs, x))
     return np.sum(g)
 
 
 def eigen(w, x):
-    """An operation of several results."""
+    """An operation with several results."""
 
     def turn(h, r):
         q, rest = np.linalg.qr(w + np.outer(h, r))
@@ -163,14 +160,12 @@ CASES = {
 }
 
 
-PLAIN = {"mapped", "gradient of mapped"}  # whose loops are found in the turns
+PLAIN = {"mapped", "gradient of mapped"}  # their loops are found in the turns
 
 
 @pytest.fixture
 def scanned(monkeypatch):
-    """Return a function that tells whether one turn stood for all in the latest
-    trace.
-    """
+    """Return a function that says if one turn stood for all in the last trace."""
     recorders = []
 
     class Noticed(Recorder):
@@ -201,9 +196,7 @@ def test_a_scan_gives_what_its_turns_give(scanned, case, optimize):
 
 
 def scan_of(body):
-    """Return what a random body does as a scan, see `bodies`; what `first_differs` says
-    is taken for another carry.
-    """
+    """Return a random body as a scan; `first_differs` of `bodies` swaps the carry."""
     lines, carried, kept, stacked, swaps = body
 
     def turn(carry, x):
@@ -232,7 +225,7 @@ def test_random_scans(interpreted, body, shape, form):
     check(mg.compile(hvp, **options), hvp, (args[0], args[0]))
 
 
-# What takes the turns one by one
+# Loops whose turns are traced one by one
 
 
 def counting(x):
@@ -258,7 +251,7 @@ def backward_in_the_turn(x):
 
 
 def updating(x):
-    """A variable is another in each turn."""
+    """A variable changes in each turn."""
     w = mg.tensor(V)
 
     def turn(h, r):
@@ -280,7 +273,7 @@ def summing(x):
 
 
 def leaking(x):
-    """A value of a turn gets out of it."""
+    """A value of a turn escapes from it."""
     seen = []
 
     def turn(h, r):
@@ -305,12 +298,12 @@ def short(x):
 
 
 def single(x):
-    """The number that is carried into the first turn is among the results."""
+    """The number carried into the first turn is among the results."""
     return mg.scan(lambda h, r: (h + np.sum(r), h), 0.0, x.astype("f"))
 
 
 def caught(x):
-    """The function goes on after an error."""
+    """The function continues after an error."""
     try:
         return mg.scan(lambda c, r: ((c[0] + 1, c[1] + r * c[0]), None), (0, x[0]), x)[0][1]
     except Exception:
@@ -337,11 +330,11 @@ def one_way(x):
         one_way,
     ],
 )
-def test_what_one_turn_does_not_show_is_done_turn_by_turn(f):
+def test_loops_that_one_turn_does_not_show_are_traced_turn_by_turn(f):
     check(mg.compile(f), f, [ROWS])
 
 
-def test_a_draw_is_another_in_each_turn():
+def test_draws_differ_between_turns():
     rng = np.random.default_rng(0)
 
     def turn(h, r):
@@ -409,7 +402,7 @@ def test_the_cost_of_a_scan_does_not_grow_with_its_length(scanned):
     assert counts[0] == counts[1]
 
 
-def test_an_open_length_beside_a_scan():
+def test_an_open_length_next_to_a_scan():
     def f(w, x):
         h, _ = mg.scan(lambda h, r: (np.tanh(h * r), None), np.ones(3), w)
         return np.sum(np.tanh(x) @ h)
@@ -428,7 +421,7 @@ def test_each_length_has_a_program():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_scans_as_those_of_machine_code(interpreted, case):
+def test_scans_printed_for_machine_code(interpreted, case):
     pytest.importorskip("numba", reason="numba is an extra")
     f, *args = CASES[case]
     check(mg.compile(f, backend="numba"), f, args)

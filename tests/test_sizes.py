@@ -1,7 +1,7 @@
 """Lengths that compiled programs leave open.
 
-Owns: that one program serves arrays of any length, in both backends, and is the
-function for each; what pins a length, and what tells so.
+Owns: that one program serves arrays of any length, in both backends, and agrees with
+the function for each; what pins a length, and how the report says so.
 Must not own: what programs compute for one length (`test_compiler.py`,
 `test_compiled_steps.py`).
 Read next: `test_compiler.py`.
@@ -105,7 +105,7 @@ def test_one_program_serves_any_length(name, backend):
     rng, compiled = np.random.default_rng(0), mg.compile(f, backend=with_backend(backend))
     for n in LENGTHS:
         args = make(n, rng)
-        if not (n == 3 and make is matrix):  # of which some read a shape of (n, 3) beside one of (3,)
+        if not (n == 3 and make is matrix):  # some rows read a shape of (n, 3) next to one of (3,)
             same(compiled(*args), f(*args))
     assert compiled.cache_info().misses == 2, compiled.report()
     assert "is open" in compiled.report()
@@ -129,7 +129,7 @@ def test_any_order_of_lengths_gives_what_the_function_gives(data):
         same(compiled(*args), f(*args))
 
 
-def test_lengths_that_agree_share_a_symbol_until_they_dont():
+def test_equal_lengths_share_a_symbol_until_they_differ():
     compiled = mg.compile(lambda x, y: np.sum((x - y) ** 2))
     rng, misses = np.random.default_rng(0), []
     for n, m in ((5, 5), (7, 7), (9, 9), (9, 1), (6, 6), (1, 6), (8, 8)):
@@ -334,7 +334,7 @@ def test_polynomials_are_exact():
     assert [*sizes.pinned] == ["n"]
 
 
-def test_a_user_s_operation_pins_what_it_is_given():
+def test_a_users_operation_pins_its_lengths():
     @mg.primitive
     def first(x):
         return np.array(x)[:4] * 2.0
@@ -354,7 +354,7 @@ def test_sizes_may_be_fixed():
     assert "open" not in compiled.report()
 
 
-def test_an_error_of_the_function_is_raised_as_it_is():
+def test_an_error_of_the_function_is_raised_unchanged():
     def f(x):
         if len(x) > 10:
             raise KeyError("too long")
@@ -368,7 +368,7 @@ def test_an_error_of_the_function_is_raised_as_it_is():
     assert float(compiled(np.ones(6))) == 6.0
 
 
-def test_len_is_python_s_own_afterwards():
+def test_len_is_pythons_own_afterwards():
     length = len
     mg.compile(lambda x: np.sum(x) / len(x))(np.ones(4))
     assert __builtins__["len"] is length if isinstance(__builtins__, dict) else __builtins__.len is length
@@ -391,7 +391,7 @@ def test_a_saved_program_takes_any_length(tmp_path):
         saved(np.ones((1, 3)))
 
 
-def test_texts_in_which_one_array_is_two_are_not_one():
+def test_texts_with_different_numbers_of_arrays_are_not_merged():
     sizes, lengths = Sizes({"n": [(0, 0)]}, [(5,)], ["x"]), [{"n": 5}, {"n": 42}]
     for texts, is_one in (
         (("b3 = b2", "b2 = b2"), False),
@@ -402,9 +402,7 @@ def test_texts_in_which_one_array_is_two_are_not_one():
 
 
 def test_lengths_in_caches_outlive_their_trace():
-    """Rules keep what they found for a shape; a length in there belongs to a trace that
-    may be gone.
-    """
+    """Rules cache results by shape; a length in a key may outlive its trace."""
     for _ in range(2):
         compiled = mg.compile(mg.value_and_grad(softmax))
         for n in (64, 17, 5):

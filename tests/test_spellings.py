@@ -1,8 +1,7 @@
-"""The spelling doesn't matter: programs of the same mathematics in other words, against
-the eager functions.
+"""The spelling doesn't matter: different programs for the same mathematics.
 
-Owns: that a program in any of these words gives what the function gives, and which
-calls it has or hasn't.
+Owns: that each spelling's program agrees with the function, and which calls it
+contains.
 Must not own: single passes on programs of a few steps (`test_passes.py`), linear
 algebra (`test_triangular.py`).
 Read next: `test_passes.py`.
@@ -26,9 +25,7 @@ BOTH = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
 def program_of(f, *arrays, calls=2):
-    """Compile a function, check some calls of it against the function, and return its
-    source.
-    """
+    """Compile a function, check some calls of it, and return its source."""
     compiled = mg.compile(f)
     for i in range(calls):
         given = [a if i == 0 or a.dtype.kind != "f" else np.array(a[::-1]) for a in arrays]
@@ -47,9 +44,7 @@ def agree(found, expected):
 
 
 def derivative(f, g=G):
-    """Return the value and gradient of a weighted sum of what a function gives, with
-    weights from outside.
-    """
+    """Return the value and gradient of a weighted sum of a function's results."""
     weights = {np.dtype(name): g.astype(name) for name in ("float32", "float64")}
     return mg.value_and_grad(lambda x: np.sum(f(x) * weights[x.dtype]))
 
@@ -66,7 +61,7 @@ def logs(z):
     return z - np.log(np.sum(np.exp(z), axis=-1, keepdims=True))
 
 
-WORDS = {  # with what their programs have and what they haven't
+WORDS = {  # with texts that their programs contain, and texts that they don't
     "relu by maximum": (lambda x: np.maximum(x, 0), ["larger_share("], ["np.where("]),
     "relu by maximum, from the left": (lambda x: np.maximum(0.0, x), ["larger_share("], ["np.where("]),
     "relu by minimum": (lambda x: -np.minimum(-x, 0), ["larger_share("], ["np.where("]),
@@ -173,7 +168,7 @@ def test_second_derivatives(name):
 
     program_of(mg.grad(lambda x: np.sum(mg.grad(inner)(x) * g)), x, calls=1)
     program_of(mg.hvp(inner), x, g, calls=1)
-    program_of(mg.grad(inner), x, calls=1)  # of which the value is dead
+    program_of(mg.grad(inner), x, calls=1)  # its value is dead
 
 
 def softmax(x):
@@ -213,7 +208,7 @@ def clipped(z):
 
 
 def test_a_maximum_that_cancels_has_a_derivative_where_something_is_detached_or_hooked():
-    """The value doesn't change with the maximum; what backward computes does."""
+    """The maximum doesn't change the value, but does change the derivative."""
 
     def detached(x):
         e = np.exp(shifted(x))
@@ -236,7 +231,7 @@ def test_cross_entropy():
     program_of(mg.value_and_grad(lambda x: -np.mean(np.sum(np.eye(40)[Y] * logs(shifted(x)), axis=1))), X)
 
 
-def test_maxima_beside_what_is_not_finite():
+def test_maxima_next_to_infinities_and_nan():
     x = X.copy()
     x[0, :] = -np.inf
     x[1, 0] = np.inf
@@ -262,7 +257,7 @@ def test_the_error_of_a_power(n, dtype):
         assert np.max(np.abs(array - exact) / exact) <= (n - 1) * np.finfo(dtype).eps / 2
 
 
-def test_powers_of_what_is_not_finite_or_tiny():
+def test_powers_of_infinities_nan_and_tiny_numbers():
     x = np.resize([0.0, -0.0, np.inf, -np.inf, np.nan, 1e200, -1e200, 1e-200, -1e-200, -3.0], 300)
     with np.errstate(all="ignore"):
         for n in range(3, 9):

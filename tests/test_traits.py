@@ -1,4 +1,4 @@
-"""The table of traits, held against what NumPy does.
+"""The table of traits, compared with NumPy's behaviour.
 
 Owns: whether each row is true, and whether a function that needs a row has one.
 Must not own: what the passes do with traits (`test_passes.py`, `test_ownership.py`,
@@ -27,8 +27,7 @@ from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import wrap
 from tests.test_laws import every_row
 
-# Rows are called at infinities, zeros and overflow too, where NumPy warns and gives the
-# value that is compared
+# Rows are also called at infinities, zeros and overflow, where NumPy warns.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 KNOWN = {**registry.VJPS, **registry.JVPS, **dict.fromkeys(registry.PLAIN)}
 UFUNCS = [function for function in KNOWN if isinstance(function, np.ufunc)]
@@ -37,20 +36,18 @@ MATRIX = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, 0.2], [0.5, 0.2, 2.0]])
 
 
 def each(condition):
-    """Run a test for each function whose row fulfils a condition."""
+    """Run a test for each function whose row meets a condition."""
     functions = [function for function in TRAITS if condition(traits(function))]
     return pytest.mark.parametrize("function", functions, ids=registry.name_of)
 
 
 def recorded(call, arrays):
-    """Return the calls that a trace of some code records: functions, arguments,
-    keywords.
-    """
+    """Return the calls that a trace of code records: functions, arguments, keywords."""
     recorder = Recorder()
     token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
     try:
         call(*(wrap(array, Leaf(array, False)) for array in map(np.array, arrays)))
-    except TraceError:  # of the call that follows those which are recorded
+    except TraceError:  # of the call after the recorded ones
         pass
     finally:
         MODE.reset(token)
@@ -71,7 +68,7 @@ def arrays_in(tree):
 
 
 def check_memory(function, args, kwargs):
-    """Check what a row says of the memory of results, and return them."""
+    """Check what a row says about the memory of results, and return them."""
     row, args = traits(function), copied(args)
     out = function(*args, **kwargs)
     given_arrays = arrays_in(args)
@@ -95,7 +92,7 @@ def test_memory_is_what_the_row_says(row):
     @given(row.inputs)
     def law(arrays):
         for function, args, kwargs in recorded(row.call, arrays):
-            if function is not primitives.identity and function is not primitives.select:  # which return what they get
+            if function is not primitives.identity and function is not primitives.select:  # they return an argument
                 check_memory(function, args, kwargs)
 
     law()
@@ -168,7 +165,7 @@ def test_rows_are_of_functions_that_programs_have():
 
 
 @pytest.mark.parametrize("function", UFUNCS, ids=registry.name_of)
-def test_what_numpy_tells_of_ufuncs(function):
+def test_traits_that_numpy_reveals_of_ufuncs(function):
     row = traits(function)
     assert row.is_elementwise == (function.signature is None and function.nout == 1)
     assert row.memory == "fresh"
@@ -179,7 +176,7 @@ CHOICES = {choices.kept: (MATRIX > 1, MATRIX, True), choices.larger_share: (MATR
 
 @each(lambda row: row.is_elementwise)
 def test_elementwise(function):
-    """Each element is what the function gives for it alone."""
+    """Each element equals the function's result for it alone."""
     if function is primitives.astype:
         np.testing.assert_array_equal(function(MATRIX, np.float32)[0, 1], function(MATRIX[0, 1:2], np.float32)[0])
         return
@@ -220,7 +217,7 @@ def test_reductions(function):
 
 
 @each(lambda row: row.is_product)
-def test_products_write_where_they_are_told(function):
+def test_products_write_into_a_given_array(function):
     out = np.empty_like(function(MATRIX, MATRIX))
     assert function(MATRIX, MATRIX, out=out) is out
     np.testing.assert_array_equal(out, function(MATRIX, MATRIX))
@@ -240,7 +237,7 @@ def test_results_by_position(function):
 
 
 @each(lambda row: row.scalar)
-def test_numbers_of_python_compute_to_the_same_bit(function):
+def test_python_numbers_compute_to_the_same_bit(function):
     for args in itertools.product(SPECIAL, repeat=function.nin):
         if function is not np.float_power or 0 < args[0] <= 1:
             names = {"x": args[0], "y": args[-1], "np": np, "math": math}
@@ -280,7 +277,7 @@ FORMS = [function for function in TRAITS if traits(function).form]
 @pytest.mark.parametrize("inner", FORMS, ids=registry.name_of)
 @pytest.mark.parametrize("outer", FORMS, ids=registry.name_of)
 def test_forms_bind_as_they_are_written(inner, outer):
-    """Source computes what the calls do, whatever stands in whatever."""
+    """Source computes what the calls do, in any nesting."""
     x, y = Value((3, 3), float, "x"), Value((3, 3), float, "y")
     names = {"x": MATRIX, "y": MATRIX.T + 1, "np": np}
     for left in (True, False):
@@ -333,5 +330,5 @@ def test_values_that_depend_on_shapes(function):
 
 
 @each(lambda row: row.instead)
-def test_what_is_written_instead_is_not_an_array(function):
+def test_functions_with_a_replacement_return_bools(function):
     assert type(function(MATRIX, MATRIX)) is bool

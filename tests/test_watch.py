@@ -1,14 +1,13 @@
-"""What is around a compiled function: every change is seen, every side effect refused
-and undone, no trace is left.
+"""Captures: every change is noticed, every side effect refused and undone.
 
-Owns: one case for each way in which a function can come by something, and how the
-classes look after a trace.
+Owns: one case for each way in which a function can reach something, and the state of
+classes after a trace.
 Must not own: arguments, random numbers, gradients and the quick way of a call
 (`test_contract_parts.py`).
 Read next: `test_contract_parts.py`.
 
-Each case is called eagerly and compiled, after each change twice: the first call looks
-at everything, the second goes the quick way.
+Each case is called eagerly and compiled, twice after each change: the first call checks
+everything, the second takes the quick way.
 """
 
 import functools
@@ -33,9 +32,7 @@ CONTEXT: ContextVar[float] = ContextVar("context", default=2.0)
 
 
 def follows(f, changes):
-    """Check that a compiled function gives what the function gives, after each change;
-    return it.
-    """
+    """Check a compiled function against the function after each change; return it."""
     compiled = mg.compile(f)
     for change in (lambda: None, *changes):
         change()
@@ -47,7 +44,7 @@ def follows(f, changes):
 
 
 def values(assign, found=(2.0, 3.0, 2.0)):
-    """Return changes that assign values one after the other."""
+    """Return changes that assign values one after another."""
     return [functools.partial(assign, value) for value in found]
 
 
@@ -581,7 +578,7 @@ def test_every_change_is_seen(around):
     follows(*around())
 
 
-def test_what_is_equal_needs_no_new_program():
+def test_equal_values_need_no_new_program():
     settings, layer = Settings(scale=0.1, pair=(1.0, "a")), nn.Tanh().train()
     compiled = mg.compile(lambda x: x * settings.scale * settings.pair[0] * (2 if layer.training else 3))
     compiled(X)
@@ -628,7 +625,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("old", "new", "want"), SAME)
-def test_what_is_the_same(old, new, want):
+def test_sameness(old, new, want):
     assert same(old, new) is want
     assert same(new, old) is want
 
@@ -730,7 +727,7 @@ EFFECTS = {
     EFFECTS,
     ids=lambda f: f.__name__,
 )
-def test_attributes_that_are_set_are_put_back(f):
+def test_assigned_attributes_are_restored(f):
     match, line = EFFECTS[f]
     vars(OWNER)["own"] = 0
     with pytest.raises(TypeError, match=rf"line {f.__code__.co_firstlineno + line}: (?s:.*){match}; pass it as an arg"):
@@ -792,7 +789,7 @@ def test_another_threads_write_to_an_array_is_not_blamed():
     thread.join()
 
 
-def test_what_a_function_makes_is_its_own():
+def test_objects_that_a_function_makes_are_its_own():
     around = Settings(scale=1.0)
 
     def f(x):
@@ -805,7 +802,7 @@ def test_what_a_function_makes_is_its_own():
         np.testing.assert_array_equal(mg.compile(f)(X), 3 * X)
 
 
-# What a trace leaves
+# What a trace leaves behind
 
 
 class Guarded:
@@ -824,7 +821,7 @@ class Guarded:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_classes_and_modules_are_as_they_were(fails):
+def test_classes_and_modules_are_restored(fails):
     made = types.ModuleType("settings_of_a_test")
     made.scale, made.of = 1.0, Settings(scale=2.0)
     guarded, layer, below = Guarded(), nn.Tanh(), Below()
@@ -866,7 +863,7 @@ def test_the_hooks_of_a_class_may_read_as_they_like():
     )
 
 
-def test_large_arrays_are_compared_unless_the_program_is_given_them(monkeypatch):
+def test_large_arrays_are_compared_unless_they_are_inputs(monkeypatch):
     monkeypatch.setattr(watch, "LARGE", 8)
     array = np.ones(4)
     follows(lambda x: x * array[:3], [lambda: array.__setitem__(1, 2.0)])
@@ -879,7 +876,7 @@ def test_large_arrays_are_compared_unless_the_program_is_given_them(monkeypatch)
     )
 
 
-def test_the_names_of_what_changed_are_those_of_the_user():
+def test_changes_are_reported_by_the_users_names():
     settings = Settings(inner=Settings(rate=0.0))
     compiled = mg.compile(lambda x: x * settings.inner.rate)
     for i in range(8):
@@ -930,7 +927,7 @@ def test_objects_are_checked_without_taking_arguments_apart():
     np.testing.assert_array_equal(f(X, first, np.sin), np.sin(X) * 3)
 
 
-def test_an_object_that_a_class_of_a_package_was_given_is_watched(monkeypatch):
+def test_an_object_held_by_a_packages_class_is_watched(monkeypatch):
     class Settings:
         factor = 2.0
 

@@ -144,8 +144,7 @@ def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
 
 
 def is_input(leaf: Any) -> bool:
-    """Return whether a leaf is an input, and not part of the program like an
-    integer."""
+    """Return whether a leaf is an input, not part of the program like an integer."""
     return isinstance(leaf, np.ndarray | np.generic | Tensor) or type(leaf) in (float, complex)
 
 

@@ -269,9 +269,7 @@ def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tu
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause the garbage collector: it would walk through objects in use again and
-    again.
-    """
+    """Pause the garbage collector, which would walk through the trace repeatedly."""
     was_on = gc.isenabled()
     gc.disable()
     try:

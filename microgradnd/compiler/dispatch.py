@@ -1,17 +1,17 @@
 """The quick way from a call to its program.
 
-Owns: the function that checks whether a call is like the one before, and if so runs the
-same program.
+Owns: the function that checks whether a call is like the one before, and if it is, runs
+the same program.
 Must not own: the checks that take arguments apart (`arguments.py`), or what
 surroundings are (`places.py`).
 Read next: `compiled.py`.
 
-A small step takes a few microseconds, and a loop over its arguments would be a good
-part of that. So the checks are written out as one expression, like the program itself.
-Arrays are told by shape and dtype, numbers by type; objects and Tensors must be the
-same; what is around the function must be what it was. Whatever fails a check here is
-looked at again slowly (`compiled.py`); a call that is known to fit goes through the
-same function, without the checks.
+A small program takes a few microseconds; a loop over its arguments would be a good part
+of that. So the checks are written out as one expression, as the program itself is. An
+array must have the same shape and dtype, a number the same type; objects and Tensors
+must be the same; the function's surroundings must be unchanged. A call that fails a
+check takes the slow way (`compiled.py`). A call that is known to fit goes through the
+same function without the checks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from microgradnd.trees import Form, flatten, is_module, kind_of
 
 CONSTANTS = (bool, int, str, type(None))  # parts of the program
 SHORT = 4  # entries of a dict that are compared one by one
-MISS = object()  # what a dispatcher returns for a call that it doesn't know
+MISS = object()  # returned by a dispatcher for a call that it doesn't know
 
 
 class Dispatcher:
@@ -50,7 +50,7 @@ class Dispatcher:
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
         self.lengths: dict[str, str] = {}  # of the symbols for open lengths
-        self.arrays: list[str] = []  # the expressions for arrays among the arguments, and in them
+        self.arrays: list[str] = []  # the expressions for arrays among the arguments, and inside them
         self.parts: list[str] = []
         self.leaves: list[str] = []  # an expression for each
         for i, arg in enumerate(arguments.args):
@@ -83,9 +83,7 @@ class Dispatcher:
         self.source = self.text(given, owners)
 
     def text(self, given: Sequence[str], owners: Sequence[str | None]) -> str:
-        """Return the function that makes the checks, runs the program, and does what is
-        to be done afterwards.
-        """
+        """Return the function that checks, runs the program, and finishes the call."""
         entry, traced = self.entry, self.entry.traced
         call = f"function({', '.join(given)})"
         after: list[str] = []
@@ -100,7 +98,7 @@ class Dispatcher:
             call = f"{call}\n    result, ({''.join(f'{value}, ' for value in values)}) = result"
             for i, (thing, is_array) in enumerate(traced.left):
                 value = f"g{i}" if is_array else "None"
-                value = f"asarray({value})" if shapes.get(value) == () else value  # programs give numbers
+                value = f"asarray({value})" if shapes.get(value) == () else value  # programs return numbers
                 after.append(self.leaving(thing, value))
         if traced.sources and entry.mode.record is not None:
             rest = f"result, {self.name(entry)}, {self.name(self.function)}, {self.name(Arguments)}(args, kwargs)"
@@ -126,20 +124,21 @@ class Dispatcher:
         )
 
     def leaving(self, thing: Any, value: str) -> str:
-        """Return the statement that leaves a gradient or a buffer."""
+        """Return the statement that sets a gradient or a buffer."""
         if isinstance(thing, Buffer):
             return f"{self.name(thing.set)}({value})"
         leaf = thing.leaf if isinstance(thing, Gradient) else self.arguments.leaves[thing]._node
         return f"{self.name(leaf)}.grad = {value}"
 
     def apart(self, given: Sequence[str]) -> list[str]:
-        """Check that what the program updates shares memory with nothing else; quickly,
-        if no argument is a view.
+        """Return the statements that check updated arrays for shared memory.
+
+        They are quick if no argument is a view.
         """
         updated = [given[i] for i in self.entry.updated]
         if not updated:
             return []
-        captured = given[len(self.entry.traced.inputs) :]  # which were looked at the first time, as Tensors were
+        captured = given[len(self.entry.traced.inputs) :]  # the slow way has checked these, and Tensors
         doubts = ["is_known"]
         for array in updated:
             if array in self.arrays:
@@ -152,13 +151,13 @@ class Dispatcher:
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
         if thing is None or type(thing) is bool:
-            return repr(thing)  # which is compared sooner
+            return repr(thing)  # a literal compares faster
         name = self.known.setdefault(id(thing), f"x{len(self.known)}")
         self.names[name] = thing
         return name
 
     def look(self, name: str, arg: Any) -> None:
-        """Check an argument, or a part of one, and note an expression for each leaf."""
+        """Check an argument or a part of one, and note an expression for each leaf."""
         kind: Any = type(arg)
         if kind_of(kind) is not None and not is_module(arg):
             for i, (expression, part) in enumerate(self.inside(name, arg)):
@@ -182,9 +181,7 @@ class Dispatcher:
         self.leaves.append(expression)
 
     def inside(self, name: str, arg: Any) -> list[tuple[str, Any]]:
-        """Check the form of a container, and return an expression for each part of it,
-        and the part.
-        """
+        """Check the form of a container; return each part with an expression for it."""
         kind = type(arg)
         if kind in (tuple, list) or (kind is dict and all(type(key) is str for key in arg)):
             alike = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
@@ -195,9 +192,7 @@ class Dispatcher:
         return [(f"{name}_[{i}]", leaf) for i, leaf in enumerate(leaves)]
 
     def shape(self, name: str, array: Any) -> str:
-        """Return the shape that an array must have, with the symbols of open
-        lengths.
-        """
+        """Return the shape that an array must have, with symbols for open lengths."""
         sizes = self.entry.sizes
         if sizes is None:
             return self.name(array.shape)
@@ -210,9 +205,7 @@ class Dispatcher:
         return f"({''.join(f'{part}, ' for part in parts)})"
 
     def variable(self, name: str, tensor: Tensor) -> str:
-        """Check that a Tensor stands for the same array and node, and return an
-        expression for the array.
-        """
+        """Check a Tensor for the same array and node; return the array's expression."""
         node, array = self.name(tensor._node), self.name(tensor._array)
         self.checks.append(f"{name}._array is {array} and {name}._node is {node}")
         if tensor._node is not None:
@@ -224,7 +217,7 @@ class Dispatcher:
         return array
 
     def surroundings(self) -> None:
-        """Check that everything around the function is as it was."""
+        """Check that the function's surroundings are unchanged."""
         traced = self.entry.traced
         counted: dict[Any, list[Place]] = {}
         for place in traced.surroundings.places:
@@ -233,7 +226,7 @@ class Dispatcher:
                 counted.setdefault(changes, []).append(place)
             else:
                 self.checks.append(self.there(place))
-        for changes, places in counted.items():  # whose classes tell whether anything was set at all
+        for changes, places in counted.items():  # their classes count every attribute that is set
             known = Counted(changes, places)
             self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
         for _, array, shape, dtype, saved in traced.surroundings.arrays:
@@ -245,7 +238,7 @@ class Dispatcher:
             self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
 
     def there(self, place: Place) -> str:
-        """Return the expression that tells whether a place holds what it did."""
+        """Return the expression that checks whether a place holds the same thing."""
         value, owner = self.name(place.value), self.name(place.owner)
         if isinstance(place.owner, CONTAINERS) and place.key is None:
             return self.holds(owner, place)
@@ -260,9 +253,7 @@ class Dispatcher:
         return f"{self.name(place.read)}() is {value}"
 
     def holds(self, container: str, place: Place) -> str:
-        """Return the expression that tells whether a container holds the very objects
-        that it did.
-        """
+        """Return the expression that checks a container for the same objects."""
         parts, count = place.value, len(place.owner)
         if not count:
             return f"not {container}"
@@ -280,15 +271,13 @@ class Dispatcher:
 
 
 class Counted:
-    """Places in objects whose class counts how often an attribute of any of them is
-    set.
-    """
+    """Places in objects whose class counts each setting of an attribute."""
 
     def __init__(self, changes: Callable[[], int], places: list[Place]) -> None:
         self.changes, self.places, self.count = changes, places, changes()
 
     def are_same(self) -> bool:
-        """Look at the places, and remember the count if they are what they were."""
+        """Look at the places, and remember the count if they are unchanged."""
         count = self.changes()
         if any(place.changed() for place in self.places):
             return False
@@ -297,7 +286,7 @@ class Counted:
 
 
 def taken_apart(tree: Any, form: Form, is_known: bool) -> list[Any]:
-    """Return the leaves of a container, or raise if it has another form."""
+    """Return the leaves of a container, or raise if its form is different."""
     leaves, found = flatten(tree, is_module)
     if not is_known and found != form:
         raise LookupError
@@ -305,10 +294,8 @@ def taken_apart(tree: Any, form: Form, is_known: bool) -> list[Any]:
 
 
 def dispatcher(function: Callable[..., Any], arguments: Arguments, entry: Entry) -> Callable[..., Any]:
-    """Return the quick way for calls like one: a function that returns MISS for a call
-    that is unlike it.
-    """
+    """Return the quick way for calls like this one; for others it returns MISS."""
     made = Dispatcher(function, arguments, entry)
     exec(compile(made.source, "<dispatch>", "exec"), made.names)
-    found: Callable[..., Any] = made.names.pop("dispatch")  # not to hold itself
+    found: Callable[..., Any] = made.names.pop("dispatch")  # so that it doesn't hold itself
     return found

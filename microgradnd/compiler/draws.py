@@ -29,7 +29,7 @@ from microgradnd.compiler.recorder import Recorder, TraceError, last_line, repla
 from microgradnd.lines import quoted_line
 from microgradnd.tape import current
 
-bit_generator: Any = np.random.bit_generator  # whose `randbits` gives entropy to generators without a seed
+bit_generator: Any = np.random.bit_generator  # its `randbits` gives entropy to generators without a seed
 KINDS = (np.random.Generator, np.random.RandomState, random.Random)
 METHODS = {name for kind in KINDS for name in dir(kind) if not name.startswith("_")}
 # The names of methods that draw from the generators that everybody shares, without

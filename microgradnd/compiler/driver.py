@@ -24,9 +24,7 @@ from microgradnd.compiler.turns import Turns, UnfitError
 
 
 class Driver:
-    """Prints the plain function that calls the loops, and NumPy where a step has no
-    loops.
-    """
+    """Prints the plain function that calls the loops, and NumPy for other steps."""
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout, self.name, self.program = layout, name, layout.program
@@ -47,7 +45,7 @@ class Driver:
             layout.base[v] for v in (*lent, *values_in(self.program.outputs), *self.program.updates.values())
         }
         self.ending: dict[int, list[tuple[Any, str]]] = {}  # the buffers whose last use is in a part
-        self.free: dict[Any, list[str]] = {}  # those that nothing needs any more, by shape and dtype
+        self.free: dict[Any, list[str]] = {}  # the buffers that nothing needs any more, by shape and dtype
         several = sum(isinstance(part, list) for part in layout.parts) > 1
         for number, part in enumerate(layout.parts):
             for kind, buffer in self.ending.pop(number - 1, ()):
@@ -74,9 +72,7 @@ class Driver:
         self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
 
     def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
-        """Find memory for an array: the caller's own, or a buffer, which may be that of
-        one that is done with.
-        """
+        """Find memory for an array: the caller's, or a buffer, possibly a freed one."""
         own = base in self.layout.results and bool(base.shape)
         kind = shape, base.dtype
         if free := [] if own else self.free.get(kind, []):
@@ -92,9 +88,7 @@ class Driver:
             self.ending.setdefault(last, []).append((kind, name))
 
     def value(self, value: Value) -> None:
-        """See to it that a value has a name, if it is a view of what is there, or
-        written over an input.
-        """
+        """Name a value that is a view of an array, or is written over an input."""
         if value in self.layout.over:
             self.names.of[value] = self.names.of[self.layout.over[value]]
         if value in self.names.of:
@@ -109,9 +103,7 @@ class Driver:
             self.lines.append(f"{self.names.value(value)} = {text}")
 
     def turns(self, step: Step) -> None:
-        """Print a rolled loop: the call of a compiled function, or a loop of NumPy's
-        calls where there can't be one.
-        """
+        """Print a rolled loop: a compiled function, or NumPy calls in a Python loop."""
         try:
             part = Turns(step, self.names.new(f"{self.name}_turns"))
         except UnfitError as error:
@@ -127,7 +119,7 @@ class Driver:
             elif base in step.outs() or base in part.scratch:
                 self.allocate(base, part.shape_of(base) or (1,))
                 args.append(self.array[base])
-                self.array[base] = self.names.of[base]  # of a number, the one element
+                self.array[base] = self.names.of[base]  # the one element of a number
             elif base.shape:
                 whole = base in self.program.inputs
                 args.append(self.names.of[base] if whole else f"np.ascontiguousarray({self.names.of[base]})")
@@ -165,9 +157,7 @@ class Driver:
                 self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
 
     def whole(self) -> str:
-        """Return the function; a pool of buffers serves calls from several threads, one
-        set for each.
-        """
+        """Return the function; its pool has a set of buffers for each running call."""
         for value in (*values_in(self.program.outputs), *self.program.updates.values()):
             self.value(value)
         (head, back), lines = self.contiguous(), self.lines
@@ -176,7 +166,7 @@ class Driver:
         if updates:
             lines.append(f"{', '.join(f'{self.names.of[old]}[...]' for old, _ in updates)} = {', '.join(new)}")
         allocation = ""
-        if self.pooled:  # from which numbers are taken out before another call may overwrite them
+        if self.pooled:  # take numbers out before another call may overwrite them
             for value in values_in(self.program.outputs):
                 if (name := self.names.of[value]) != self.array.get(value, name):
                     self.names.of[value] = self.names.new(value.name or "number")
@@ -187,9 +177,7 @@ class Driver:
         return f"{self.names.helper_texts()}{allocation}{text}"
 
     def contiguous(self) -> tuple[list[str], list[str]]:
-        """Return how arrays of another layout are dealt with: by copies, from which
-        updates are written back.
-        """
+        """Return the statements that copy arrays of another layout, there and back."""
         used = {base for part in (*self.parts, *self.rolled.values()) for base in part.parameters}
         inputs = list(zip(self.program.inputs, self.inputs, strict=True))
         checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]

@@ -89,7 +89,7 @@ def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str
 def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[str]:
     """Return the statements of a loop.
 
-    Carried arrays are written over; what is kept of each turn goes into its row.
+    Carried arrays are written over; values kept from each turn go into their rows.
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)

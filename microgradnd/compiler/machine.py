@@ -262,8 +262,7 @@ def seal(folder: Path) -> str:
 
 
 def platform() -> str:
-    """Return what machine code depends on besides its source: versions and
-    processor."""
+    """Return the versions and the processor, on which machine code depends too."""
     from llvmlite import binding
 
     versions = sys.version, np.__version__, load_numba().__version__, binding.llvm_version_info

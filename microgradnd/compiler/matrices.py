@@ -1,14 +1,14 @@
-"""What a program's own steps tell of a matrix: that it is triangular, Hermitian, or an
-inverse; and what that saves.
+"""Faster linear algebra for matrices whose structure a program's steps reveal.
 
 Owns: the spellings of linear algebra.
 Must not own: the routines (`../triangular.py`), other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
-A factor of Cholesky's is triangular, and so are its transpose and what `np.tril` and
-`np.triu` return. The numbers are NumPy's up to rounding, with one exception: an
-infinity or a NaN spreads only to those elements of a solution that the triangular
-system makes depend on it.
+The steps may show that a matrix is triangular, Hermitian, or an inverse. A Cholesky
+factor is triangular, and so are its transpose and the results of `np.tril` and
+`np.triu`. The numbers are NumPy's up to rounding, with one exception: an infinity or a
+NaN spreads only to those elements of a solution that depend on it in the triangular
+system.
 """
 
 from __future__ import annotations
@@ -41,15 +41,13 @@ def step_of(x: Any, made: Made, *functions: Any) -> Step | None:
 
 
 def transposed(x: Any, made: Made) -> Any:
-    """Return what a matrix is the transpose of, if that is all that is known of it."""
+    """Return the matrix that a plain step transposes, or None."""
     step = step_of(x, made, *TRANSPOSED)
     return step.args[0] if step and len(step.args) == 1 and not step.kwargs and len(x.shape) == 2 else None
 
 
 def untransposed(x: Any, made: Made) -> tuple[Any, bool]:
-    """Return the matrix that is transposed to x, however often, and whether x is its
-    transpose.
-    """
+    """Return the matrix below x's transposes, and whether their number is odd."""
     odd = False
     while (inner := transposed(x, made)) is not None:
         x, odd = inner, not odd
@@ -57,9 +55,7 @@ def untransposed(x: Any, made: Made) -> tuple[Any, bool]:
 
 
 def triangle_of(x: Any, made: Made) -> bool | None:
-    """Return whether a matrix is lower triangular, False if it is upper triangular,
-    None if neither is known.
-    """
+    """Return True for a lower triangular matrix, False for an upper one, else None."""
     if step := step_of(x, made, *CHOLESKY):
         return not step.kwargs.get("upper")
     if step := step_of(x, made, np.tril, np.triu):
@@ -73,9 +69,7 @@ def triangle_of(x: Any, made: Made) -> bool | None:
 
 
 def is_hermitian(x: Any, made: Made) -> bool:
-    """Return whether a real matrix is the sum of another and its transpose, or a
-    multiple of that.
-    """
+    """Return whether a real matrix is a multiple of a sum with its own transpose."""
     if step := step_of(x, made, np.multiply, np.divide):
         return any(is_hermitian(a, made) for a in step.args[:1]) and not isinstance(step.args[1], Value)
     step = step_of(x, made, np.add)
@@ -83,7 +77,7 @@ def is_hermitian(x: Any, made: Made) -> bool:
 
 
 def factored(step: Step, made: Made) -> Any:
-    """Return the matrix of which a step needs the factors."""
+    """Return the matrix whose factors a step needs."""
     a = step.args[0] if step.function in FACTORED and not step.kwargs else None
     if step.function is np.linalg.solve:
         a, _ = untransposed(a, made)
@@ -96,8 +90,9 @@ def factored(step: Step, made: Made) -> Any:
 
 
 def regular(mask: Any, a: Any, made: Made) -> Any:
-    """Return a matrix if a mask says whether its determinant is 0, as the rule of
-    slogdet writes; None otherwise.
+    """Return the matrix whose determinant a mask compares with 0, as in slogdet's rule.
+
+    Return None for other masks.
     """
     spread = step_of(mask, made, np.expand_dims)
     is_zero = step_of(spread.args[0], made, np.equal) if spread else None
@@ -107,9 +102,7 @@ def regular(mask: Any, a: Any, made: Made) -> Any:
 
 
 def share_factors(program: Program) -> Program:
-    """Factor a general matrix once, where several systems, its inverse and its
-    determinant need the factors.
-    """
+    """Factor a general matrix once for all systems, inverses and determinants of it."""
     made = {out: step for step in program.steps for out in step.outs()}
     bases = [factored(step, made) for step in program.steps]
     uses = Counter(base for base in bases if base is not None)
@@ -135,8 +128,10 @@ def cholesky(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | 
 
 
 def solve(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:
-    """Solve by substitution; both sides at once where a Hermitian matrix is between two
-    triangular ones.
+    """Solve by substitution.
+
+    Where a Hermitian matrix is between two triangular ones, solve for both sides at
+    once.
     """
     a, b = step.args
     lower = triangle_of(a, made)
@@ -149,8 +144,9 @@ def solve(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | Non
 
 
 def product(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:
-    """Solve a system rather than multiply by an inverse, which nothing else needs;
-    leave out a triangle of zeros.
+    """Solve a system instead of multiplying by an inverse that nothing else needs.
+
+    In a product with a triangular matrix, leave out the triangle of zeros.
     """
     a, b = step.args
     if len(a.shape) != 2 or len(b.shape) > 2 or step.kwargs:

@@ -1,15 +1,15 @@
-"""Programs for lengths that are open.
+"""Programs for open lengths.
 
-Owns: a program for given lengths (`instance`), and how the sources for some lengths
-become one for any.
+Owns: a program for given lengths (`instance`), and how sources for some lengths become
+one source for all.
 Must not own: what a trace does with open lengths (`sizes.py`), or how a program is
 printed (`source.py`, `fast.py`).
 Read next: `compiled.py`.
 
-The passes, the plan and the printers know numbers only. A program whose lengths are
-open is printed for three sets of lengths. Where the three sources differ in nothing but
-numbers, and each of these is one polynomial of the lengths, the source with the
-polynomials in the place of the numbers is that of the program for any lengths.
+The passes, the plan and the printers only know numbers. So a program whose lengths are
+open is printed for three sets of lengths. If the three sources differ only in numbers,
+and each number is one polynomial of the lengths, then the source with the polynomials
+in place of the numbers is the program for all lengths.
 """
 
 from __future__ import annotations
@@ -37,11 +37,10 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bool = False) -> Program:
-    """Return a program for some lengths, in which what depends on nothing else is
-    computed now.
+    """Return a program for some lengths; steps that depend only on these run now.
 
-    Where its text is to be that of other lengths too, that goes for single numbers
-    alone, repeated or not.
+    If its text must match the texts for other lengths, only steps with single numbers
+    as results, repeated or not, run now.
     """
     known: dict[Value, Any] = {}
     change = functools.partial(changed, known=known, lengths=lengths)
@@ -65,16 +64,14 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
 
 
 def closed(program: Program, lengths: Mapping[str, int]) -> Program:
-    """Return a program all of whose lengths have been pinned, with the numbers."""
+    """Return a program whose lengths have all been pinned, with the numbers."""
     change = functools.partial(changed, known={}, lengths=lengths)
     steps = [Step(x.function, change(x.args), change(dict(x.kwargs)), change(x.out), x.where) for x in program.steps]
     return Program(change(program.inputs), tuple(steps), change(program.outputs))
 
 
 def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> Any:
-    """Return an argument with numbers for its lengths, and other values, those that are
-    known, for its own.
-    """
+    """Return an argument with numbers for lengths, and new values for its values."""
     if isinstance(tree, Value):
         if tree not in known:
             known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
@@ -101,13 +98,11 @@ def {name}({inputs}):
     return run({inputs})
 """
 END = "\0"  # of a text
-KEPT = 3  # lengths whose arrays are kept
+KEPT = 3  # how many lengths keep their arrays
 
 
 def samples(sizes: Any) -> list[dict[str, int]]:
-    """Return sets of lengths that a program serves: those of the call that was traced,
-    and a few others.
-    """
+    """Return three sets of lengths that a program serves, the traced call's first."""
     found = [sizes.hints]
     for step in (37, 111, -37, 11, -11, 3, -3, 1, -1):
         lengths = {name: n + step + 2 * i * abs(step) for i, (name, n) in enumerate(sizes.hints.items())}
@@ -118,14 +113,14 @@ def samples(sizes: Any) -> list[dict[str, int]]:
 
 
 class General:
-    """The one text that some texts for lengths are cases of.
+    """The one text of which the texts for several sets of lengths are cases.
 
     Attributes
     ----------
     lengths : list of dict of str to int
-        For each text, those of the symbols.
+            The lengths for each text, by symbol.
     names : dict of str to str
-        For each symbol, what the text calls it.
+            The name of each symbol in the text.
     """
 
     def __init__(
@@ -153,7 +148,7 @@ class General:
         self.renamed: dict[tuple[str, ...], str] = {}
 
     def polynomial(self, numbers: Sequence[int]) -> str | None:
-        """Return the formula that gives some numbers, one for each set of lengths."""
+        """Return the formula for some numbers, one for each set of lengths."""
         for size, values in self.candidates:
             factor = numbers[0] // values[0] if values[0] else 0
             if factor and [factor * v for v in values] == list(numbers):
@@ -165,9 +160,7 @@ class General:
         return re.sub(r"(?<![\w.])[^\W\d]\w*", lambda m: self.names.get(m[0], m[0]), text)
 
     def quotient(self, numbers: Sequence[float]) -> str | None:
-        """Return the formula that gives some numbers: a quotient that a rule has
-        computed, times a power of two.
-        """
+        """Return a formula for numbers: a rule's quotient times a power of two."""
         for top, bottom in self.quotients:
             exact = [x / y for x, y in zip(top, bottom, strict=True)]
             rounded = [float(np.float32(x)) for x in exact]
@@ -180,9 +173,7 @@ class General:
         return None
 
     def name(self, names: tuple[str, ...]) -> str:
-        """Return the one name for names that were made of numbers, as those of
-        constants are.
-        """
+        """Return the one name for names made from numbers, such as constants' names."""
         if names not in self.renamed:
             stem = f"{names[0].rstrip('0123456789_')[:1]}_{'_'.join(self.names.values())}"
             number = next(i for i in range(1, len(self.taken) + 2) if f"{stem}_{i}" not in self.taken)
@@ -191,19 +182,19 @@ class General:
         return self.renamed[names]
 
     def text(self, texts: Sequence[str]) -> str | None:
-        """Return the one text, or None if they differ in more than numbers."""
+        """Return the one text, or None if the texts differ in more than numbers."""
         rows = [TOKENS.findall(text) for text in texts]
         if len({len(row) for row in rows}) > 1:
             return None
         columns = [*zip(*rows, strict=True)]
         out: list[str] = []
-        partners: list[dict[str, tuple[str, ...]]] = [{} for _ in texts]  # what each name is called in the other texts
+        partners: list[dict[str, tuple[str, ...]]] = [{} for _ in texts]  # the names in the other texts, by name
         for i, column in enumerate(columns):
             token: str | None = column[0]
             if column[0].isidentifier() and any(
                 known.setdefault(word, column) != column for known, word in zip(partners, column, strict=True)
             ):
-                return None  # one array is two, or two are one
+                return None  # two names stand for one array
             if len({*column}) > 1:
                 if all(map(NUMBER.fullmatch, column)):
                     values = [float(number) for number in column]
@@ -225,7 +216,7 @@ class General:
 
 
 def is_apart(before: Sequence[str], after: Sequence[Sequence[str]]) -> bool:
-    """Return whether what stands between some tokens is an expression of its own."""
+    """Return whether the text between some tokens is an expression of its own."""
     last = next((token for token in reversed(before) if not token.isspace()), "")
     following = next((column[0] for column in after if not column[0].isspace()), "")
     return last in ("(", "[", ",", ":") and following in (")", "]", ",", ":")
@@ -237,10 +228,10 @@ def opened(
     forms: Sequence[Written],
     others: Sequence[Sequence[str]] = ((), ()),
 ) -> tuple[Written, list[str], list[str]] | None:
-    """Return the program for any lengths whose forms for some are given, other texts
-    for any, and the open lengths.
+    """Return the program for all lengths, from its forms for some.
 
-    None if the forms differ in more than numbers.
+    Also return other texts for all lengths, and the open lengths. Return None if the
+    forms differ in more than numbers.
     """
     first, sizes = forms[0], traced.sizes
     rows = [[(name, thing, spelled(thing)) for name, thing in form.constants.items()] for form in forms]
@@ -271,7 +262,7 @@ def opened(
     conditions = [f"{name} >= {LEAST}" for name in sizes.open] + [guard.condition() for guard in sizes.guards]
     condition = general.renamed_in(" and ".join(conditions))
     read = [f"{general.names[name]} = np.shape({x})[{axis}]" for name, (x, axis) in zip(sizes.open, where, strict=True)]
-    refusal = f'raise ValueError("the program is for lengths of which {condition}")'
+    refusal = f'raise ValueError("the program needs lengths with {condition}")'
     written = first._replace(
         constants=dict(objects[0]),
         text=f"{head}{body}\n\n{latest}",

@@ -1,16 +1,16 @@
-"""Rewriting programs: each pass is a function from a program to an equal, better one.
+"""Program rewriting: each pass is a function from a program to an equal, better one.
 
 Owns: the passes, and their order.
-Must not own: which NumPy call is the fastest (`spelling.py`), or how a step is printed
+Must not own: which NumPy call is fastest (`spelling.py`), or how a step is printed
 (`source.py`).
 Read next: `spelling.py`.
 
-Every pass keeps the results to the last bit, except that `cancelling.py` leaves out
-rounding errors. Three things outside of here don't: spellings that add up in another
-order (`spelling.py`); sums and products of thousands of rows, which are added up in
-blocks (`blocks.py`); and buffers and updates in place, where a value may have another
-memory order than the array of the eager call: NumPy adds up in memory order. Where
-nothing is added up, all forms agree to the bit.
+Every pass keeps the results to the last bit, except that `cancelling.py` removes
+rounding errors. Three things outside this file don't: spellings that add in another
+order (`spelling.py`); sums and products of thousands of rows, which are added in blocks
+(`blocks.py`); and buffers and updates in place, where a value may have another memory
+order than the eager call's array, as NumPy adds in memory order. Where nothing is
+summed, all forms agree to the bit.
 """
 
 from __future__ import annotations
@@ -29,13 +29,11 @@ from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, ren
 from microgradnd.compiler.traits import traits
 
 PRINTED = (float, complex, np.inexact)  # 0.0 and -0.0 are equal, but not the same
-POWERS = (np.power, np.float_power)  # which compute x**0.5 otherwise if the exponent is a number
+POWERS = (np.power, np.float_power)  # they compute x**0.5 differently if the exponent is a number
 
 
 def drop_dead(program: Program) -> Program:
-    """Leave out the steps whose values nobody uses, except for draws: the next ones
-    depend on them.
-    """
+    """Remove steps with unused values, except draws: later draws depend on them."""
     wanted = set(program.results())
     kept = []
     for step in reversed(program.steps):
@@ -46,7 +44,7 @@ def drop_dead(program: Program) -> Program:
 
 
 def share_equal(program: Program) -> Program:
-    """Compute what is computed twice only once (common subexpressions)."""
+    """Compute equal values only once (common subexpressions)."""
     seen: dict[Any, Value] = {}
     replacements: dict[Value, Any] = {}
     steps = []
@@ -64,9 +62,7 @@ def share_equal(program: Program) -> Program:
 
 
 def key_of(tree: Any) -> Any:
-    """Return something hashable that is equal for equal calls; None where that can't be
-    told.
-    """
+    """Return a hashable key that is equal for equal calls; None if there isn't any."""
     if type(tree) is Value:
         return tree
     if isinstance(tree, tuple | list | dict):
@@ -85,8 +81,9 @@ def key_of(tree: Any) -> Any:
 
 
 def simplify(program: Program) -> Program:
-    """Replace calls that change nothing by their argument, and products with a uniform
-    array by one with a number.
+    """Replace calls that change nothing by their argument.
+
+    A product with a uniform array becomes one with a number.
     """
     replacements: dict[Value, Any] = {}
     made: dict[Value, Step] = {}
@@ -119,8 +116,9 @@ def spread_once(step: Step, made: dict[Value, Step]) -> Step:
 
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
-    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed
-    back to what they summed.
+    """Let a ufunc broadcast operands that would be spread out for it.
+
+    These are numbers, and sums that go back to the shape of their terms.
     """
     function, args = step.function, list(step.args)
     if not isinstance(function, np.ufunc) or not traits(function).is_elementwise or len(args) != 2 or step.kwargs:
@@ -141,8 +139,9 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
 
 
 def loop_of(step: Step, args: Sequence[Any]) -> Any:
-    """Return the dtypes in which a ufunc computes: a Python number takes that of the
-    other operand, where it can.
+    """Return the dtypes in which a ufunc computes.
+
+    A Python number takes the other operand's dtype where it can.
     """
     function: Any = step.function
     args = [+a if isinstance(a, Turn | Listed) else a for a in args]
@@ -151,14 +150,15 @@ def loop_of(step: Step, args: Sequence[Any]) -> Any:
 
 
 def holds(dtype: Any, number: Any) -> bool:
-    """Return whether an integer dtype has a number; NumPy compares others with it too,
-    as Python does.
+    """Return whether an integer dtype includes a number.
+
+    NumPy compares other numbers with it too, as Python does.
     """
     return dtype.kind in "iu" and type(number) is int and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
 
 
 def uniform(arg: Any) -> Any:
-    """Return the number that an array consists of, if it is one that can't change."""
+    """Return the number that fills an array, if it is uniform and can't change."""
     base = arg.base if isinstance(arg, np.ndarray) else None
     while isinstance(base, np.ndarray):
         base = base.base
@@ -166,10 +166,10 @@ def uniform(arg: Any) -> Any:
 
 
 def unchanged(step: Step) -> Any:
-    """Return what a step's result is equal to without computing, or None."""
+    """Return the value that a step's result equals without computing, or None."""
     if isinstance(step.out, tuple) or not step.args:
         return None
-    if step.function in (np.multiply, np.divide) and step.out.dtype.kind != "c":  # where infinity * (1 + 0j) has a NaN
+    if step.function in (np.multiply, np.divide) and step.out.dtype.kind != "c":  # there infinity * (1 + 0j) has a NaN
         for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:
             if type(y) in (int, float, bool, np.float64) and y == 1 and alike(x, step.out):
                 return x
@@ -182,9 +182,7 @@ def alike(x: Any, out: Value) -> bool:
 
 
 def undo_twice(program: Program) -> Program:
-    """Replace a transpose of a transpose, and a negative of a negative, by what they
-    were made from.
-    """
+    """Replace a transpose of a transpose, and a negative of a negative, by x."""
     made = {step.out: step for step in program.steps if not isinstance(step.out, tuple)}
     replacements: dict[Value, Any] = {}
     for step in program.steps:
@@ -196,9 +194,7 @@ def undo_twice(program: Program) -> Program:
 
 
 def fold_signs(program: Program) -> Program:
-    """Let signs go into constants, sums and differences, and join factors where that
-    changes no result.
-    """
+    """Fold signs into constants, sums and differences; join factors if exact."""
     uses = program.uses()
     made: dict[Value, Step] = {}
     steps = []
@@ -212,23 +208,17 @@ def fold_signs(program: Program) -> Program:
 
 
 def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step | None:
-    """Return a step that computes the same from what its operands were computed from;
-    None if there is none.
-    """
+    """Return an equal step of the operands' own operands, or None."""
     if not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
         return None
 
     def operand(arg: Any, function: Any) -> Any:
-        """Return the arguments of the step that computed an operand by a function, in
-        the same dtype.
-        """
+        """Return the arguments of an operand's step if it calls a function."""
         inner = made.get(arg) if isinstance(arg, Value) and arg.dtype == step.out.dtype else None  # type: ignore[union-attr]
         return inner.args if inner is not None and inner.function is function and not inner.kwargs else None
 
     def scaled(arg: Any) -> Any:
-        """Return x and c of a product of a value with a number that is used here
-        alone.
-        """
+        """Return x and c if an operand is x * c for a number c, used only here."""
         x, c = operand(arg, np.multiply) or (None, None)
         if not isinstance(arg, Value) or uses.get(arg, 0) != 1:
             return None, None
@@ -264,9 +254,9 @@ def opposite(number: float) -> float:
 def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
     """Return whether x * c * y is x * (c * y) for every x.
 
-    No factor may be less than 1, so that x * c overflows only where the whole does.
-    Then, with a power of two as c, x * c is exact. With one as y, both forms round
-    once; c must be whole, or the product with a subnormal x rounds too.
+    No factor may be less than 1, so that x * c overflows only if the whole product
+    does. Then x * c is exact if c is a power of two. If y is one, both forms round
+    once; but c must be an integer, or the product with a subnormal x rounds too.
     """
     of_two = [abs(math.frexp(factor)[0]) == 0.5 for factor in (c, y)]
     exact = of_two[0] or (of_two[1] and float(c).is_integer())
@@ -274,9 +264,7 @@ def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
 
 
 def pull_signs(program: Program) -> Program:
-    """Take the sign of a factor out of the product, to where `fold_signs` may find a
-    place for it.
-    """
+    """Take a factor's sign out of its product, to where `fold_signs` may use it."""
     uses = program.uses()
     made: dict[Value, Step] = {}
     steps: list[Step] = []
@@ -299,10 +287,10 @@ def pull_signs(program: Program) -> Program:
 
 
 def late(program: Program) -> Program:
-    """Take each step as late as its first use allows, if nothing else is in between
-    that needs it: shorter lives.
+    """Move each step to just before its first use, to shorten the lives of values.
 
-    Views cost nothing and keep their arrays alive, so they go right before their use.
+    No step moves past one that needs it. Views cost nothing and keep their arrays
+    alive, so they go right before their use.
     """
     uses: dict[Value, int] = {}
     for i, step in enumerate(program.steps):

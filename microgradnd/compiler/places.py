@@ -1,7 +1,7 @@
 """Places that a function has read from, and whether they still hold the same things.
 
-Owns: `Place`, reading what is in one, comparing; what a program depends on besides its
-inputs.
+Owns: `Place`, reading its contents, comparing them; what a program depends on besides
+its inputs.
 Must not own: finding places (`watch.py`), or the quick way to look at them
 (`dispatch.py`).
 Read next: `watch.py`.
@@ -24,18 +24,17 @@ CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, 
 
 
 class Place:
-    """One place that a function has read from: an attribute, a global name, a
-    container.
+    """A place that a function has read: an attribute, a global name, or a container.
 
     Attributes
     ----------
     name : str
-        What the user calls it.
+            The user's name for it.
     owner, key
-        The object and its attribute, or the globals and the name; None if only `read`
-        can look there.
+            The object and its attribute, or the globals and the name; None if only
+            `read` can look there.
     value
-        The thing that it held when it was found.
+            What it held when it was found.
     """
 
     __slots__ = ("key", "name", "owner", "read", "value")
@@ -45,9 +44,7 @@ class Place:
         self.value = read()
 
     def changed(self) -> bool:
-        """Return whether it holds another thing now; an equal number counts as the
-        same.
-        """
+        """Return whether it holds another thing now; equal numbers are the same."""
         now = self.read()
         if now is self.value:
             return False
@@ -64,7 +61,7 @@ class Surroundings:
         self.places, self.arrays = places, arrays
 
     def changes(self) -> list[str]:
-        """Return the names of what isn't as it was when the function was traced."""
+        """Return the names of the captures that have changed since the trace."""
         names = [place.name for place in self.places if place.changed()]
         for name, array, shape, dtype, saved in self.arrays:
             if array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved):
@@ -78,29 +75,25 @@ def equal(array: Any, before: Any) -> bool:
 
 
 def same(old: Any, new: Any) -> bool:
-    """Return whether a name stands for what it stood for: the same object, or an equal
-    number or text.
-    """
+    """Return whether two things are the same object, or equal numbers or texts."""
     if old is new:
         return True
     if type(old) is not type(new):
         return False
     if isinstance(old, tuple):
         return len(old) == len(new) and all(map(same, old, new))
-    if isinstance(old, MethodType):  # which each look makes anew
+    if isinstance(old, MethodType):  # each access makes a new one
         return old.__self__ is new.__self__ and old.__func__ is new.__func__
     return isinstance(old, PLAIN) and repr(old) == repr(new)  # 0.0 and -0.0 are equal, but not the same
 
 
 def contents(container: Any) -> tuple[Any, ...]:
-    """Return what is in a container, in a row."""
+    """Return the contents of a container in order."""
     return (*container, *container.values()) if isinstance(container, Mapping) else (*container,)
 
 
 def content_of(cell: Any) -> Callable[[], Any]:
-    """Return a function that returns what a variable of an enclosing function stands
-    for, if anything.
-    """
+    """Return a function that returns the value of an enclosing function's variable."""
 
     def read() -> Any:
         try:
@@ -112,7 +105,7 @@ def content_of(cell: Any) -> Callable[[], Any]:
 
 
 def state_of(iterator: Any) -> Any:
-    """Return how far an iterator has come."""
+    """Return how far an iterator has advanced."""
     if isinstance(iterator, types.GeneratorType):
         return None if iterator.gi_frame is None else iterator.gi_frame.f_lasti
     try:
@@ -124,19 +117,17 @@ def state_of(iterator: Any) -> Any:
 
 
 def times_missed(cache: Any) -> int:
-    """Return how often a cached function has been called since its cache was
-    cleared.
-    """
+    """Return how often a cached function has run since its cache was last empty."""
     return int(cache.cache_info().misses)
 
 
 def names_of(cls: type) -> tuple[str, ...]:
-    """Return what a class itself has."""
-    return tuple(name for name in vars(cls) if not name.startswith("__"))  # Python adds some of those itself
+    """Return the names that a class itself defines."""
+    return tuple(name for name in vars(cls) if not name.startswith("__"))  # Python itself adds some of those
 
 
 def attributes(thing: Any) -> dict[str, Any]:
-    """Return the attributes of an object itself, without asking its class."""
+    """Return the attributes of an object itself, without its class."""
     try:
         found = object.__getattribute__(thing, "__dict__")
     except AttributeError:
@@ -150,10 +141,10 @@ def own_attribute(thing: Any, name: str) -> Any:
 
 
 def lookup(cls: type, name: str) -> Any:
-    """Return what a class or one of its bases has under a name, as it is there."""
+    """Return the plain attribute of a class or of one of its bases."""
     return vars(base)[name] if (base := home(cls, name)) is not None else MISSING
 
 
 def home(cls: type, name: str) -> Any:
-    """Return which of a class and its bases has a name, None if none does."""
+    """Return the class among a class and its bases that has a name, or None."""
     return next((base for base in cls.__mro__ if name in vars(base)), None)

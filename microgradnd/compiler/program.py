@@ -4,9 +4,9 @@ Owns: `Value`, `Constant`, `Step`, `Program`, and how a program is run step by s
 Must not own: tracing (`trace.py`), rewriting (`passes.py`) or printing (`source.py`).
 Read next: `passes.py`.
 
-A program is a straight line of calls of NumPy functions. Every value is computed once,
-by one step; nothing is changed in place. So a rewriting may replace a value by an equal
-one anywhere.
+A program is a straight line of calls of NumPy functions. One step computes each value,
+once; nothing changes in place. So rewriting may replace a value by an equal one
+anywhere.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from microgradnd import primitives
 
 
 class Value:
-    """An array that a program computes or is given.
+    """An array that a program computes or receives.
 
     Attributes
     ----------
     shape, dtype
-        Of the array; for several results, a tuple of Values stands in a step instead.
+            Of the array; a step with several results has a tuple of Values.
     name : str or None
-        What the user calls it.
+            The user's name for it.
     """
 
     __slots__ = ("dtype", "name", "shape")
@@ -50,16 +50,14 @@ class Value:
 
 
 def rename(kept: Value, dropped: Value) -> Value:
-    """Give the value that stays a name, if only the other had one."""
+    """Give the remaining value a name, if only the other had one."""
     if kept.name is None:
         kept.name = dropped.name
     return kept
 
 
 class Turn(int):
-    """An integer that grows evenly from turn to turn; as a number, that of the first
-    turn.
-    """
+    """An integer that grows evenly from turn to turn; as a number, the first turn's."""
 
     stride: int
 
@@ -72,12 +70,12 @@ class Turn(int):
         return f"Turn({int(self)}, {self.stride})"
 
     def at(self, turn: int) -> int:
-        """Return it in some turn."""
+        """Return the number in a turn."""
         return int(self) + self.stride * turn
 
 
 class Listed(float):
-    """A number that is another in each turn; as a number, that of the first turn."""
+    """A number that differs between turns; as a number, the first turn's."""
 
     numbers: tuple[Any, ...]
 
@@ -90,15 +88,13 @@ class Listed(float):
         return f"Listed({self.numbers!r})"
 
     def at(self, turn: int) -> Any:
-        """Return it in some turn."""
+        """Return the number in a turn."""
         return self.numbers[turn]
 
 
 @dataclass(frozen=True)
 class Constant:
-    """An array that a program makes once and only reads, by the expression that makes
-    it.
-    """
+    """An array that a program makes once and only reads, by its expression."""
 
     text: str
     array: Any = field(compare=False, repr=False)
@@ -108,12 +104,12 @@ class Constant:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """The array's shape."""
         return self.array.shape
 
     @property
     def dtype(self) -> Any:
-        """Of the array."""
+        """The array's dtype."""
         return self.array.dtype
 
 
@@ -126,9 +122,7 @@ def filled(shape: tuple[int, ...], number: int, dtype: Any) -> Constant:
 
 
 def constant_of(array: Any) -> Any:
-    """Return an array that can't change as a constant: a number spread out, a range, or
-    the array.
-    """
+    """Return an array as a constant: a spread-out number, a range, or itself."""
     repeats = array.size > 1 and array.tobytes() == array.flat[0].tobytes() * array.size  # -0.0 isn't 0.0
     if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
         return primitives.expand(array.flat[0], array.shape)
@@ -139,22 +133,23 @@ def constant_of(array: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call: `out = function(*args, **kwargs)`. An argument is a Value, a constant,
-    or a tuple or list of them.
+    """One call: `out = function(*args, **kwargs)`.
+
+    An argument is a Value, a constant, or a tuple or list of them.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     out: Value | tuple[Value, ...]
-    where: tuple[str, int] | None = None  # the line of the user's code
+    where: tuple[str, int] | None = None  # the user's line of code
 
     def outs(self) -> tuple[Value, ...]:
         """Return the value or values that it computes."""
         return self.out if isinstance(self.out, tuple) else (self.out,)
 
     def operands(self) -> tuple[Value, ...]:
-        """Return the values that it uses, as often as it uses them."""
+        """Return the values that it uses, each as often as it uses it."""
         return self._operands
 
     @functools.cached_property
@@ -162,7 +157,7 @@ class Step:
         return (*values_in(self.args), *values_in(tuple(self.kwargs.values())))
 
     def substitute(self, replacements: Mapping[Value, Any]) -> Step:
-        """Return the same step with some of its operands replaced."""
+        """Return the same step with some operands replaced."""
         if replacements.keys().isdisjoint(self.operands()):
             return self
         kwargs = {key: substituted(arg, replacements) for key, arg in self.kwargs.items()}
@@ -177,12 +172,12 @@ class Program:
     ----------
     inputs : tuple of Value
     steps : tuple of Step
-        In an order in which they can be taken.
+            In an order in which they can run.
     outputs : tuple
-        Values, or constants where a result doesn't depend on the inputs.
+            Values, or constants where a result doesn't depend on the inputs.
     updates : mapping of Value to Value
-        Inputs whose arrays are to hold another value, of their shape and dtype, in the
-        end.
+            Inputs whose arrays receive another value, of the same shape and dtype, at
+            the end.
     """
 
     inputs: tuple[Value, ...]
@@ -191,11 +186,11 @@ class Program:
     updates: Mapping[Value, Value] = field(default_factory=dict)
 
     def results(self) -> list[Value]:
-        """Return the values that are wanted in the end."""
+        """Return the values that are needed at the end."""
         return [*values_in(self.outputs), *self.updates.values()]
 
     def uses(self) -> dict[Value, int]:
-        """Return how often each value is used, the results of the program included."""
+        """Return how often each value is used, including by the program's results."""
         count: dict[Value, int] = {}
         for step in self.steps:
             for value in step.operands():
@@ -205,15 +200,13 @@ class Program:
         return count
 
     def substitute(self, replacements: Mapping[Value, Any]) -> Program:
-        """Return the program with values replaced by others, or by constants."""
+        """Return the program with values replaced by others or by constants."""
         updates = {old: replacements.get(new, new) for old, new in self.updates.items()}
         steps = tuple(step.substitute(replacements) for step in self.steps)
         return replace(self, steps=steps, outputs=substituted(self.outputs, replacements), updates=updates)
 
     def run(self, *arrays: Any) -> tuple[Any, ...]:
-        """Take the steps one by one, as written; slow, and the reference for what the
-        generated source must do.
-        """
+        """Interpret the steps: slow, and the reference for the generated source."""
         known: dict[Value, Any] = dict(zip(self.inputs, arrays, strict=True))
         for step in self.steps:
             args, kwargs = substituted((step.args, dict(step.kwargs)), known)
@@ -223,7 +216,7 @@ class Program:
 
 
 def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
-    """Return an argument with each of its parts changed by a function."""
+    """Return an argument with a function applied to each of its parts."""
     if isinstance(tree, tuple | list):
         return type(tree)(mapped(change, part) for part in tree)
     if isinstance(tree, slice):
@@ -254,7 +247,7 @@ def in_turn(tree: Any, turn: int) -> Any:
 
 
 def moves(tree: Any) -> bool:
-    """Return whether an argument is another in each turn of a loop."""
+    """Return whether an argument differs between the turns of a loop."""
     return any(isinstance(part, Turn | Listed) for part in parts_of(tree))
 
 

@@ -1,6 +1,6 @@
 """Programs that can be called.
 
-Owns: making a program of a traced function, and one call of it: its inputs, its
+Owns: making a program from a traced function, and calling it once: its inputs, its
 results, and the state it leaves.
 Must not own: which program a call needs (`compiled.py`), or the quick way to it
 (`dispatch.py`).
@@ -46,18 +46,18 @@ class Entry(NamedTuple):
     ----------
     traced : Traced
     mode
-        How calls were recorded when it was traced.
+            How calls were recorded during the trace.
     program : Program
-        As it is printed.
+            In the form in which it is printed.
     function : callable
-        Takes the arrays of the inputs.
+            Takes the arrays of the inputs.
     updated : list of int
-        Which inputs it writes to.
+            The numbers of the inputs that it writes to.
     written : Written
-        As calls of NumPy, to be saved.
+            Its NumPy form, to be saved.
     source, report : str
     seconds : float
-        How long compiling loops took.
+            The time spent on compiling loops.
     sizes : Sizes or None
         The lengths that it leaves open, if any.
     """
@@ -78,14 +78,12 @@ class Entry(NamedTuple):
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
 
     def fits(self, arguments: Arguments) -> bool:
-        """Return whether arguments of its signature are those that it was written for,
-        and it serves their shapes.
-        """
+        """Return whether it was written for such arguments and serves their shapes."""
         served = arguments.shapes == self.traced.shapes if self.sizes is None else self.sizes.serves(arguments.shapes)
         return served and self.is_for(arguments)
 
     def is_for(self, arguments: Arguments) -> bool:
-        """Return the same, whatever their shapes."""
+        """Return whether it was written for such arguments, apart from their shapes."""
         for i, value in self.traced.fixed.items():
             given = arguments.leaves[i]
             if given is not value and (isinstance(value, Tensor) or not same(value, given)):
@@ -95,14 +93,12 @@ class Entry(NamedTuple):
         return not any(isinstance(x, Tensor) and x._node in nodes for x in tensors)
 
     def changes(self) -> list[str]:
-        """Return the names of what isn't as it was when the function was traced."""
+        """Return the names of the captures that have changed since the trace."""
         forms = [f"the settings of {type(x).__name__}" for x, form in self.traced.depends if x.__form__() != form]
         return self.traced.surroundings.changes() + forms + self.reshaped()
 
     def reshaped(self) -> list[str]:
-        """Return the names of captured variables that have another shape or dtype
-        now.
-        """
+        """Return the names of captured variables with a new shape or dtype."""
         values = self.traced.program.inputs[len(self.traced.inputs) :]
         return [
             value.name or "a variable"
@@ -112,13 +108,13 @@ class Entry(NamedTuple):
 
 
 def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
-    """Return a program that is straightened as it is printed, and its text."""
+    """Return a program, rewritten for printing, and its text."""
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
         program = drop_dead(on_numbers(program))
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
-        program = own_results(program)  # last: what is equal is one value until then
+        program = own_results(program)  # last: until then, equal results are one value
         program = in_bodies(lambda body, _: late(blocks(body)), program)
         text = fast(program, name, names, plan(program))
     else:
@@ -132,10 +128,10 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
 def entry_of(
     traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments, opening: bool, before: Entry | None
 ) -> Entry:
-    """Return the program of a traced function, printed and loaded; if `opening`, for
-    any lengths where some are open.
+    """Return the program of a traced function, printed and loaded.
 
-    `before` is the program of the same trace for its own lengths, if there is one.
+    If `opening` is true and some lengths are open, it serves all of these. `before` is
+    the program of the same trace for its own lengths, if there is one.
     """
     sizes: Sizes | None = None
     lengths: Sequence[Any] = ()
@@ -151,7 +147,7 @@ def entry_of(
                 sizes, form = traced.sizes, (forms[-1][0], whole[0])
                 break
         else:
-            now = traced.sizes.bound(arguments.shapes)  # it has another form for each of them
+            now = traced.sizes.bound(arguments.shapes)  # each of the lengths has its own form
             traced.sizes.pin(*traced.sizes.symbols())
             if before is not None and now is not None:
                 traced = traced._replace(program=instance(traced.general, now), shapes=arguments.shapes)
@@ -168,7 +164,7 @@ def entry_of(
         updated=[numbers[value] for value in program.updates],
         written=written,
         source=source,
-        report=f"{name}: every step is a call of NumPy",
+        report=f"{name}: every step is a NumPy call",
         seconds=0.0,
         sizes=sizes,
     )
@@ -177,8 +173,9 @@ def entry_of(
 
 
 def straightened(traced: Program) -> Program:
-    """Return the best program for what was traced: rolled up first, as what follows
-    takes long for many steps.
+    """Return the best program for a trace.
+
+    Rolling up comes first, as the rest takes long for many steps.
     """
     program = in_bodies(lambda body, _: optimized(body), settled(rolled(traced)))
     return hoisted(rolled(program))
@@ -187,8 +184,9 @@ def straightened(traced: Program) -> Program:
 def with_loops(
     entry: Entry, straight: Program, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]
 ) -> Entry:
-    """Return a program that runs loops instead of NumPy's; with `backend="auto"` if
-    they are faster on these arrays.
+    """Return a program that runs loops instead of NumPy calls.
+
+    With `backend="auto"`, only if they are faster on these arrays.
     """
     traced, sizes = entry.traced, entry.sizes
     programs = [straight]

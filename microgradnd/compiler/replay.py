@@ -1,13 +1,12 @@
 """Results of compiled functions on the tape.
 
-Owns: the operation that stands for a whole call of a compiled function, where its
-results depend on variables that require a gradient.
-Must not own: how a function is called again to walk through it (`../recompute.py`).
+Owns: the operation that stands for a whole call of a compiled function whose results
+depend on variables that require a gradient.
+Must not own: how a function is called again for its derivative (`../recompute.py`).
 Read next: `../recompute.py`.
 
-Such a result can be differentiated, as it can without `mg.compile`: its operation
-remembers the arguments, and calls the function once more to walk back, as
-`mg.checkpoint` does.
+You can differentiate such a result as without `mg.compile`: its operation keeps the
+arguments, and calls the function again in the backward pass, like `mg.checkpoint`.
 """
 
 from __future__ import annotations
@@ -29,9 +28,7 @@ from microgradnd.trees import flatten, is_module
 
 
 def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
-    """Return the results of a call with those that depend on variables as Tensors on
-    the tape.
-    """
+    """Return a call's results, those that depend on variables on the tape."""
     traced = entry.traced
     leaves, form = flatten(results, is_module) if traced.form is None else (list(results), traced.form)
     nodes = [arguments.leaves[x]._node if type(x) is int else x for x in traced.sources]
@@ -45,23 +42,21 @@ def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: 
 
 
 def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:
-    """Return a function that calls a function once more on the arguments of a call, and
-    returns what is tracked.
-    """
+    """Return a function that repeats a call, and returns the tracked results."""
     traced, name = entry.traced, getattr(function, "__name__", "the function")
     kept = {
         i: x.copy() if x.nbytes <= COPIED else x for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray)
     }
-    # a passed variable may be used where nothing walks back, by .detach() or under
-    # no_grad
+    # The function may use a passed variable where nothing is tracked: after .detach()
+    # or under no_grad.
     passed = [x._node for x in arguments.leaves if isinstance(x, Tensor) and type(x._node) is Leaf]
     seen = state(kept, passed, traced)
 
     def call() -> Any:
         if traced.left or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
             raise RuntimeError(
-                f"a result of {name}, which is compiled, can't be differentiated afterwards: it changes variables or "
-                f"draws, and would do so again; take the gradient inside of it, or return .detach()"
+                f"a result of {name}, which is compiled, can't be differentiated afterwards: {name} changes variables "
+                f"or draws, and would do so again; take the gradient inside it, or return .detach()"
             )
         changed = state(kept, passed, traced) != seen
         if changed or (changes := entry.changes()):
@@ -77,9 +72,7 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
 
 
 def state(kept: dict[int, Any], passed: list[Leaf], traced: Traced) -> list[Any]:
-    """Return what shows whether the arguments of a call and what it captured are what
-    they were.
-    """
+    """Return a key that shows whether a call's arguments and captures have changed."""
     arrays = [x if isinstance(x, np.ndarray) else x.data for x in traced.captured if type(x) is not Leaf]
     variables = [*passed, *(x for x in traced.captured if type(x) is Leaf)]
     return [*(sample(x) for x in (*kept.values(), *arrays) if x is not None), *(x.position for x in variables)]

@@ -571,8 +571,8 @@ class Body:
     def __init__(self, rolling: Rolling, run: Run) -> None:
         self.rolling, self.run, self.search = rolling, run, rolling.search
         self.count = run.end - run.first
-        self.inputs: dict[Any, tuple[Value, Any]] = {}  # what is the same in each turn: its value inside, and outside
-        self.carried: dict[tuple[int, int], Value] = {}  # the name inside of each carried value
+        self.inputs: dict[Any, tuple[Value, Any]] = {}  # values that are the same in each turn: inside, outside
+        self.carried: dict[tuple[int, int], Value] = {}  # the carried values, as they are inside
         self.steps: list[Step] = []
         self.made: dict[int, Value] = {}
         self.leaves = itertools.count()  # the number of the next leaf

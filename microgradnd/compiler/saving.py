@@ -4,9 +4,9 @@ Owns: the text of such a file, and the arrays that belong to it.
 Must not own: the program itself (`source.py`, `fast.py`).
 Read next: `dispatch.py`.
 
-The file is a module with one function. Arrays that the program takes from its
-surroundings, such as the parameters of a model, are stored beside it. The function
-checks the shapes and dtypes of its arguments, since it is right for these only.
+The file is a module with one function. Arrays that the program captures, such as the
+parameters of a model, are stored in a second file. The function checks the shapes and
+dtypes of its arguments, because it is right only for these.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from microgradnd.compiler.program import Value
 from microgradnd.compiler.source import spelled
 
 EXPECTED = '''def _expected(name, array, shape, dtype):
-    """Return an argument as an array, of the shape and dtype that this program is for."""
+    """Return an argument as an array; it must have the program's shape and dtype."""
     array = np.asarray(array)
     if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{name} must have shape {shape} and dtype {dtype}, not {array.shape} and {array.dtype}")
+        raise ValueError(f"{name} must have shape {shape} and dtype {dtype}, got {array.shape} and {array.dtype}")
     return array
 
 
@@ -35,24 +35,24 @@ EXPECTED = '''def _expected(name, array, shape, dtype):
 
 
 class Written(NamedTuple):
-    """What a program is written with.
+    """The parts of a written program.
 
     Attributes
     ----------
     name : str
-        Of the function.
+            The function's name.
     inputs : list of (Value, str)
         The inputs and their names, the captured ones last.
     constants : dict of str to object
-        What the text needs to know by name.
+            The objects that the text needs by name.
     helpers : str
-        Functions that it calls.
+            The functions that it calls.
     text : str
-        The function, and the allocation of its buffers.
+            The function, and the allocation of its buffers.
     shapes : list of str
-        The shapes of the inputs, by the names of open lengths; empty if none is open.
+            The shapes of the inputs in terms of open lengths; empty if none is open.
     lengths : str
-        The statements that read these from the inputs, and check what they must be.
+            The statements that read the open lengths from the inputs, and check them.
     """
 
     name: str
@@ -64,9 +64,7 @@ class Written(NamedTuple):
     lengths: str = ""
 
     def source(self, rest: str = "", required: bool = False) -> str:
-        """Return the text of a module; if required, raise if a function that it calls
-        can't be written.
-        """
+        """Return a module's text; if required, raise for an unwritable function."""
         functions = ""
         for name, thing in self.constants.items():
             if callable(thing) and (text := function_text(name, thing, required)):
@@ -81,7 +79,7 @@ class Written(NamedTuple):
 
 
 def write(path: Path, written: Written, captured: list[Any]) -> None:
-    """Write a program to a file, and the arrays that it needs beside it."""
+    """Write a program to a file, and the arrays that it needs to another."""
     given = written.inputs[: len(written.inputs) - len(captured)]
     arrays = {name: array for (_, name), array in zip(written.inputs[len(given) :], captured, strict=True)}
     arrays |= {name: x for name, x in written.constants.items() if spelled(x) is None and not callable(x)}
@@ -92,40 +90,39 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         for (value, name), shape in zip(given, shown, strict=False)
     )
     changed = [name for name in arrays if re.search(rf"^    {name} (?:[-+*/]=|=) ", written.text, re.M)]
-    checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which goes on from call to call
+    checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which is carried from call to call
     head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
     text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", written.text)
     loading = ""
     if arrays:
-        np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may be that of a parameter
+        np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may equal a parameter's
         lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
         loading = f'with np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}\n\n'
     text = written._replace(text=text).source(loading + EXPECTED, required=True)
     shapes = "".join(f"    {x}: {v.dtype.name} {shape}\n" for (v, x), shape in zip(given, shown, strict=False))
     docstring = (
-        f'"""{written.name}, a program over NumPy that was compiled by microgradnd.\n\n'
+        f'"""{written.name}, a NumPy program compiled by microgradnd.\n\n'
         f"Arguments, and their dtypes and shapes:\n\n{shapes}"
-        + ("\nThe arrays in the file of the same name that ends in .npz belong to it.\n" if arrays else "")
+        + ("\nIts arrays are in the file of the same name with the suffix .npz.\n" if arrays else "")
         + '"""\n\n'
     )
     examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]
     call = ",\n        ".join(examples)
-    main = (
-        f'\n\nif __name__ == "__main__":  # an example of a call\n    print({written.name}(\n        {call},\n    ))\n'
-    )
+    main = f'\n\nif __name__ == "__main__":  # an example call\n    print({written.name}(\n        {call},\n    ))\n'
     path.write_text(f"{docstring}{text.rstrip()}\n{main}", encoding="utf-8")
 
 
 def function_text(name: str, thing: Any, required: bool) -> str | None:
-    """Return the source of a function under the name by which a program calls it; None
-    or raise if it has none.
+    """Return a function's source, under the name by which a program calls it.
+
+    If it has none, return None, or raise if it is required.
     """
     body = getattr(thing, "body", thing)
     body = getattr(body, "in_numpy", body) if required else body
     try:
         [definition] = ast.parse(textwrap.dedent(inspect.getsource(body))).body
         outside = inspect.getclosurevars(body)
-        named = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}  # attributes aren't outside
+        named = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}  # attributes aren't names
         others = sorted(({*outside.globals} & named | {*outside.nonlocals}) - {"np"})
     except (TypeError, OSError, SyntaxError):
         definition, others = ast.Pass(), []
@@ -139,6 +136,6 @@ def function_text(name: str, thing: Any, required: bool) -> str | None:
         reason = f"which uses {', '.join(others)}" if others else "whose source is unknown"
         raise TypeError(
             f"the program calls {getattr(thing, '__name__', name)}, {reason}; "
-            f"to save it, write that function with a def that uses nothing but np and its arguments"
+            f"to save the program, define that function with a def that uses only np and its arguments"
         )
     return None

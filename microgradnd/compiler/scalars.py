@@ -1,16 +1,15 @@
-"""Loops over a few numbers: short vectors that are carried from turn to turn, taken
-apart.
+"""Loops over a few numbers: short carried vectors are split into their elements.
 
-Owns: rewriting the loops whose arrays are all so short that Python's arithmetic is
-faster than a call of NumPy.
+Owns: rewriting loops whose arrays are all so short that Python's arithmetic is faster
+than NumPy calls.
 Must not own: how a loop is found (`rolling.py`), or printed (`source.py`, `fast.py`,
 `turns.py`).
 Read next: `rolling.py`.
 
-A call of NumPy takes as long as a dozen operations on Python's numbers. So the state of
-a differential equation with a few unknowns is better kept as numbers. The results are
-equal to the last bit: these operations round correctly, in arrays and alone. Only zeros
-that a scattered value brings with it aren't added, as in all compiled programs.
+A NumPy call takes as long as a dozen operations on Python numbers. So the state of a
+differential equation with a few unknowns is better kept as numbers. The results are
+equal to the last bit, because these operations round correctly, in arrays and alone.
+Only the zeros around a scattered value aren't added, as in all compiled programs.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ ZERO = 0.0  # an element that nothing was scattered to
 
 
 class UnfitError(Exception):
-    """A step that works on whole arrays."""
+    """A step that needs whole arrays."""
 
 
 def is_short(value: Any) -> bool:
-    """Return whether a value is a vector to be taken apart."""
+    """Return whether a value is a vector to be split."""
     shape = getattr(value, "shape", ())
     return isinstance(value, Value) and value.dtype == np.float64 and len(shape) >= 1 and 0 < math.prod(shape) <= SHORT
 
@@ -48,7 +47,7 @@ def on_numbers(program: Program) -> Program:
     columns: dict[Value, list[Value]] = {}  # of an array with a row for each turn
     for step in program.steps:
         if isinstance(step.function, Loop):
-            with contextlib.suppress(UnfitError):  # then it stays as it is
+            with contextlib.suppress(UnfitError):  # the loop stays unchanged
                 steps += Apart(step, step.function, columns).steps
                 continue
         is_row = step.function is primitives.getitem and isinstance(step.args[0], Value) and step.args[0] in columns
@@ -65,7 +64,7 @@ def on_numbers(program: Program) -> Program:
 
 
 def row_of(columns: list[Value], step: Step) -> list[Step]:
-    """Return the steps that take a row of an array of which there are the columns."""
+    """Return the steps that build a row of an array from its columns."""
     parts = [Step(primitives.getitem, (column, step.args[1]), {}, scalar()) for column in columns]
     joined = tuple(part.out for part in parts)
     assert isinstance(step.out, Value)
@@ -80,14 +79,14 @@ def scalar(name: str | None = None) -> Value:
 
 
 class Apart:
-    """Takes one loop apart.
+    """Splits the vectors of one loop.
 
     Attributes
     ----------
     elements : dict of Value to list
-        What a short vector consists of: values, and numbers.
+            The elements of each short vector: values, and numbers.
     steps : list of Step
-        What takes the place of the loop.
+            The steps that replace the loop.
     """
 
     def __init__(self, step: Step, loop: Loop, columns: dict[Value, list[Value]]) -> None:
@@ -97,7 +96,7 @@ class Apart:
         self.outside: dict[Value, Value] = {}
         self.inside: list[Step] = []
         self.steps: list[Step] = []
-        self.fixed: dict[Value, Value] = {}  # what each further input is, outside
+        self.fixed: dict[Value, Value] = {}  # the value outside for each further input
         self.replaced: dict[Value, Any] = {}
         n, body = len(loop.rows), loop.body
         inputs: list[Value] = []
@@ -120,9 +119,7 @@ class Apart:
         joined: list[Step] = []
 
         def results(values: Any, arrays: Any, keeps: Any) -> tuple[Any, ...]:
-            """Return what a turn gives, element by element, and note how whole arrays
-            are made of these afterwards.
-            """
+            """Return a turn's results as elements; note how to rebuild whole arrays."""
             found: list[Any] = []
             for value, array, keep in zip(values, arrays, keeps, strict=True):
                 parts = [self.named(part) for part in self.elements_of(value)] if is_short(value) else [self.now(value)]
@@ -166,7 +163,7 @@ class Apart:
         return parts
 
     def now(self, value: Any) -> Any:
-        """Return what an operand without axes is now."""
+        """Return the value that replaces an operand without axes."""
         if not isinstance(value, Value):
             return value
         if value in self.replaced:
@@ -184,7 +181,7 @@ class Apart:
         return out
 
     def elements_of(self, value: Any) -> list[Any]:
-        """Return what a vector consists of."""
+        """Return the elements of a vector."""
         if value not in self.elements:
             if value not in self.outside or not is_short(value):
                 raise UnfitError
@@ -221,7 +218,7 @@ class Apart:
         return out
 
     def take(self, step: Step) -> None:
-        """Take a step apart."""
+        """Split a step into elements."""
         function, out, args = step.function, step.out, step.args
         vectors = [v for v in step.operands() if v.shape]
         if isinstance(out, tuple):

@@ -1,20 +1,19 @@
-"""`mg.scan` in a compiled function: one turn is traced, whatever their number, and so
-is one of the backward pass.
+"""`mg.scan` in a compiled function: one turn is traced for all turns.
 
-Owns: the operation `scanned`, which is the whole loop, and how its derivatives are
-loops again.
-Must not own: the loop of an eager call (`scan.py`), or how a loop is a step of a
-program (`translation.py`).
+Owns: the operation `scanned`, which is the whole loop, and the loops that are its
+derivatives.
+Must not own: the loop of an eager call (`scan.py`), or how a loop becomes a step of a
+program (`translation.py`). program (`translation.py`).
 Read next: `translation.py`.
 
-The function is called once, with Tensors in the place of what is carried and of the
-rows of `xs`, and what it does is recorded apart. The derivative walks that record. What
-the walk needs of each turn is added to the results of the loop, and is given to the
-loop of the walk by rows, as `xs` are; it goes backwards over reversed rows. Sums over
-the turns, the cotangents of what is the same in all of them, are carried.
+The function is called once, with Tensors in place of carried values and of rows of
+`xs`, and its operations are recorded separately. The derivative walks that record. The
+values that the walk needs from each turn become further results of the loop. The loop
+of the walk receives them by rows, like `xs`; it runs backward over reversed rows. Sums
+over the turns are carried: the cotangents of values that are the same in all turns.
 
-Where something stands in the way (a Python number that counts turns, a variable that a
-turn changes, a draw), the function is traced once more with plain loops.
+If something prevents this (a Python number that counts turns, a variable that a turn
+changes, a draw), the function is traced again with plain loops.
 """
 
 from __future__ import annotations
@@ -43,22 +42,23 @@ class UnscannedError(Exception):
 
 
 class Turn:
-    """One turn of a loop, as it was recorded.
+    """One recorded turn of a loop.
 
     Attributes
     ----------
     count : int
-        How many turns there are.
+            The number of turns.
     carried, rows : list of Node
-        What stands for what is carried into the turn, and for the rows of arrays.
+            The nodes for the carried values, and for the rows of arrays.
     operations : list of Operation
-        What is done in the turn, in order.
+            The operations of the turn, in order.
     following : list of (array, node)
-        What is carried on: examples, and the nodes that compute them, or None.
+            The next turn's carried values: examples, and the nodes that compute them,
+            or None.
     kept : list of (array, node)
-        What is kept of each turn. Derivatives add to it.
+            The values kept from each turn. Derivatives add to them.
     outside : list of (array, Node)
-        What else the turn depends on.
+            Other values that the turn depends on.
     """
 
     def __init__(self, count: int, carried: Sequence[Any], rows: Sequence[Any]) -> None:
@@ -71,7 +71,7 @@ class Turn:
         self.outside: list[tuple[Any, Node]] = []
 
     def recorded(self, following: Iterable[Any], kept: Iterable[Any]) -> None:
-        """Note what the turn gives, and find out what it depends on."""
+        """Note the turn's results, and find out what it depends on."""
         self.following, self.kept = [pair(x) for x in following], [pair(x) for x in kept]
         inside = {None, *self.carried, *self.rows, *self.operations}
         reads = [p for o in self.operations for p in zip(o.args, o.parents, strict=True)]
@@ -81,17 +81,17 @@ class Turn:
         current().trace.close(self.outside)  # type: ignore[union-attr]
 
     def results(self) -> list[tuple[Any, Any]]:
-        """Return what is carried on, then what is kept, each with its node."""
+        """Return the values carried on, then those kept, each with its node."""
         return [*self.following, *self.kept]
 
     def loop(self, carried: Sequence[Any], rows: Sequence[Any]) -> Any:
-        """Return the results of all turns, for what the first is given."""
+        """Return the results of all turns, for the first turn's arguments."""
         return scanned(self, *carried, *rows, *[lift(array, node) for array, node in self.outside])
 
 
 @primitive
 def scanned(turn: Turn, *operands: Any) -> Any:
-    """Return what a loop gives: examples, as only the program takes all turns."""
+    """Return examples of a loop's results, as only the program runs all turns."""
     kept = [np.broadcast_to(array, (turn.count, *array.shape)) for array, _ in turn.kept]
     return (*[array for array, _ in turn.following], *kept)
 
@@ -101,7 +101,7 @@ def pair(value: Any) -> tuple[Any, Any]:
 
 
 def formal(like: Any, requires_grad: bool, name: str | None = None) -> Tensor:
-    """Return a Tensor that stands for what a turn is given."""
+    """Return a Tensor that stands for an argument of a turn."""
     array = np.array(getattr(like, "_array", like))
     made = wrap(array, Leaf(array, requires_grad and array.dtype.kind in "fc", name))
     made.__class__ = TracedTensor
@@ -111,7 +111,7 @@ def formal(like: Any, requires_grad: bool, name: str | None = None) -> Tensor:
 
 @contextmanager
 def apart(recorder: Any, operations: list[Any]) -> Iterator[None]:
-    """Have what is recorded added to a list of its own."""
+    """Record into a separate list."""
     before, recorder.operations = recorder.operations, operations
     try:
         yield
@@ -120,8 +120,9 @@ def apart(recorder: Any, operations: list[Any]) -> Iterator[None]:
 
 
 def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: Any, count: int) -> Any:
-    """Do what `scan` does, by one call of the function; return None where the turns are
-    better taken one by one.
+    """Do what `scan` does by one call of the function.
+
+    Return None if the turns had better be traced one by one.
     """
     recorder: Any = current().trace
     if not recorder.scans or count < FEWEST:
@@ -134,7 +135,7 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
     recorder.close(map(pair, (*begins, *arrays)))
     numbers = [i for i, x in enumerate(begins) if type(x) in (bool, int, float, complex)]
     before, first_kept = recorder.changes(), list[Any]()
-    for _ in range(2 if numbers else 1):  # what a number becomes shows in the first call
+    for _ in range(2 if numbers else 1):  # the first call shows what a number becomes
         carried = [None if x is None else x if i in numbers else formal(x, True, name(x)) for i, x in enumerate(begins)]
         rows = [formal(pair(x)[0][0], getattr(x, "requires_grad", False), name(x)) for x in arrays]
         rest = iter(rows)
@@ -151,7 +152,7 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
     kept_values = [x for x in kept if x is not None]
     kinds = [(getattr(a, "dtype", type(a)), b) for a, b in zip(first_kept, kept, strict=True) if b is not None]
     if any(np.result_type(kind, b.dtype) != b.dtype for kind, b in kinds):
-        raise UnscannedError  # a number that was given is among the results
+        raise UnscannedError  # a number that was passed is among the results
     alike = [(a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(given, followed, strict=True)]
     if not all(alike) or not all(isinstance(x, Tensor) and x._node is not None for x in (*followed, *kept_values)):
         raise UnscannedError
@@ -180,9 +181,9 @@ def derived(
 ) -> Any:
     """Return the results of a loop that walks through each turn of another.
 
-    `step(carried, rows)` walks, and returns what is carried on and what is kept. What
-    it reads of the turn becomes rows as well, but not what can be had without a loop:
-    that is computed anew.
+    `step(carried, rows)` walks, and returns the carried and the kept values. The values
+    of the turn that it reads become rows too, except for those that need no loop: these
+    are computed again.
     """
     recorder: Any = current().trace
     if any(isinstance(x, Batched) for x in (*operands, *carried, *rows)):
@@ -196,7 +197,7 @@ def derived(
     for node in turn.operations:
         if not varies.isdisjoint(sources(node, recorder)):
             varies.add(node)
-    again: set[Any] = set()  # operations that are taken anew
+    again: set[Any] = set()  # operations that run again
     wanted: dict[Any, None] = {}
     todo = [x for node in walked.operations for x in sources(node, recorder)]
     todo += [node for _, node in map(pair, (*following, *kept))]
@@ -240,7 +241,7 @@ def sources(node: Any, recorder: Any) -> list[Any]:
             found.append(recorder.arrays.get(id(part), (None, None))[1])
         elif isinstance(part, tuple | list):
             todo += part
-        elif hasattr(part, "parts"):  # an index of several
+        elif hasattr(part, "parts"):  # an index of several parts
             todo += part.parts
         elif isinstance(part, Node):
             found.append(part)
@@ -260,7 +261,7 @@ def example(node: Any) -> Any:
 
 
 def cotangents(g: Any, out: Any, turn: Turn, *operands: Any) -> list[Any]:
-    """Return the cotangents of what a loop is given."""
+    """Return the cotangents of a loop's operands."""
     n, ends = len(turn.carried), turn.results()[: len(out)]
     outside = [node for _, node in turn.outside if node.requires_grad]
     real = [node for node in (*turn.carried, *turn.rows, *outside) if node.requires_grad]
@@ -285,7 +286,7 @@ def cotangents(g: Any, out: Any, turn: Turn, *operands: Any) -> list[Any]:
 
 
 def tangents(given: Sequence[Any], out: Any, turn: Turn, *operands: Any) -> Any:
-    """Return the tangents of what a loop gives."""
+    """Return the tangents of a loop's results."""
     n, m, ends = len(turn.carried), len(turn.rows), turn.results()[: len(out)]
     t = given[1:]
     outside = {node: x for (_, node), x in zip(turn.outside, t[n + m :], strict=True) if x is not None}

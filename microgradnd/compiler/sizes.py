@@ -1,5 +1,4 @@
-"""Lengths that a program leaves open: what a traced function does with them, and which
-of its decisions hang on them.
+"""Open lengths: what a traced function does with them, and what depends on them.
 
 Owns: `Size`, a length as traced code sees it; `Sizes`, the open lengths of a trace with
 their guards, and the shapes of traced values.
@@ -8,14 +7,14 @@ are opened (`compiled.py`).
 Read next: `opened.py`.
 
 Where an axis of an argument is open, its length is a symbol. The traced code gets a
-`Size` for it, which is no int: C code would take its number without telling. Arithmetic
-with it gives a `Size` again, a polynomial of the symbols. A comparison is written down
-as a guard, and a conversion to a number pins the length. The program serves those
-lengths for which all guards hold.
+`Size` for it. This is no int, because C code would silently take its number. Arithmetic
+with a `Size` gives another, a polynomial of the symbols. A comparison becomes a guard,
+and a conversion to a number pins the length. The program serves the lengths for which
+all guards hold.
 
-The shape of a result is found by calling each function a second time, on arrays whose
-open axes are longer. What both results show is explained by one polynomial, or else it
-pins the lengths that are involved.
+To find the shape of a result, each function is called a second time, on arrays whose
+open axes are longer. If one polynomial explains both results, it is the length;
+otherwise the lengths involved are pinned.
 """
 
 from __future__ import annotations
@@ -44,30 +43,26 @@ from microgradnd.rules.axes import count, numbered
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor, apply, wrap
 
-LEAST = 2  # an axis of length 1 broadcasts, and an empty one has corners of its own: they are never open
-LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # by how much open axes are in the second call
+LEAST = 2  # an axis of length 1 broadcasts, and empty ones are special: neither is ever open
+LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # added to open axes in the second call
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
 MIRRORED = str.maketrans("<>", "><")
 OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
-# Functions whose results have lengths that aren't polynomials of those of their
-# arguments
+# Functions whose results have lengths that aren't polynomials of their arguments'
+# lengths.
 CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
-OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants where no length is open
+OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants if no length is open
 OURS = installed()[-2:]
 INDEXED = (primitives.getitem, primitives.setitem, primitives.scatter)
 Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each product of symbols
 
 
 class Closed(TypeError):
-    """A length must be a number, so that what was tried with an open one is tried again
-    without.
-    """
+    """A length must be a number: the trace is repeated without open lengths."""
 
 
 class Guard(NamedTuple):
-    """A comparison of lengths that decided something, with what came of it, and the
-    line of the user's code.
-    """
+    """A comparison of lengths, its result, and the user's line that made it."""
 
     left: Any
     sign: str
@@ -76,7 +71,7 @@ class Guard(NamedTuple):
     where: tuple[str, int] | None
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
-        """Return whether the same comes of it for some lengths."""
+        """Return whether the result is the same for some lengths."""
         return bool(COMPARISONS[self.sign](at(self.left, lengths), at(self.right, lengths))) is self.outcome
 
     def condition(self) -> str:
@@ -92,7 +87,7 @@ class Guard(NamedTuple):
 
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
-    """Return an argument with the numbers that open lengths in it stand for."""
+    """Return an argument with the numbers that its open lengths stand for."""
     if type(tree) is Size:
         top, bottom = (sum(c * math.prod(lengths[n] for n in names) for names, c in t.items()) for t in tree.parts)
         return top if tree.over is None else top / bottom
@@ -124,9 +119,7 @@ def shown(number: Any) -> str:
 
 
 def terms_of(number: Any) -> Terms | None:
-    """Return a whole number or an open length as a polynomial; None for anything
-    else.
-    """
+    """Return an integer or an open length as a polynomial; otherwise None."""
     if type(number) is Size:
         return number.terms if number.over is None else None
     return {(): int(number)} if isinstance(number, int | np.integer) else None
@@ -147,8 +140,9 @@ def times(a: Terms, b: Terms) -> Terms:
 
 
 def divided(a: Terms, b: Terms) -> Terms | None:
-    """Return the quotient of two polynomials of which the second is a single term that
-    divides each of the first.
+    """Return the quotient of two polynomials.
+
+    The second is a single term that divides each term of the first.
     """
     [(by, d), *others] = b.items()
     quotient: Terms = {}
@@ -173,9 +167,7 @@ UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.d
 
 
 def is_recorded() -> bool:
-    """Return whether a number is asked for inside of a call that is recorded: the step
-    has the length itself.
-    """
+    """Return whether a recorded call wants the number; its step has the length."""
     frame: Any = sys._getframe(1)
     while frame is not None and not is_users(frame.f_code):
         if frame.f_code is apply.__code__:
@@ -185,9 +177,7 @@ def is_recorded() -> bool:
 
 
 def asked_by() -> Any:
-    """Return the code that works with a length, past this file and what asks for the
-    user: abc.
-    """
+    """Return the code that works with a length, outside this file and abc."""
     frame: Any = sys._getframe(2)
     while frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith("<frozen"):
         frame = frame.f_back
@@ -195,13 +185,14 @@ def asked_by() -> Any:
 
 
 def is_ours() -> bool:
-    """Return whether a rule works with a length, or anything else of this library."""
+    """Return whether a rule, or other code of this library, works with a length."""
     return bool(asked_by().co_filename.startswith(OURS))
 
 
 def _operator(name: str, swap: bool = False) -> Callable[[Any, Any], Any]:
-    """Make a method for an operator: exact for polynomials; with an array NumPy's; for
-    the rest the number decides.
+    """Make a method for an operator.
+
+    It is exact for polynomials, and NumPy's for arrays; otherwise it uses the number.
     """
     function: Any = divmod if name == "divmod" else getattr(operator, name, None) or getattr(operator, f"{name}_")
 
@@ -215,7 +206,7 @@ def _operator(name: str, swap: bool = False) -> Callable[[Any, Any], Any]:
             return self.sizes.size(found)
         if name == "truediv" and a is not None and b is not None and is_ours():
             return Size(self.sizes, a, b)
-        if name == "mul" and self.over is not None and other in (2, 4, 8):  # which is exact
+        if name == "mul" and self.over is not None and other in (2, 4, 8):  # exact
             return Size(self.sizes, times(self.terms, {(): other}), self.over)
         return function(*(part.number() if type(part) is Size else part for part in (x, y)))
 
@@ -228,7 +219,7 @@ def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable
     def method(self: Any, other: Any) -> Any:
         if type(other) is not Size and not isinstance(other, int | float | np.number):
             return NotImplemented
-        if type(other) is Size and other._sizes is not self._sizes:  # of another trace, in a cache
+        if type(other) is Size and other._sizes is not self._sizes:  # of another trace, from a cache
             return NotImplemented
         return self.sizes.decide(*((other, sign, self) if swap else (self, sign, other))) is outcome
 
@@ -250,7 +241,7 @@ class Size:
 
     @property
     def sizes(self) -> Sizes:
-        """The lengths of the trace, which hold this one in their turn."""
+        """The lengths of the trace, which hold this one too."""
         sizes = self._sizes()
         assert sizes is not None, "a length was used after the trace that it belongs to"
         return sizes
@@ -261,22 +252,18 @@ class Size:
         return self.terms, self.over or {(): 1}
 
     def number(self) -> Any:
-        """Return the number that it stands for in this trace, and let it stand for no
-        other.
-        """
+        """Return the number that it stands for in this trace, and pin it."""
         if not is_recorded():
             self.sizes.pin(self)
         return at(self, self.sizes.hints)
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        """The type as other code sees it: `isinstance(n, int)` holds, as it does where
-        nothing is traced.
-        """
+        """The type that other code sees: `isinstance(n, int)` holds, as usual."""
         return Size if is_ours() else int
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """Compute with the number; a step that was recorded has the length in it."""
+        """Compute with the number; a recorded step contains the length."""
         result = getattr(ufunc, method)(*(at(x, self.sizes.hints) for x in inputs), **kwargs)
         node = getattr(result, "_node", None)
         if isinstance(node, TracedOperation) and node.function is ufunc and len(node.args or ()) == len(inputs):
@@ -287,7 +274,7 @@ class Size:
         return result
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # which NumPy asks for, and an int hasn't
+        if name.startswith("__"):  # NumPy asks for these; an int hasn't got them
             raise AttributeError(name)
         return getattr(self.number(), name)
 
@@ -295,7 +282,7 @@ class Size:
         return np.asarray(self.number(), dtype)
 
     def __hash__(self) -> int:
-        is_ours = sys._getframe(1).f_code.co_filename.startswith(OURS)  # such as a cache of a rule
+        is_ours = sys._getframe(1).f_code.co_filename.startswith(OURS)  # such as a rule's cache
         return hash(tuple(sorted(self.terms.items()))) if is_ours else hash(self.number())
 
     def __bool__(self) -> bool:
@@ -336,15 +323,14 @@ class Sizes:
     Attributes
     ----------
     places : dict of str to list of (int, int)
-        For each symbol, the leaves of the arguments and their axes that have this
-        length.
+            For each symbol, the leaves of the arguments and the axes with this length.
     hints, longer : dict of str to int
-        The lengths of the call that is traced, and those of the second one.
+            The lengths of the traced call, and those of the second call.
     guards : dict of Guard
     pinned : dict of str to Guard
-        The symbols that stand for one number only.
+            The symbols that stand for only one number.
     shapes, seconds : dict of node
-        The shapes of values with an open axis, and the arrays of the second call.
+            The shapes of values with an open axis, and the arrays of the second call.
     """
 
     def __init__(
@@ -365,9 +351,7 @@ class Sizes:
         self.seconds: dict[Any, Any] = {}
 
     def size(self, terms: Terms) -> Any:
-        """Return a polynomial as a length, an int if it depends on nothing that is
-        open.
-        """
+        """Return a polynomial as a length; an int if it depends on no open length."""
         known: Terms = {}
         for key, c in terms.items():
             names = tuple(name for name in key if name not in self.pinned)
@@ -377,11 +361,10 @@ class Sizes:
         return Size(self, known) if any(known) else known.get((), 0)
 
     def decide(self, left: Any, sign: str, right: Any, always: bool = False) -> bool:
-        """Return what comes of a comparison, and note it as a guard if other lengths
-        may decide it otherwise.
+        """Return a comparison's result; note a guard if other lengths may change it.
 
-        Inside of a call that is recorded that isn't needed, unless the shape of the
-        result hangs on it (`always`).
+        A recorded call needs no guard, unless the shape of its result depends on the
+        comparison (`always`).
         """
         a, b = terms_of(left), terms_of(right)
         outcome = bool(COMPARISONS[sign](at(left, self.hints), at(right, self.hints)))
@@ -391,7 +374,7 @@ class Sizes:
                 return bool(COMPARISONS[sign](difference, 0))
             end = at(difference, dict.fromkeys(self.hints, LEAST))
             grows = {c > 0 for key, c in difference.terms.items() if key}
-            if len(grows) == 1:  # from its value for the least lengths it goes one way
+            if len(grows) == 1:  # it is monotonic from its value for the least lengths
                 low, high = (end, math.inf) if grows == {True} else (-math.inf, end)
                 same = COMPARISONS[sign](low, 0) == COMPARISONS[sign](high, 0)
                 if low > 0 or high < 0 or (same and sign != "=="):
@@ -401,9 +384,7 @@ class Sizes:
         return outcome
 
     def pin(self, *sizes: Any, where: tuple[str, int] | None = None) -> None:
-        """Let lengths stand for one number only, because of the line of code that is
-        being executed, or of another.
-        """
+        """Pin lengths to one number, because of the line that is running or another."""
         names = {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys()
         if names and self.is_tentative:
             raise Closed
@@ -417,14 +398,14 @@ class Sizes:
                 self.pin(*sizes_in(self.shape_of(node, array, stands_for)))
 
     def forget(self) -> None:
-        """Let go of the values of the trace."""
+        """Free the values of the trace."""
         self.shapes.clear()
         self.seconds.clear()
 
     def report(self) -> str:
-        """Return which lengths are open, and what decided on others."""
+        """Return which lengths are open, and which lines pinned the others."""
         lines = [f"{self.names[name]} is open, as {name}" for name in self.open]
-        lines += [f"open lengths must have {guard}" for guard in self.guards]
+        lines += [f"open lengths must satisfy {guard}" for guard in self.guards]
         lines += [
             f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(guard.where)}"
             for name, guard in self.pinned.items()
@@ -441,9 +422,7 @@ class Sizes:
         return [name for name in self.places if name not in self.pinned]
 
     def bound(self, shapes: Sequence[Any]) -> dict[str, int] | None:
-        """Return the lengths that some shapes of the arguments give to the symbols;
-        None if they don't agree.
-        """
+        """Return the symbols' lengths in arguments' shapes; None if they disagree."""
         lengths = {name: {shapes[i][axis] for i, axis in places} for name, places in self.places.items()}
         return {name: n for name, [n] in lengths.items()} if all(len(n) == 1 for n in lengths.values()) else None
 
@@ -462,16 +441,14 @@ class Sizes:
     # Shapes
 
     def given(self, node: Any, leaf: int, array: Any) -> None:
-        """Note an argument: which of its axes are open, and what it is in the second
-        call.
-        """
+        """Note an argument: its open axes, and its array for the second call."""
         symbols = {axis: name for name, places in self.places.items() for i, axis in places if i == leaf}
         if symbols:
             shape = tuple(Size(self, {(symbols[i],): 1}) if i in symbols else n for i, n in enumerate(array.shape))
             self.shapes[node], self.seconds[node] = shape, np.resize(array, at(shape, self.longer))
 
     def shape_of(self, node: Any, array: Any, stands_for: Mapping[Any, Any]) -> tuple[Any, ...]:
-        """Return the shape of the value of a node."""
+        """Return the shape of a node's value."""
         while node in stands_for:
             node = stands_for[node]
         return self.settled(self.shapes[node]) if node in self.shapes else array.shape
@@ -484,7 +461,7 @@ class Sizes:
             self.shapes[node], self.seconds[node] = self.shapes[other], self.seconds[other]
 
     def settled(self, tree: Any) -> Any:
-        """Return an argument with the numbers of lengths that have been pinned."""
+        """Return an argument with the numbers of pinned lengths."""
         if type(tree) is Size:
             return self.size(tree.terms) if tree.over is None else tree
         if type(tree) is slice:
@@ -492,7 +469,7 @@ class Sizes:
         return type(tree)([self.settled(part) for part in tree]) if type(tree) in (tuple, list) else tree
 
     def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
-        """Find the shape of the result of a call."""
+        """Find the shape of a call's result."""
 
         lengths: list[Any] = []
         pairs = zip(node.args or (), node.parents, strict=True)
@@ -507,9 +484,7 @@ class Sizes:
             self.pin(*lengths)
 
     def second(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any], lengths: list[Any]) -> Any:
-        """Return an argument of the second call, and collect the open lengths in its
-        shape.
-        """
+        """Return an argument of the second call, and collect its open lengths."""
         if isinstance(parent, IndexParts):
             parts = [(getattr(p, "_array", p), getattr(p, "_node", None)) for p in parent.parts]
             return tuple([self.second(*part, stands_for, lengths) for part in parts])
@@ -522,9 +497,7 @@ class Sizes:
         return at(arg, self.longer | {name: self.hints[name] for name in self.pinned})
 
     def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
-        """Find the shape of the result of a call by the second one; return whether it
-        has one for all lengths.
-        """
+        """Find a result's shape by the second call; return whether it has one."""
         try:
             called = np.empty if isinstance(node.function, Anew) else node.function
             with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -544,9 +517,7 @@ class Sizes:
         return True
 
     def explained(self, shape: Sequence[int], longer: Sequence[int], lengths: Sequence[Any]) -> Any:
-        """Return the one shape that two results have, by the lengths of the operands;
-        None if there is none.
-        """
+        """Return the one shape of two results by the operands' lengths, or None."""
         lengths = [n for n in lengths if n.over is None]
         single = list({tuple(sorted(n.terms.items())): n for n in lengths}.values())
         pairs = [f(a, b) for a, b in combinations_with_replacement(single, 2) for f in (operator.mul, operator.add)]
@@ -565,7 +536,7 @@ class Sizes:
         return tuple(result)
 
     def cut(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
-        """Note for which lengths slices mean what they do now."""
+        """Note for which lengths slices keep their meaning."""
         args: Any = node.args
         x, index, *_ = args
         shape: Any = args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)
@@ -594,7 +565,7 @@ class Sizes:
 
     @contextmanager
     def tentative(self) -> Iterator[None]:
-        """Within it, what would pin a length raises instead, and leaves no guards."""
+        """Within it, pinning a length raises, and nothing leaves a guard."""
         guards, self.is_tentative = dict(self.guards), True
         try:
             yield
@@ -606,7 +577,7 @@ class Sizes:
 
     @contextmanager
     def observed(self) -> Iterator[None]:
-        """Have the traced code see open lengths."""
+        """Show the traced code open lengths."""
         length, before = builtins.len, Tensor.__len__
 
         def is_open() -> bool:
@@ -627,9 +598,7 @@ class Sizes:
             return shape(x)[0] if isinstance(x, Tensor) and x.ndim and is_open() else length(x)
 
         def like(function: Any) -> Callable[..., Any]:
-            """Return what makes an array like another: a step where that one has an
-            open axis.
-            """
+            """Return a function that makes arrays like others; open axes use a step."""
 
             def call(x: Any, *args: Any, **kwargs: Any) -> Any:
                 if isinstance(x, Tensor) and sizes_in(shape(x)):
@@ -650,12 +619,10 @@ class Sizes:
 
 
 def is_polynomial(function: Any) -> bool:
-    """Return whether the lengths of a function's results are sums and products of those
-    of its arguments.
-    """
+    """Return whether a function's lengths are polynomials of its arguments'."""
     module = str(getattr(function, "__module__", ""))
     ours = module.startswith(("microgradnd.", "numpy.linalg", "numpy.fft"))
-    body = getattr(function, "body", function)  # of a primitive that is NumPy's function, as that of np.clip is
+    body = getattr(function, "body", function)  # a primitive around NumPy's function, such as np.clip's
     return isinstance(function, Anew) or (
         function not in CLAMPED and (body in TRAITS or isinstance(function, np.ufunc) or ours)
     )

@@ -1,8 +1,8 @@
 """A program as Python source.
 
-Owns: how a step is written in NumPy, and the readable form of a program: what a person
-would write, with operators, a statement for each value that has a name, and the rest
-inside of expressions; how source becomes a function.
+Owns: how a step is written in NumPy; the readable form of a program, as a person would
+write it: with operators, a statement for each named value, and the rest as nested
+expressions; how source becomes a function.
 Must not own: rewriting (`passes.py`), or the form that writes into buffers (`fast.py`).
 Read next: `fast.py`.
 """
@@ -28,17 +28,17 @@ from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SUM, UNARY, traits
 
-HELPERS = {  # what NumPy has no expression for
+HELPERS = {  # for operations that NumPy has no expression for
     "unheld": (
         "def references(arrays, n):\n"
         "    return [*map(sys.getrefcount, arrays[:n])]\n"
         "\n\n"
         "def unheld(lent, lend, alone):\n"
-        '    """Return vectors and their parts: lent before, if nobody holds any of these any more, or new ones."""\n'
+        '    """Return vectors and their parts: those lent before if nobody holds any of them, or new ones."""\n'
         "    arrays = lent.pop(0) if lent else lend()\n"
         "    if references(arrays, len(alone)) == alone:\n"
         "        return arrays\n"
-        "    lent[:] = [arrays]  # whose turn comes when those of this call have taken their place\n"
+        "    lent[:] = [arrays]  # used again after those of this call\n"
         "    return lend()\n"
     ),
     "scatter": (
@@ -63,9 +63,9 @@ HELPERS = {  # what NumPy has no expression for
         "    return out\n"
     ),
 }
-STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # of which `**` is np.power, in every case
+STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # dtypes for which `**` is always np.power
 SHORT = 16  # elements of an array that is written out
-WIDEST = 60  # characters of an expression that is put inside of another
+WIDEST = 60  # characters of an expression that is put inside another
 OWN = {"references", "sized", "programs", "np", "math", "sys", "Path"}  # names that programs use themselves
 RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, *OWN}
 LONGEST = 40  # characters of a name
@@ -73,11 +73,10 @@ MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 
 
 def identifier(wish: str) -> str:
-    """Return a name for a variable that is as close to a wish as Python and what
-    programs use themselves allow.
+    """Return a variable's name, as close to a wish as Python and programs allow.
 
-    It begins with a letter: names that begin with an underscore, such as `_pool`, are a
-    program's own.
+    It begins with a letter: names that begin with an underscore, such as `_pool`,
+    belong to the program itself.
     """
     wish = unicodedata.normalize("NFKC", wish)  # as Python reads names
     wish = re.sub(r"^(grad_)?(\d+)\.(.+)$", r"\1\3_\2", wish)  # 0.weight is weight_0
@@ -88,26 +87,24 @@ def identifier(wish: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that stays in its line, as comments must."""
+    """Return a text in one line, as comments need it."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 class Names:
-    """Gives every value and constant of a program a name of its own, other than those
-    that are taken.
-    """
+    """Gives every value and constant of a program a name that isn't taken."""
 
     def __init__(self, *taken: str) -> None:
         self.of: dict[Any, str] = {}
         self.taken = set(taken)
-        self.next: dict[str, int] = {}  # from which number on a name may be free
-        self.known: dict[Any, str] = {}  # the names of constants, by what tells them apart
+        self.next: dict[str, int] = {}  # the number from which a name may be free
+        self.known: dict[Any, str] = {}  # the names of constants, by key
         self.constants: dict[str, Any] = {}
         self.helpers: set[str] = set()
-        self.numbers: dict[Value, str] = {}  # values that are Python's own numbers in the fast form
+        self.numbers: dict[Value, str] = {}  # values that are Python numbers in the fast form
 
     def new(self, wish: str) -> str:
-        """Return a name that nothing has yet."""
+        """Return a name that isn't taken yet."""
         name = unique = identifier(wish)
         n = self.next.get(name, 2)
         while unique in self.taken:
@@ -129,7 +126,7 @@ class Names:
         return self.of[value]
 
     def constant(self, thing: Any, wish: str) -> str:
-        """Return a name for an object that source can't spell."""
+        """Return a name for an object that has no expression."""
         key = thing.text if type(thing) is Constant else id(thing)
         if key not in self.known:
             self.known[key] = self.new(wish)
@@ -149,7 +146,7 @@ class Names:
 
 
 def spelled(thing: Any) -> str | None:
-    """Return the expression that makes a constant; None for an object that has none."""
+    """Return the expression that makes a constant; None for an object without one."""
     if isinstance(thing, Constant):
         return thing.text
     if type(thing) is tuple and all(type(x) in (int, float) and math.isfinite(x) for x in thing):
@@ -172,9 +169,7 @@ class Writer:
         self.counter = ""  # of the loop that is being written
 
     def expression(self, arg: Any) -> tuple[str, int]:
-        """Return an argument as source, with the precedence of its outermost
-        operator.
-        """
+        """Return an argument as source, with its outermost operator's precedence."""
         if isinstance(arg, Value):
             if arg in self.inline:
                 return self.call(self.inline[arg])
@@ -192,7 +187,7 @@ class Writer:
             return self.turn(arg)
         if isinstance(arg, Listed):
             return f"{self.names.constant(arg.numbers, 'numbers')}[{self.counter}]", CALL
-        arg = int(arg) if isinstance(arg, int) and type(arg) is not bool else arg  # what `x.size` is prints as one
+        arg = int(arg) if isinstance(arg, int) and type(arg) is not bool else arg  # `x.size` prints as an int
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
@@ -209,7 +204,7 @@ class Writer:
         return self.names.constant(arg, wish), ATOM
 
     def turn(self, number: Turn) -> tuple[str, int]:
-        """Return a number that moves, by the counter of the loop."""
+        """Return a moving number in terms of the loop's counter."""
         start, stride = int(number), abs(number.stride)
         text = self.counter if stride == 1 else f"{stride} * {self.counter}"
         if number.stride < 0:
@@ -219,9 +214,7 @@ class Writer:
         return text, ATOM if stride == 1 else SUM + 1
 
     def text(self, arg: Any, above: int = 0) -> str:
-        """Return an argument as source, in parentheses if an operator of that
-        precedence is around it.
-        """
+        """Return an argument as source, in parentheses if the precedence needs them."""
         text, precedence = self.expression(arg)
         return f"({text})" if precedence <= above else text
 
@@ -245,7 +238,7 @@ class Writer:
             return f"{helper}({', '.join(self.text(a) for a in args)})", CALL
         if function is primitives.expand:
             return self.expanded(step), CALL
-        if "axis" in kwargs:  # None is the default of most, and one axis needs no tuple
+        if "axis" in kwargs:  # None is usually the default, and one axis needs no tuple
             axis = kwargs["axis"]
             kwargs = {**kwargs, "axis": axis[0] if type(axis) is tuple and len(axis) == 1 else axis}
             if axis is None and traits(function).is_reduction:
@@ -254,9 +247,7 @@ class Writer:
         return f"{self.function(function)}({inside})", CALL
 
     def keywords(self, kwargs: Mapping[str, Any]) -> list[str]:
-        """Return arguments by keyword, which need not be names that Python's grammar
-        knows.
-        """
+        """Return keyword arguments, whose names Python's grammar may not allow."""
         plain = {key: key.isascii() and key.isidentifier() and not keyword.iskeyword(key) for key in kwargs}
         return [
             f"{key}={self.text(a)}" if plain[key] else f"**{{{key!r}: {self.text(a)}}}" for key, a in kwargs.items()
@@ -272,7 +263,7 @@ class Writer:
         return self.text(index)
 
     def expanded(self, step: Step) -> str:
-        """Return what spreads a sum out again, as NumPy spells it."""
+        """Return the NumPy expression that spreads a sum out again."""
         g, shape, axis, keepdims = (*step.args, *(None, False)[len(step.args) - 2 :])[:4]
         axis, keepdims = step.kwargs.get("axis", axis), step.kwargs.get("keepdims", keepdims)
         inside = self.text(g)
@@ -282,9 +273,7 @@ class Writer:
         return f"np.broadcast_to({inside}, {shape})"
 
     def function(self, function: Any) -> str:
-        """Return the name by which NumPy knows a function, or a name for one that it
-        doesn't know.
-        """
+        """Return NumPy's name for a function, or a new name for another function."""
         owner = getattr(function, "__self__", None)
         if isinstance(owner, np.ufunc):
             return f"{self.function(owner)}.{function.__name__}"
@@ -304,7 +293,7 @@ def readable(program: Program, name: str, names: Names) -> str:
 
 
 def statements(program: Program, writer: Writer) -> list[str]:
-    """Return the statements of a program, or of the body of a loop."""
+    """Return the statements of a program, or of a loop's body."""
     names, inline = writer.names, writer.inline
     uses = program.uses()
     made = {out: step for step in program.steps for out in step.outs()}
@@ -323,7 +312,7 @@ def statements(program: Program, writer: Writer) -> list[str]:
         if step.function is not primitives.getitem:
             if lines and step.where is None and not backward:
                 lines.append("# backward")
-            backward = step.where is None or writer.counter != ""  # which no line of the user's code wrote
+            backward = step.where is None or writer.counter != ""  # no line of the user's code wrote it
         if isinstance(step.function, Loop):
             lines += turns(step, writer)
             continue
@@ -341,7 +330,7 @@ def statements(program: Program, writer: Writer) -> list[str]:
             dead = value.name is not None and value not in program.updates and ends.get(value, -1) <= i
             if isinstance(out, Value) and dead and value not in wanted and value.name == out.name:
                 names.of.setdefault(out, names.value(value))
-                inputs_left.remove(value)  # whose name is now that of a value which may be read later
+                inputs_left.remove(value)  # its name now belongs to a value that may be read later
                 break
         lines.append(statement(step, writer))
     return lines
@@ -357,7 +346,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
     counter, uses = names.new("t"), loop.body.uses()
 
     def keep(place: str, value: Value) -> None:
-        """Have a value in an array: computed there, if it has no other use."""
+        """See that an array holds a value, computed there if it has no other use."""
         if uses[value] == 1 and value in made:
             names.of[value] = place
         else:
@@ -381,7 +370,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
         before.append(f"{name} = {f'np.array({writer.text(begin)})' if written else writer.text(begin)}")
         alone = following in made and following not in names.of and (uses[following] == 1 or not written)
         if alone and ends.get(inside, -1) <= made[following] and inside not in (*nexts, *kept):
-            names.of[following] = name  # whose old value nothing needs any more
+            names.of[following] = name  # nothing needs the old value any more
         else:
             moved.append((name, following, bool(written)))
     for out, value in zip(outs[n:], kept, strict=False):
@@ -401,13 +390,14 @@ def turns(step: Step, writer: Writer) -> list[str]:
 
 
 def empty(name: str, value: Value) -> str:
-    """Return the statement that makes an array, to be filled."""
+    """Return the statement that makes an array to be filled."""
     return f"{name} = np.empty({value.shape}{'' if value.dtype == np.float64 else f', np.{value.dtype.name}'})"
 
 
 def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
-    """Return the last statement that may read a value; one that is used once may be
-    read where its result is.
+    """Return the last statement that may read a value.
+
+    A value that is used once may be read where its user's result is.
     """
     ends: dict[Value, int] = {}
     for i, step in reversed(list(enumerate(program.steps))):
@@ -420,17 +410,15 @@ def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
 
 
 def augmented(step: Step, old: Value) -> str:
-    """Return the operator of a step that changes an array as `w -= ...` does in place,
-    or nothing.
-    """
+    """Return the operator with which a step can change an array in place, or ""."""
     row = traits(step.function)
     alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
     in_place = alike and not step.kwargs and [a is old for a in step.args] == [True, False]
-    return row.form.sign if in_place and row.scalar and row.form else ""  # which compute in place as quickly as any
+    return row.form.sign if in_place and row.scalar and row.form else ""  # these are as fast in place as a call
 
 
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
-    """Return whether a step is better read inside of the expression that uses it."""
+    """Return whether a step reads better inside the expression that uses it."""
     assert isinstance(step.out, Value)
     if step.function is added_at:
         return False
@@ -450,18 +438,14 @@ def statement(step: Step, writer: Writer) -> str:
 
 
 def commented(line: str, step: Step) -> str:
-    """Return a statement with the shape of the result and the line that it comes
-    from.
-    """
+    """Return a statement with the shape of its result and the user's line."""
     assert isinstance(step.out, Value)
     file = f"  {printable(step.where[0].rsplit('/', 1)[-1])}:{step.where[1]}" if step.where else ""
     return f"{line:<60}  # {step.out.shape}{file}"
 
 
 def updates(program: Program, writer: Writer) -> list[str]:
-    """Return the statements that give inputs their new values, where these aren't
-    written over the old ones.
-    """
+    """Return the statements that update inputs not written over already."""
     return [
         f"{writer.text(old)}[...] = {writer.text(new)}"
         for old, new in program.updates.items()
@@ -479,19 +463,16 @@ def function_text(program: Program, name: str, inputs: list[str], lines: list[st
 
 
 def dtype_itself(dtype: np.dtype[Any]) -> Constant:
-    """Return a dtype that is a result, where one that is an argument is written as its
-    class.
-    """
+    """Return a dtype as a result; as an argument, it is written as its class."""
     return Constant(f"np.dtype({dtype.str!r})", dtype)
 
 
 def loaded(source: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:
-    """Run source in which some names stand for objects, and return the function of a
-    name that it defines.
+    """Run source in which names stand for objects; return a function that it defines.
 
-    A function holds its globals. Here it isn't among them itself, only what was defined
-    before it: so a program that is dropped is freed at once, with its constants and
-    buffers, and not when the garbage collector runs.
+    A function holds its globals. Here these don't include the function itself, only
+    what was defined before it. So a dropped program is freed at once, with its
+    constants and buffers, not when the garbage collector runs.
     """
     scope = dict(names)
     exec(builtins.compile(source, f"<compiled {name}>", "exec"), scope)

@@ -1,8 +1,7 @@
 """Chooses the fastest of the ways in which NumPy computes the same result.
 
 Owns: the rules that find a faster spelling; a function's row of traits names its rule.
-Must not own: rewriting that is right in exact arithmetic whatever NumPy's speed
-(`passes.py`).
+Must not own: rewriting that doesn't depend on NumPy's speed (`passes.py`).
 Read next: `blocks.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis takes a third to a tenth of

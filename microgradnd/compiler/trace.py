@@ -1,15 +1,15 @@
 """Tracing: one call of a function, from which a program is written.
 
-Owns: the call itself, with everything that records, watches and puts back around it;
-what it returned, and what it left behind on variables.
+Owns: the call itself, and everything that records, watches and restores around it; its
+result, and what it left on variables.
 Must not own: what is recorded or refused (`recorder.py`), what is watched (`watch.py`),
 or the translation of the tape into a program (`translation.py`).
 Read next: `translation.py`.
 
-A derivative rule is NumPy on Tensors, so the backward pass is on the tape like
-everything else. The function is called with its own arguments: a variable is the same
+A derivative rule is NumPy on Tensors, so the backward pass is on the tape like all
+other code. The function is called with its own arguments: a variable is the same
 whether it is passed or captured. Only arrays and floats are replaced, by Tensors that
-stand for all of their shape and dtype.
+stand for all values of their shape and dtype.
 """
 
 from __future__ import annotations
@@ -48,46 +48,46 @@ from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
-Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes of its length
+Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes with its length
 TYPES = {"LOAD_GLOBAL type"}
 
 
 class Traced(NamedTuple):
-    """A program, and what it takes to call it.
+    """A program, and everything that is needed to call it.
 
     Attributes
     ----------
     program : Program
-        Its inputs are leaves of the arguments, then what was captured. Its outputs are
-        those of the function, or, where something is left behind, a pair of them and of
-        a tuple of what is left.
+            Its inputs are leaves of the arguments, then captures. Its outputs are the
+            function's; if the function leaves values behind, they are a pair of these
+            and a tuple of those values.
     inputs : list of int
-        Which leaves of the arguments it is given.
+            The numbers of the leaves of the arguments that it gets.
     captured : list
-        What it is given beside: objects whose `.data` is an array, and arrays.
+            Its other inputs: objects whose `.data` is an array, and arrays.
     left : list of (Gradient or Buffer or int, bool)
-        What the last outputs are left in; a number is the gradient of that leaf of the
-        arguments. The flag tells whether an array is left there, or None.
+            The places for the last outputs; a number is the gradient of that leaf of
+            the arguments. The flag says whether an array is left there, or None.
     form : Form or None
-        Puts the outputs together as the function returned them, where source can't.
+            Rebuilds the function's result from the outputs, where source can't.
     surroundings : Surroundings
     depends : list of (object, form)
-        Objects outside, and what their `__form__` must return.
+            Objects outside, and what their `__form__` must return.
     numbers : dict of type to type
-        What Python's numbers among the inputs are made to.
+            The types to which Python numbers among the inputs are converted.
     fixed : dict of int to object
-        Leaves of the arguments that must be these numbers or these Tensors.
+            Leaves of the arguments that must be these numbers or these Tensors.
     sources : list of (Node or int)
-        The variables that a derivative of the results leads to; a number is a leaf of
-        the arguments.
+            The variables that a derivative of the results reaches; a number is a leaf
+            of the arguments.
     differentiable : list of bool
-        Which of the leaves of the result depend on them.
+            Which leaves of the result depend on them.
     shapes : tuple
-        Those of the arguments.
+            The shapes of the arguments.
     sizes : Sizes or None
-        The lengths that were left open.
+            The lengths that were left open.
     general : Program or None
-        The program for these lengths, whatever they are.
+            The program for all values of these lengths.
     """
 
     program: Program
@@ -107,21 +107,21 @@ class Traced(NamedTuple):
 
 
 class Recording:
-    """What one call of a function has done.
+    """The effects of one call of a function.
 
     Attributes
     ----------
     arguments, names, numbers
-        What the function was called with, names for its leaves, and what its Python
-        numbers were made to.
+            The arguments of the call, names for its leaves, and the types to which its
+            Python numbers were converted.
     inputs : dict of int to Tensor
-        What stood for the leaves of the arguments that the program is given.
+            The stand-ins for the leaves of the arguments that the program gets.
     leaves, form
-        Of what the function returned.
+            Of the function's result.
     updated : list of (Leaf, node, array)
-        The variables that were assigned to, and their last values.
+            The variables that were assigned to, and their last values.
     left : list of (Gradient or Buffer, value)
-        What else was left behind: a Tensor or None.
+            What else was left behind: a Tensor or None.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Recording:
         for i, thing in arguments.objects():
             watch.visit(names[i], thing)
         for container in [step[1] for step in arguments.form.steps if step is not None]:
-            watch.visit(container.__name__, container)  # of which the function is given another
+            watch.visit(container.__name__, container)  # the function gets a copy of it
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
         for i, t in self.inputs.items():
             if sizes is not None:
@@ -159,9 +159,9 @@ class Recording:
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
             if (found := recorder.refused or recorder.caught) is not None:
-                raise found  # which the function has caught
+                raise found  # the function has caught this
         except Exception as error:
-            cause = error.__cause__  # NumPy wraps what is raised in an assignment to a part of a plain array
+            cause = error.__cause__  # NumPy wraps an error in an assignment to a part of a plain array
             refused = cause if isinstance(cause, TraceError) else recorder.refused
             if recorder.has_scanned:
                 raise UnscannedError from error
@@ -190,17 +190,17 @@ class Recording:
         for call in (node.function for node in recorder.operations if type(node.function) is Anew):
             if rebound := call.rebound():
                 raise TraceError(
-                    f"{call.__name__}, which was given to mg.anew, uses {rebound[0]!r}, which the compiled function "
-                    f"then gave another value: the program would call it with that one. Choose another name for it"
+                    f"{call.__name__}, passed to mg.anew, uses {rebound[0]!r}, to which the compiled function later "
+                    f"assigned another value: the program would use that one. Choose another name for it"
                 )
         if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
             sizes.pin(*sizes.symbols(), where=line)
-            raise Closed  # type() tells a length that is open from an int
+            raise Closed  # type() distinguishes an open length from an int
         now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
             raise TraceError(
-                "a list, dict or object among the arguments was changed inside a compiled function, which is given "
-                "others in its place; return the new value, and change it outside"
+                "a list, dict or object among the arguments was changed inside a compiled function, which gets "
+                "a copy of it; return the new value, and change it outside"
             )
 
 
@@ -219,44 +219,39 @@ def threads_refused(recorder: Recorder) -> Iterator[None]:
 
 
 def as_it_is(value: Any) -> Any:
-    """Return a Tensor that has the value which another has now, and keeps it."""
+    """Return a Tensor with another's current value, which it keeps."""
     return wrap(value._array, value._node) if isinstance(value, Tensor) else value
 
 
 def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:
-    """Return what a function is traced with for an input: a Tensor itself, for an array
-    or number one like it.
-    """
+    """Return the input for a trace: a Tensor itself, or a new one for an array."""
     if isinstance(leaf, Tensor):
         if leaf._node is None:
             leaf._node = Leaf(np.asarray(leaf._array), False)
             leaf._node.position = 0
         return leaf
-    array = np.asarray(value_of(leaf, numbers)).view()  # so that it isn't an array that the function captures as well
+    array = np.asarray(value_of(leaf, numbers)).view()  # so that it isn't an array that the function captures too
     made = wrap(array, Leaf(array, False, name))
     made.__class__ = TracedTensor
     return made
 
 
 def is_known(watch: Watch) -> Callable[[Any], bool]:
-    """Return whether a part of a result is an object from around the function, which is
-    returned as it is.
-    """
+    """Return whether part of a result is an outside object, returned unchanged."""
     return lambda thing: is_module(thing) and id(thing) in watch.known
 
 
 def traced(function: Callable[..., Any], arguments: Arguments, places: Places | None = None) -> Traced:
-    """Call a function, and return the program of what it did; refuse what a program
-    can't do.
+    """Call a function, and return its program; refuse what a program can't do.
 
-    `places` are the symbols of lengths to leave open, and the leaves and axes that have
-    them.
+    `places` are the symbols of lengths to leave open, and the leaves and axes with
+    these lengths.
     """
     sizes = Sizes(places, arguments.shapes, arguments.names(function)) if places else None
     if sizes is not None:
         try:
             return traced_for(function, arguments, sizes, scans=True)
-        except Exception as error:  # something can't deal with a length that is no int, or fits no others
+        except Exception as error:  # some code can't handle a length that is no int, or has only one length
             if getattr(error, "has_happened", False):
                 raise
             sizes.pin(*sizes.symbols())
@@ -269,9 +264,7 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
 
 
 def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool = False) -> Traced:
-    """Call a function as `traced` does, with some lengths left open, or with one turn
-    of `scan` for all.
-    """
+    """Call a function as `traced` does, with open lengths or one turn of `scan`."""
     dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | Tensor)}
     fixed: dict[int, Any] = {}
     while True:
@@ -298,18 +291,18 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
 
 
 def results_of(recording: Recording, translation: Translation) -> Any:
-    """Return the outputs of a program: what the function returned, and what it left."""
+    """Return a program's outputs: what the function returned, and what it left."""
     returned = Tensor, np.ndarray, enum.Enum, Size, *PLAIN
     for leaf in recording.leaves:
         if isinstance(leaf, str) and UNKNOWN in leaf:
             raise TraceError(
-                f"a compiled function returned the text {leaf!r}, which shows a value that only the program computes; "
+                f"a compiled function returned the string {leaf!r}, with a value that only the program computes; "
                 f"return the value, and format it outside"
             )
         if not isinstance(leaf, returned) and id(leaf) not in recording.watch.known:
             raise TraceError(
-                f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, texts, None, "
-                f"and tuples, lists, dicts, dataclasses and modules of them; return the arrays themselves"
+                f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, strings, None, "
+                f"and tuples, lists, dicts, dataclasses and modules of these; return the arrays themselves"
             )
     is_plain = is_plain_tree(recording.form)
     outputs: Any = [translation.constant(leaf) for leaf in recording.leaves]
@@ -319,9 +312,7 @@ def results_of(recording: Recording, translation: Translation) -> Any:
 
 
 def finished(recording: Recording, translation: Translation, program: Program, fixed: dict[int, Any]) -> Traced:
-    """Return a program with what it takes to call it, and nothing of what was
-    computed.
-    """
+    """Return a program with all that a call needs, without the trace's values."""
     recorder, watch, arguments = recording.recorder, recording.watch, recording.arguments
     places = {t._node: i for i, t in recording.inputs.items() if isinstance(arguments.leaves[i], Tensor)}
     around: set[Any] = {tensor._node for tensor in watch.tensors}
@@ -356,9 +347,7 @@ def finished(recording: Recording, translation: Translation, program: Program, f
 
 
 def sources_of(result: Any, recorder: Recorder) -> list[Any]:
-    """Return the variables around a function that a derivative of a result would lead
-    to, by what was recorded.
-    """
+    """Return the outside variables that a derivative of a result would reach."""
     todo = [result._node] if isinstance(result, Tensor) else []
     seen: set[Any] = set()
     found = []
@@ -377,9 +366,7 @@ def sources_of(result: Any, recorder: Recorder) -> list[Any]:
 
 
 def is_plain_tree(form: Form) -> bool:
-    """Return whether a result is made of tuples, lists and dicts alone, so that source
-    can spell it.
-    """
+    """Return whether a result consists only of tuples, lists and dicts, for source."""
     return all(
         step is None or (step[1] in (tuple, list) or (step[1] is dict and all(type(k) in (str, int) for k in step[2])))
         for step in form.steps
@@ -387,9 +374,7 @@ def is_plain_tree(form: Form) -> bool:
 
 
 def check_alike(function: Callable[..., Any], first: Recording, program: Program, scans: bool) -> None:
-    """Trace a function again, and raise if its program has other numbers in it: they
-    are random.
-    """
+    """Trace again, and raise if the numbers differ, as they must be random."""
     recording = Recording(function, first.arguments, list(first.inputs), first.numbers, None, scans)
     translation = Translation(recording.recorder, recording.inputs, recording.names)
     again = translation.program(results_of(recording, translation), recording.updated)
@@ -398,9 +383,7 @@ def check_alike(function: Callable[..., Any], first: Recording, program: Program
 
 
 def constants_in(program: Program) -> list[Any]:
-    """Return the functions and numbers of a program, to be compared with those of
-    another.
-    """
+    """Return a program's functions and numbers, for comparison with another's."""
     numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs)}
 
     def shown(part: Any) -> Any:

@@ -1,14 +1,12 @@
-"""A value that a program will compute: what a Tensor does otherwise while a call is
-traced.
+"""A value that a program will compute: how a Tensor differs while a call is traced.
 
-Owns: the class of the values that are computed in a trace.
+Owns: the class of values computed in a trace.
 Must not own: how a call is recorded, or what is refused and why (`recorder.py`).
 Read next: `recorder.py`.
 
-The array of such a value is an example: that of the call that is traced. Variables from
-outside keep their class, as other threads may be using them. Where one of them meets a
-method of this class, the engine calls the method with that variable (`traceable` in
-`tape.py`).
+The array of such a value is an example, from the traced call. Outside variables keep
+their class, as other threads may be using them. When a method of this class applies to
+one of them, the engine calls it with that variable (`traceable` in `tape.py`).
 """
 
 from __future__ import annotations
@@ -38,9 +36,7 @@ class TracedTensor(Tensor):
     def _computed(
         cls, function: Any, values: Any, kwargs: dict[str, Any], parents: Any, out: Any, args: tuple[Any, ...] = ()
     ) -> Any:
-        """Return the result of a call of a function; it is recorded unless its
-        arguments are all known.
-        """
+        """Return a call's result; record the call unless all arguments are known."""
         record = current().record if parents.count(None) < len(parents) else None
         if isinstance(out, tuple | list):
             return several(function, values, kwargs, parents, out, record)
@@ -58,7 +54,7 @@ class TracedTensor(Tensor):
     def _one_argument(self, index: Any) -> Any:
         return tracer().index(index)
 
-    # Nothing may look at it
+    # Refusals: nothing may read its value
 
     def __str__(self) -> str:
         return str(self._array) if self._node is None else repr(self)
@@ -103,9 +99,7 @@ def tracer() -> Any:
 
 
 def become(variable: Tensor, value: Any, index: Any) -> None:
-    """Let a variable stand for a new value, which differs from the old one at an index,
-    for the rest of the trace.
-    """
+    """Give a variable a new value, changed at an index, until the trace ends."""
     before = variable._array
     outdated = [] if type(variable._node) is Leaf else views.replace(variable, value._array, index)[1]
     variable._array = before

@@ -1,15 +1,15 @@
-"""What the compiler knows of each function that a program may call: one row for each.
+"""What the compiler knows about each function that a program may call.
 
-Owns: `TRAITS`, the rows; `traits`, which adds what NumPy itself tells, and a careful
-answer for other functions.
+Owns: `TRAITS`, the rows; `traits`, which adds what NumPy itself reveals, and safe
+defaults for other functions.
 Must not own: what a pass does with a trait (`passes.py`, `spelling.py`, `buffers.py`,
 `ownership.py`, `source.py`, `fast.py`, `fusion.py`).
 Read next: `passes.py`.
 
-A function without a row is called as it is: its result may share memory with its
-arguments, and there is no loop for it. Functions that are recorded as others, such as
+A function without a row is called unchanged: its result may share memory with its
+arguments, and it has no loop form. Functions that are recorded as others, such as
 `np.ravel`, need no row. `tests/test_traits.py` calls every function that has a
-derivative, and holds the rows against what NumPy does.
+derivative, and compares the rows with NumPy's behaviour.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ class Form(NamedTuple):
     Attributes
     ----------
     text : str
-        With {0}, {1} for the arguments, of which there must be as many.
+            With {0}, {1} for the arguments, whose number must match.
     rank : int
-        How strongly its outermost operator binds.
+            How strongly its outermost operator binds.
     left, right : int
-        The ranks up to which the first argument, and another one, is put in
-        parentheses.
+            The ranks up to which the first argument, or another one, needs parentheses.
     sign : str
-        The operator between two arguments.
+            The operator between two arguments.
     """
 
     text: str
@@ -53,56 +52,57 @@ class Form(NamedTuple):
 
 
 class Traits(NamedTuple):
-    """What the compiler knows of a function.
+    """What the compiler knows about a function.
 
     Attributes
     ----------
     memory : str
-        Of a result: its own ("fresh"); that of the first argument, if that is
-        contiguous ("view"); the same, or all one element, so that NumPy may forbid to
-        write to it ("locked"); or nobody knows ("either").
+            The result has memory of its own ("fresh"); the first argument's, if that is
+            contiguous ("view"); the same or a single element, so that NumPy may lock it
+            ("locked"); or nobody knows ("either").
     is_elementwise : bool
-        Each element of the one result is computed from one element of each argument.
+            Each element of the result comes from one element of each argument.
     is_equal : bool
-        The result equals the first argument, if it has its shape and dtype.
+            The result equals the first argument if it has the same shape and dtype.
     is_identity : bool
-        The result is the first argument, so that it is no operation in a program.
+            The result is the first argument, so a program needs no operation.
     is_involution : bool
-        Called on its own result, it gives back its only argument.
+            Applied to its own result, it returns its only argument.
     is_product : bool
-        A product of arrays, which can be written into another that has its dtype.
+            A product of arrays, which can be written into another array of its dtype.
     is_reduction : bool
-        It goes over all axes if `axis` isn't given.
+            It covers all axes if `axis` isn't given.
     is_step : bool
-        It stays one step of a program, though what its body calls could be recorded.
+            It stays one step of a program, though the calls in its body could be
+            recorded.
     takes_out : bool
-        An array for the result may follow the arguments, without a name.
+            A positional argument after the others may be the array for the result.
     reducer : callable
-        The `reduce` of a ufunc that does the same as this reduction.
+            A ufunc's `reduce` that does the same as this reduction.
     spelling : str
-        The rule of `spelling.py` that may find a faster call.
+            The rule of `spelling.py` that may find a faster call.
     form : Form
-        How source writes it, if not as a call.
+            How source writes it, if not as a call.
     scalar : str
-        How Python computes it with its own floating-point numbers, to the same bit.
+            The Python expression for floats with the same result to the bit.
     lowering : str
-        The method of `fusion.Lowering` that turns it into loops.
+            The method of `fusion.Lowering` that turns it into loops.
     loop : str
-        What a loop does with one element of each argument.
+            The expression in a loop for one element of each argument.
     kinds : str
-        The kinds of numbers for which it does so.
+            The kinds of numbers for which loops use it.
     kernels : str
-        Whose code loops call: "elementary" (`elementary.py`), or "C" for C's math
-        functions.
+            Whose code loops call: "elementary" (`elementary.py`), or "C" for C's math
+            functions.
     fold : str
-        The helper of `elementary.py`, or of `machine.py`, by which a reduction takes an
-        element in.
+            The helper of `elementary.py` or `machine.py` with which a reduction takes
+            in an element.
     counts : bool
-        The shape of its result depends on the values of its arguments.
+            The shape of its result depends on the values of its arguments.
     of_shapes : bool
-        Its result depends on nothing but shapes and dtypes.
+            Its result depends only on shapes and dtypes.
     instead : str
-        What to write where it can't be traced.
+            What to write instead if it can't be traced.
     """
 
     memory: Literal["fresh", "view", "locked", "either"] = "either"
@@ -133,7 +133,7 @@ class Traits(NamedTuple):
         return self.memory == "view"
 
 
-Row = dict[str, Any]  # the traits of a function that NumPy doesn't tell
+Row = dict[str, Any]  # the traits of a function that NumPy doesn't reveal
 
 
 def fresh(**more: Any) -> Row:
@@ -142,41 +142,35 @@ def fresh(**more: Any) -> Row:
 
 
 def view(**more: Any) -> Row:
-    """Return the row of a function whose result is a view if it can be."""
+    """Return the row of a function whose result is a view if possible."""
     return {"memory": "view", "lowering": "viewed", **more}
 
 
 def locked(**more: Any) -> Row:
-    """Return the row of a function whose result may be a view that nobody may write
-    to.
-    """
+    """Return the row of a function whose result may be a locked view."""
     return {"memory": "locked", "lowering": "viewed", **more}
 
 
 def operator(sign: str, rank: int, **more: Any) -> Row:
-    """Return the row of a ufunc for which Python has an operator between two
-    arguments.
-    """
-    left = rank if rank in (POWER, COMPARISON) else rank - 1  # the others take their left operand first
+    """Return the row of a ufunc with a Python operator between two arguments."""
+    left = rank if rank in (POWER, COMPARISON) else rank - 1  # the others evaluate their left operand first
     text = f"{{0}} {sign} {{1}}"
     return {"form": Form(text, rank, left, rank, sign), "loop": text, **more}
 
 
 def method(text: str, **more: Any) -> Row:
-    """Return the form of a call that reads better as an attribute or a method of its
-    first argument.
-    """
+    """Return the form of a call that reads better as an attribute or a method."""
     return {"form": Form(text, CALL, CALL - 1), **more}
 
 
 def reduction(fold: str = "", reducer: Any = None, spelling: str = "") -> Row:
-    """Return the row of a function that goes over all axes, or over those of `axis`."""
+    """Return the row of a function that covers all axes, or those of `axis`."""
     loops = {"fold": fold, "lowering": "reduction"} if fold else {}
     return fresh(is_reduction=True, reducer=reducer, spelling=spelling, **loops)
 
 
 def of_floats(name: str, kernels: str = "", count: int = 1) -> Row:
-    """Return the row of a ufunc of floating-point numbers that loops know by a name."""
+    """Return the row of a floating-point ufunc that loops call by a name."""
     return {"loop": f"{name}({'{0}, {1}' if count == 2 else '{0}'})", "kinds": "f", "kernels": kernels}
 
 
@@ -192,7 +186,7 @@ ROWS: dict[Any, Row] = {
     np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2), "spelling": "power"},
     np.float_power: {
         **of_floats("np.power", "C", 2),
-        "scalar": "{0} ** {1} if {1} >= 0 else np.float_power({0}, {1})",  # of a base that is at most 1
+        "scalar": "{0} ** {1} if {1} >= 0 else np.float_power({0}, {1})",  # for a base of at most 1
     },
     np.negative: {
         "form": Form("-{0}", UNARY, UNARY),
@@ -273,12 +267,12 @@ ROWS: dict[Any, Row] = {
     np.diag: {"memory": "locked"},
     np.lib.stride_tricks.sliding_window_view: locked(),
     np.imag: {"memory": "locked", "lowering": "filled"},
-    np.einsum: {"memory": "either", "spelling": "contraction"},  # a view where it only names axes, or takes a diagonal
+    np.einsum: {"memory": "either", "spelling": "contraction"},  # a view if it only names axes, or takes a diagonal
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh(lowering="filled")),
     np.copy: fresh(is_equal=True, lowering="converted"),  # where a result must be a copy
     **dict.fromkeys((np.take, np.cumsum, np.cumprod, np.sort, np.argsort, np.tile, np.repeat), fresh()),
-    # What NumPy has no function for
+    # Operations without a NumPy function
     primitives.identity: {"is_equal": True, "is_identity": True, "is_step": True},
     primitives.select: {"is_step": True},
     primitives.astype: fresh(
@@ -289,7 +283,7 @@ ROWS: dict[Any, Row] = {
     primitives.setitem: fresh(is_step=True, lowering="setitem"),
     primitives.concatenate: fresh(is_step=True, lowering="concatenate"),
     primitives.expand: locked(is_step=True),
-    # What can't be traced, or needn't be
+    # Functions that can't be traced, or needn't be
     **{f: {"counts": True} for f in (np.nonzero, np.flatnonzero, np.argwhere)},
     **{
         f: {"of_shapes": True}
@@ -306,18 +300,18 @@ ROWS: dict[Any, Row] = {
 
 
 def told(function: Any) -> Traits:
-    """Return what can be told of a function without a row."""
+    """Return the traits that follow for a function without a row."""
     if isinstance(function, np.ufunc):
         single = function.signature is None and function.nout == 1
         return Traits("fresh", is_elementwise=single, takes_out=True, lowering="ufunc")
-    if getattr(function, "body", None) in TRAITS:  # a primitive that is NumPy's function, as that of np.clip is
+    if getattr(function, "body", None) in TRAITS:  # a primitive around NumPy's function, such as np.clip's
         return TRAITS[function.body]
     computes = is_reducer(function) or getattr(function, "__module__", "") in ("numpy.linalg", "numpy.fft")
     return Traits("fresh" if computes else "either")
 
 
 def is_reducer(function: Any) -> bool:
-    """Return whether a function is the `reduce` of a ufunc."""
+    """Return whether a function is a ufunc's `reduce`."""
     return isinstance(getattr(function, "__self__", None), np.ufunc) and function.__name__ == "reduce"
 
 
@@ -326,5 +320,5 @@ TRAITS |= {function: told(function)._replace(**row) for function, row in ROWS.it
 
 
 def traits(function: Any) -> Traits:
-    """Return the traits of a function: its row, or what can be told without one."""
+    """Return the traits of a function: its row, or those that follow without one."""
     return TRAITS.get(function) or told(function)

@@ -1,8 +1,8 @@
 """From the tape to a program.
 
-Owns: the translation of what was recorded into steps and values, and the names that the
-user's code has for them.
-Must not own: how it was recorded (`trace.py`), or rewriting (`passes.py`).
+Owns: the translation of recorded operations into steps and values, and the names that
+the user's code gives them.
+Must not own: how they are recorded (`trace.py`), or rewriting (`passes.py`).
 Read next: `program.py`.
 """
 
@@ -34,15 +34,15 @@ from microgradnd.tensor import Tensor, wrap
 
 
 class Translation:
-    """Turns what was recorded into a program.
+    """Turns recorded operations into a program.
 
     Attributes
     ----------
     values : dict
-        The value that stands for each node, and for each captured array (by its id).
+            The value for each node, and for each captured array (by its id).
     captured : list
-        The inputs of the program besides the arguments: leaves, gradients, buffers and
-        arrays.
+            The inputs of the program besides the arguments: leaves, gradients, buffers
+            and arrays.
     """
 
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:
@@ -64,9 +64,7 @@ class Translation:
                 target.name = f"grad_{source.name}"
 
     def program(self, outputs: Any, updated: Sequence[tuple[Leaf, Any, Any]]) -> Program:
-        """Return the program that gives these outputs, and lets variables have these
-        values in the end.
-        """
+        """Return the program with these outputs and final values of variables."""
         updates = {}
         for leaf, node, array in updated:
             new = self.argument(array, node)
@@ -75,14 +73,12 @@ class Translation:
         return Program(inputs, tuple(self.steps), outputs, updates)
 
     def shape(self, node: Any, array: Any) -> tuple[Any, ...]:
-        """Return the shape of the value of a node, with the lengths that are open."""
+        """Return the shape of a node's value, including open lengths."""
         sizes = self.recorder.sizes
         return array.shape if sizes is None else sizes.shape_of(node, array, self.recorder.stands_for)
 
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
-        """Translate one operation: a step, or several for a primitive whose body NumPy
-        can spell.
-        """
+        """Translate an operation: to a step, or several if NumPy can spell its body."""
         if node.function is scanned:
             return self.loop(node)
         body = getattr(node.function, "body", None)
@@ -113,7 +109,7 @@ class Translation:
             return [self.step(node, name)]
         finally:
             MODE.reset(token)
-        itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that ends in it
+        itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that calls itself
         if itself or not isinstance(result, Tensor) or not isinstance(result._node, TracedOperation):
             return [self.step(node, name)]
         for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
@@ -148,16 +144,14 @@ class Translation:
             same = args[0].name if node.function is primitives.identity and isinstance(args[0], Value) else None
             out = Value(self.shape(node, node.out), node.out.dtype, node.name or name or same)
         self.values[node] = out
-        if node.function is primitives.select:  # one of several values that have been computed by now
+        if node.function is primitives.select:  # one of several values that have already been computed
             assert node.args is not None
             self.values[node] = out = args[0][node.args[1]]
             return Step(primitives.identity, (out,), {}, Value(out.shape, out.dtype), node.where)
         return Step(node.function, args, kwargs, out, node.where)
 
     def loop(self, node: TracedOperation) -> list[Step]:
-        """Translate a whole loop, of which one turn was recorded: a step that takes it,
-        and views of its results.
-        """
+        """Translate a loop recorded as one turn: a step, and views of its results."""
         turn, *operands = node.args or ()
         args = [self.argument(arg, parent) for arg, parent in zip(operands, node.parents[1:], strict=True)]
         key = (turn, *[arg if isinstance(arg, Value) else id(arg) for arg in args])
@@ -168,7 +162,7 @@ class Translation:
         return steps
 
     def rolled(self, turn: Any, args: list[Any], where: Any) -> tuple[list[Step], tuple[Value, ...]]:
-        """Return the steps that take a loop, and all of its results."""
+        """Return the steps that run a loop, and all its results."""
         n, count = len(turn.carried), turn.count
         names = [
             value.name or self.names.get(end) for value, (_, end) in zip(turn.carried, turn.following, strict=True)
@@ -191,9 +185,7 @@ class Translation:
         made = {out for step in steps if not may_share(step) for out in step.outs()}
 
         def own(array: Any, node: Any, others: Sequence[Value] = ()) -> Value:
-            """Return a result of the turn as a value that is computed in it, or one of
-            some others.
-            """
+            """Return a turn's result: its own value, or a copy of another."""
             value = self.argument(array, node)
             is_value = isinstance(value, Value)
             if is_value and (value in made or value in others):
@@ -242,9 +234,7 @@ class Translation:
         return [*before, Step(loop, (*begins, *outside), {}, tuple(outs), where), *views], tuple(results)
 
     def begin(self, arg: Any, like: Value, steps: list[Step]) -> Any:
-        """Return what a loop begins with: a single number as a Python float, or else as
-        a value.
-        """
+        """Return a loop's initial value: a Python float for a number, else a value."""
         if isinstance(arg, Value) or like.shape:
             return arg
         if like.dtype == np.float64:
@@ -253,9 +243,7 @@ class Translation:
         return steps[-1].out
 
     def argument(self, arg: Any, parent: Any) -> Any:
-        """Translate an argument: a value of the program, a captured array, or a
-        constant.
-        """
+        """Translate an argument: a value of the program, a capture, or a constant."""
         if isinstance(parent, IndexParts):
             return self.constant(parent.parts)
         if parent is None:
@@ -268,28 +256,24 @@ class Translation:
             if not isinstance(parent, Leaf):  # computed before the function was called
                 self.values[parent] = self.capture(arg, arg) if isinstance(arg, np.ndarray) else arg
             elif not self.recorder.is_outer(parent) and parent not in self.recorder.stand_ins:
-                return constant_of(parent.data.copy())  # of a variable that the function made
+                return constant_of(parent.data.copy())  # a variable that the function made
             else:
                 thing = self.recorder.stand_ins.get(parent, parent)
                 self.values[parent] = self.capture(thing, parent.data, parent.name)
         return self.values[parent]
 
     def constant(self, arg: Any) -> Any:
-        """Translate an argument that wasn't given as a Tensor; the array of one is its
-        value all the same.
-        """
+        """Translate a plain argument; a Tensor's array becomes the Tensor's value."""
         if isinstance(arg, Tensor):
             return self.argument(arg._array, arg._node)
         if isinstance(arg, np.ndarray) and id(arg) in self.given:
             return self.argument(*self.given[id(arg)])
-        if isinstance(arg, np.ndarray) and uniform(arg) is None:  # no number spread out, which can't change
+        if isinstance(arg, np.ndarray) and uniform(arg) is None:  # not a spread-out number, which can't change
             return constant_of(arg) if id(arg) in self.owned else self.capture(arg, arg)
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
     def capture(self, thing: Any, array: Any, name: str | None = None) -> Value:
-        """Make an array of the surrounding program an input of this one; of a row of
-        one, the whole.
-        """
+        """Make an outside array an input of the program; for a row, its whole array."""
         whole = getattr(thing, "base", None) if isinstance(thing, np.ndarray) else None
         if isinstance(whole, np.ndarray) and whole.ndim == array.ndim + 1 and is_row(array, whole):
             rows = self.capture(whole, whole)
@@ -306,7 +290,7 @@ class Translation:
 
 
 def is_row(array: Any, whole: Any) -> bool:
-    """Return whether an array is x[i] of another, which doesn't change its shape."""
+    """Return whether an array is x[i] of another that doesn't change its shape."""
     alike = array.shape == whole.shape[1:] and array.strides == whole.strides[1:] and array.dtype == whole.dtype
     offset = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
     has_rows = type(whole) is np.ndarray and whole.size > 0 and whole.strides[0] > 0
@@ -318,7 +302,7 @@ def key_of(thing: Any) -> Any:
 
 
 def with_turns(operations: Sequence[Any]) -> list[Any]:
-    """Return operations, and those of the turns that loops among them take."""
+    """Return operations, including those of the turns of loops among them."""
     found = []
     for node in operations:
         found.append(node)
@@ -337,9 +321,7 @@ def holders(node: TracedOperation) -> Iterator[Any]:
 
 
 def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
-    """Return which arrays nothing but these operations refers to: rules made them, so
-    that they can never change.
-    """
+    """Return the arrays that only these operations refer to: they never change."""
     containers = {id(holder): holder for node in operations for holder in holders(node)}
     todo = list(containers.values())
     while todo:
@@ -356,9 +338,7 @@ def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
 
 
 def statement_names(operations: Sequence[TracedOperation]) -> dict[TracedOperation, str]:
-    """Return the names to which the user's statements assign: the last operation of a
-    line `h = ...` is called h.
-    """
+    """Return the user's names for operations: `h = ...` names its last one h."""
     runs: list[tuple[tuple[str, int], TracedOperation]] = []
     for node in operations:
         if node.where is not None and node.function is not primitives.identity:

@@ -380,7 +380,7 @@ class Watch:
         if name in attributes(owner) or isinstance(found, types.MemberDescriptorType):
             self.attribute(path, owner, name)
         else:
-            self.names.add(name)  # which the class has, or hasn't
+            self.names.add(name)  # the class may define it
             if hasattr(owner, "__dict__"):
                 read = functools.partial(own_attribute, owner, name)
                 self.place((id(owner), name), Place(path, read, owner, name))
@@ -425,7 +425,7 @@ class Watch:
             if now is before or same(before, now):
                 continue
             if before is MISSING and name in own and same(lookup(type(owner), name), now):
-                del own[name]  # what the class has
+                del own[name]  # the class has this value
                 continue
             if before is MISSING:
                 own.pop(name, None)

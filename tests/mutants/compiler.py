@@ -15,10 +15,10 @@ CANCELLING = "tests/test_cancelling.py"
 TRAITS = "tests/test_traits.py"
 VALUES = "tests/test_values.py::test_"
 TRAPS = "tests/test_compiler.py::test_programs_with_traps"
-UPDATES = "tests/test_compiler.py::test_updates_and_what_is_read_around_them"
+UPDATES = "tests/test_compiler.py::test_reads_before_and_after_updates"
 BLOCKS = (
     "tests/test_compiler.py::test_blocks_of_large_arrays "
-    "tests/test_compiler.py::test_a_row_beside_a_square_is_not_taken_in_blocks"
+    "tests/test_compiler.py::test_a_row_next_to_a_square_is_not_taken_in_blocks"
 )
 LOOPS = "tests/test_loops.py"
 NUMBA = "tests/test_numba.py"
@@ -32,7 +32,7 @@ OWN = "tests/test_ownership.py::test_results_are_the_callers_own"
 NAMES = "tests/test_names.py::test_names_like_those_of_programs"
 IDENTIFIERS = "tests/test_names.py::test_identifiers tests/test_names.py::test_every_character_of_a_name"
 SIZES = "tests/test_sizes.py::test_"
-KEPT = NUMBA + "::test_a_damaged_cache_is_made_anew"
+KEPT = NUMBA + "::test_a_damaged_cache_is_made_again"
 ENTRIES: list[tuple[str, ...]] = [
     # matrices.py and choices.py
     ("matrices.py", 'return not step.kwargs.get("upper")', "return True", "tests/test_triangular.py"),
@@ -482,7 +482,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_compiler.py tests/test_compiled_steps.py " + OWNED,
     ),
     ("fast.py", 'rest = "" if chain.is_even else', 'rest = "" if True else', BLOCKS + " " + ROWS),
-    ("buffers.py", "if traits(step.function).is_elementwise:  # which may", "if True:  # which may", ROWS),
+    ("buffers.py", "if traits(step.function).is_elementwise:  # it may", "if True:  # it may", ROWS),
     ("fast.py", "writer.inline.pop(value, None)", "None", BLOCKS + " " + PASSES),
     # dispatch.py
     (
@@ -655,7 +655,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("trace.py", "recorder.refused or recorder.caught)", "recorder.refused)", PARTS),
     ("trace.py", "recorder.refused or recorder.caught)", "recorder.caught)", PARTS),
     ("trace.py", "            recorder.restore()\n", "", PARTS),
-    ("trace.py", "            watch.undo.close()\n", "", WATCH + "::test_classes_and_modules_are_as_they_were"),
+    ("trace.py", "            watch.undo.close()\n", "", WATCH + "::test_classes_and_modules_are_restored"),
     ("trace.py", "        watch.check()\n", "", WATCH),
     ("trace.py", "if constants_in(again) != constants_in(program):", "if False:", PARTS),
     (
@@ -801,7 +801,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "pass",
         LOOPS,
     ),
-    ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
+    ("loops.py", "self.texts.pop(target, None)  # earlier", "# earlier", LOOPS),
     ("loops.py", "{old, new} & wanted or updates.count(new) > 1 or", "{old, new} & wanted or", LOOPS),
     (
         "loops.py",
@@ -972,8 +972,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "machine.py",
-        "except OSError:  # nowhere",
-        "except KeyError:  # nowhere",
+        "except OSError:  # no place",
+        "except KeyError:  # no place",
         NUMBA + "::test_a_cache_that_cannot_be_written",
         "numba",
     ),
@@ -981,14 +981,14 @@ ENTRIES: list[tuple[str, ...]] = [
         "machine.py",
         "except Exception:  # numba",
         "except OSError:  # numba",
-        NUMBA + "::test_code_that_numba_cannot_read_is_compiled_anew",
+        NUMBA + "::test_code_that_numba_cannot_read_is_compiled_again",
         "numba",
     ),
     (
         "machine.py",
         "versions = sys.version, np.__version__",
         "versions = np.__version__",
-        NUMBA + "::test_machine_code_is_of_one_platform",
+        NUMBA + "::test_machine_code_is_for_one_platform",
         "numba",
     ),
     ("machine.py", 'np.errstate(all="ignore")', "np.errstate()", NUMBA + "::test_the_race_warns_of_nothing", "numba"),
