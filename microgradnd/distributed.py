@@ -186,7 +186,7 @@ def sources(data: Any, client: Any) -> list[list[Any]]:
     """Return the blocks of data, or raise."""
     columns = data if type(data) is tuple and data else (data,)
     if all(map(is_collection, columns)):
-        rows = [getattr(column, "chunks", [[math.nan] * column.npartitions])[0] for column in columns]
+        rows = [getattr(column, "chunks", [[math.nan] * column.npartitions])[:1] for column in columns]
         if not all(np.array_equal(own, rows[0], equal_nan=True) for own in rows):
             raise ValueError(f"data must be collections with the same blocks, got rows {rows!r:.120}; rechunk them")
         parts = [parts_of(column, client) for column in columns]
@@ -207,11 +207,10 @@ def parts_of(collection: Any, client: Any) -> list[Any]:
     if hasattr(collection, "rechunk"):  # an array, whose blocks are to be whole rows
         collection = collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
     parts = np.ravel(np.array(collection.to_delayed(), object)).tolist()
-    if client is not None and needed("distributed").futures_of(collection):
-        return client.compute(parts)  # a block stays on its worker, and so does what is computed from it
-    graph = dict(parts[0].__dask_graph__())
-    graphs = [needed("dask.optimization").cull(graph, [part.key])[0] for part in parts]
-    return [functools.partial(needed("dask").get, own, part.key) for own, part in zip(graphs, parts, strict=True)]
+    if needed("distributed").futures_of(collection):  # a block stays where it is, and its task goes there
+        return client.compute(parts) if client is not None else [part.compute for part in parts]
+    graph, cull = dict(parts[0].__dask_graph__()), needed("dask.optimization").cull
+    return [functools.partial(needed("dask").get, cull(graph, [part.key])[0], part.key) for part in parts]
 
 
 def source(part: Any, client: Any) -> Any:
@@ -281,8 +280,8 @@ def sum_over(
     if client is None:
         return added_up(groups, lambda group: run(step, *group))
     cloudpickle, call = needed("cloudpickle"), uuid.uuid4().hex
-    large = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}  # as parameters may be
-    with needed("dask").config.set(large):
+    # Parameters may be large, and Dask would warn of each step
+    with needed("dask").config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
         shared = client.submit(cloudpickle.loads, cloudpickle.dumps(step), key=f"parameters-{call}")
         keys = [f"block-{start}-{call}" for start, _ in groups]
         again = 2 * job.compiles  # a thread of Dask that draws looks like the traced function, which is refused
@@ -330,10 +329,10 @@ def made(shell: Any, thread: int) -> tuple[Job, Callable[..., Any]]:
     job = needed("cloudpickle").loads(shell) if isinstance(shell, bytes) else shell
     form = flatten(job.params)[1]
 
-    def on_numbers(numbers: list[Any], block: Any, **keywords: Any) -> Any:
+    def loss(numbers: list[Any], block: Any, **keywords: Any) -> Any:
         return job.loss(form.rebuild(numbers), block, **keywords)
 
-    function: Any = transforms.value_and_grad(on_numbers, has_aux=True) if job.differentiates else on_numbers
+    function: Any = transforms.value_and_grad(loss, has_aux=True) if job.differentiates else loss
     return job, compiler.compile(function) if job.compiles else function
 
 
@@ -382,8 +381,10 @@ def called(job: Job, function: Any, numbers: list[Any], seeds: list[int], block:
 
 def check_same(first: Any, second: Any) -> None:
     """Raise if two results for the same block differ by more than rounding."""
+    added(first, second)  # which raises where they aren't numbers and arrays
     for x, y in zip(flatten(first)[0], flatten(second)[0], strict=True):
-        if not np.allclose(x, y, rtol=1e-4, atol=1e-4 * np.nanmax(np.abs(x), initial=0.0), equal_nan=True):
+        scale = np.max(np.abs(x), initial=0.0, where=np.isfinite(x))
+        if not np.allclose(x, y, rtol=1e-4, atol=1e-4 * scale, equal_nan=True):
             raise TypeError(
                 "two calls of the loss for the same block differ, and Dask may repeat any of them; draw from the "
                 "generator that rng= provides or from those of modules in params, and keep nothing between calls"

@@ -155,6 +155,12 @@ def test_parameters_travel_without_the_tape_that_they_were_computed_on(client: C
     np.testing.assert_array_equal(gradient, [1.0, 1.0])
 
 
+@pytest.mark.parametrize("wrong", ["right", None])
+def test_auxiliary_results_must_be_numbers(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"what the loss returns for a block was given .* pass a number"):
+        value_and_grad(lambda w, x: (np.sum(w * x), wrong), has_aux=True)(1.0, [np.ones(3)])
+
+
 def test_auxiliary_numbers_are_summed_too() -> None:
     def loss(params: Any, block: Any) -> Any:
         return squares(params, block), {"rows": len(block[1]), "sum": np.sum(block[0], axis=0)}
@@ -230,8 +236,8 @@ def test_a_cluster_gives_the_same_to_the_bit(client: Client, kind: str) -> None:
 
 def test_futures_are_taken_without_a_cluster_too(client: Client) -> None:
     expected = value_and_grad(squares)(PARAMS, BLOCKS)
-    for make in FUTURES.values():
-        assert same(value_and_grad(squares)(PARAMS, make(client)), expected)
+    for data in (*(make(client) for make in FUTURES.values()), kept(client, pieces())):
+        assert same(value_and_grad(squares)(PARAMS, data), expected)
 
 
 # Networks, and what draws
