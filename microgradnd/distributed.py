@@ -1,41 +1,48 @@
 """Gradients of sums over blocks of data, which the workers of a Dask cluster compute.
 
 Owns: `value_and_grad` over blocks; what a block may be, and how parameters and blocks
-travel.
-Must not own: what a task does (`tasks.py`); scheduling, retries and the moving of data,
-which are Dask's.
-Read next: `tasks.py`.
+travel; what a task does.
+Must not own: scheduling, retries and the moving of data, which are Dask's; the steps of
+`nn.fit` on a cluster (`steps.py`).
+Read next: `transforms.py`, whose `value_and_grad` is called for each block.
 
 The gradient of a sum over rows is the sum of the gradients of its blocks. Parameters
 and blocks travel as tasks, never as scattered data: if a worker is lost, Dask computes
 again what was on it. Parts are added in pairs, in a tree whose shape depends on the
 number of blocks alone, so the result is the same to the bit on any number of workers,
 and without a cluster.
+
+A task may run twice, so it depends on its arguments alone. The numbers of the
+parameters travel by themselves. Everything else about a loss and its parameters is the
+same in each step, and a worker keeps what it made from it, such as a compiled function.
+Generators are seeded by step and block, and a loss that changes a buffer is refused.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
-import hashlib
 import importlib
 import math
-import sys
-import time
+import threading
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from microgradnd import compiler, transforms
 from microgradnd.anew import generator
 from microgradnd.failures import explained
-from microgradnd.matching import plain
+from microgradnd.matching import matching, own, plain
+from microgradnd.modes import no_grad
+from microgradnd.nn import Parameter
+from microgradnd.nn.fit import generators
 from microgradnd.settings import count
 from microgradnd.tape import current
-from microgradnd.tasks import Job, Part, added_up, generators, run
+from microgradnd.tensor import tensor
 from microgradnd.trees import Tree, flatten, is_module
 
-INSTALL = 'pip install "microgradnd[cluster]"'
 FAN_IN = 8  # parts that one task adds: a power of 2, so that the tree is that of adding in pairs
 
 
@@ -91,16 +98,16 @@ def value_and_grad(
     Raises
     ------
     TypeError
-        If `client` isn't a synchronous Client; when called, if the loss isn't one real
-        number, if it changes a buffer of a module, or if calls with the same block
-        differ: the first block of the first call is computed twice.
+        If `client` isn't a synchronous Client. When called: if `data` is none of these,
+        if the loss isn't one real number, if it changes a buffer of a module, or if two
+        calls with the same block differ (the first call computes its first block
+        twice).
     ValueError
-        When called: if there are no blocks, or the blocks of several collections
-        differ.
+        When called: if the blocks of several collections differ.
     TimeoutError
         When called: if the cluster had no workers for `timeout` seconds.
     ImportError
-        If Dask isn't installed and `client` is given.
+        If Dask isn't installed, and `client` or `compile` is given.
 
     See Also
     --------
@@ -109,8 +116,8 @@ def value_and_grad(
 
     Notes
     -----
-    The parameters are copied, and travel to the workers in each call. What the loss raises is raised here, with a note
-    that names the block.
+    The parameters travel to the workers in each call. An error that the loss raises is
+    raised here, with a note that names the block.
 
     Examples
     --------
@@ -120,24 +127,25 @@ def value_and_grad(
     ...     x, y = block
     ...     return np.sum((x @ w - y) ** 2)
     >>> x, y = np.arange(8.0).reshape(4, 2), np.ones(4)
-    >>> f = mg.distributed.value_and_grad(loss)  # client=Client("tcp://...:8786") for a cluster
+    >>> f = mg.distributed.value_and_grad(loss)  # or (loss, Client("tcp://...:8786"))
     >>> value, gradient = f(np.array([0.5, -0.5]), [(x[:2], y[:2]), (x[2:], y[2:])])
     >>> float(value), gradient
     (9.0, array([-36., -48.]))
     """
     if client is not None:
         check_client(client)
-    given = [] if rng is None else [generator(rng)]
     stream = count("distributed.value_and_grad: blocks_per_task", blocks_per_task)
-    whole = loss if has_aux else functools.partial(without_aux, loss)
-    job = Job(whole, compiles=compile, takes_rng=bool(given), token=uuid.uuid4().hex)
+    given = {} if rng is None else {"rng": generator(rng)}
+    job = Job(loss if has_aux else functools.partial(without_aux, loss), given=given, compiles=compile)
+    is_checked = False
 
     def summed(params: Tree, data: Any) -> tuple[Any, Tree]:
-        nonlocal job
-        total = sum_over(job, client, params, sources(data, client), stream, given, timeout)
-        job = job._replace(is_checked=True)
-        gradient = flatten(params)[1].rebuild(total.gradient)
-        return (total.value, total.aux) if has_aux else total.value, gradient
+        nonlocal is_checked
+        (value, aux), gradient = sum_over(job, client, params, sources(data, client), stream, timeout, not is_checked)
+        is_checked = True
+        leaves, form = flatten(params)
+        gradient = form.rebuild(list(map(own, gradient, leaves)))
+        return (value, aux) if has_aux else value, gradient
 
     return summed
 
@@ -147,13 +155,17 @@ def without_aux(loss: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[An
     return loss(*args, **kwargs), ()
 
 
+def needed(name: str) -> Any:
+    """Return a module that comes with Dask, or raise."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError('this needs Dask: pip install "microgradnd[cluster]"') from error
+
+
 def check_client(client: Any) -> None:
     """Raise unless an object is a client that waits for its results."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError(f"a cluster needs Dask: {INSTALL}") from error
-    if not isinstance(client, Client) or client.asynchronous:
+    if not isinstance(client, needed("distributed").Client) or client.asynchronous:
         raise TypeError(
             f"client must be a dask.distributed.Client that isn't asynchronous, got {client!r:.80}; write Client(...) "
             f"around an address or a LocalCluster"
@@ -172,47 +184,33 @@ def is_collection(data: Any) -> bool:
 
 def sources(data: Any, client: Any) -> list[list[Any]]:
     """Return the blocks of data, or raise."""
-    columns = [data] if is_collection(data) else data
-    are_columns = isinstance(columns, tuple | list) and len(columns) > 0 and all(map(is_collection, columns))
-    if not are_columns and not isinstance(columns, list):
-        raise TypeError(
-            f"data must be a Dask collection, a tuple of collections, or a list of blocks, got {type(data).__name__}; "
-            f"write [block] for a single one"
-        )
-    if are_columns:
-        parts = [parts_of(column, client) for column in columns]
-        rows = [getattr(column, "chunks", [[math.nan] * column.npartitions])[0] for column in columns]
+    columns = data if type(data) is tuple and data else (data,)
+    if all(map(is_collection, columns)):
+        rows = [getattr(column, "chunks", [[math.nan] * column.npartitions])[:1] for column in columns]
         if not all(np.array_equal(own, rows[0], equal_nan=True) for own in rows):
             raise ValueError(f"data must be collections with the same blocks, got rows {rows!r:.120}; rechunk them")
-        found = [[data is not columns[0], *block] for block in zip(*parts, strict=True)]
-    else:
-        blocks = [(True, *block) if type(block) is tuple else (False, block) for block in columns]
-        found = [[is_tuple, *(source(part, client) for part in block)] for is_tuple, *block in blocks]
-    if not found:
-        raise ValueError("data must have at least one block, got none; check how its list is made")
-    return found
+        parts = [parts_of(column, client) for column in columns]
+        return [[columns is data, *block] for block in zip(*parts, strict=True)]
+    if not isinstance(data, list) or not data:
+        raise TypeError(
+            f"data must be a Dask collection, a tuple of collections, or a list of at least one block, got "
+            f"{data!r:.80}; write [block] for a single one"
+        )
+    blocks = [(True, block) if type(block) is tuple else (False, (block,)) for block in data]
+    return [[is_tuple, *(source(part, client) for part in block)] for is_tuple, block in blocks]
 
 
 def parts_of(collection: Any, client: Any) -> list[Any]:
     """Return what each block of a Dask collection is loaded from: a function, or a
     future where it is in memory.
     """
-    if any(blocks > 1 for blocks in getattr(collection, "numblocks", ())[1:]):
-        raise ValueError(
-            f"a Dask array must be divided along its first axis only, got chunks {collection.chunks!r:.80}; write "
-            f"x.rechunk({{0: 'auto', 1: -1}})"
-        )
+    if hasattr(collection, "rechunk"):  # an array, whose blocks are to be whole rows
+        collection = collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
     parts = np.ravel(np.array(collection.to_delayed(), object)).tolist()
-    if client is not None and importlib.import_module("distributed").futures_of(collection):
-        return client.compute(parts)  # a block stays on its worker, and so does what is computed from it
-    cull = importlib.import_module("dask.optimization").cull
-    graph = dict(parts[0].__dask_graph__())
-    return [functools.partial(computed, cull(graph, [part.key])[0], part.key) for part in parts]
-
-
-def computed(graph: Any, key: Any) -> Any:
-    """Compute a value of a Dask graph here and now, within the task that needs it."""
-    return importlib.import_module("dask").get(graph, key)
+    if needed("distributed").futures_of(collection):  # a block stays where it is, and its task goes there
+        return client.compute(parts) if client is not None else [part.compute for part in parts]
+    graph, cull = dict(parts[0].__dask_graph__()), needed("dask.optimization").cull
+    return [functools.partial(needed("dask").get, cull(graph, [part.key])[0], part.key) for part in parts]
 
 
 def source(part: Any, client: Any) -> Any:
@@ -221,82 +219,190 @@ def source(part: Any, client: Any) -> Any:
     """
     if hasattr(type(part), "__dask_graph__"):
         return functools.partial(part.compute, scheduler="synchronous")
-    is_future = client is None and isinstance(part, getattr(sys.modules.get("distributed"), "Future", ()))
-    return part.result if is_future else part
+    return part.result if client is None and type(part).__name__ == "Future" else part
+
+
+def loaded(source: list[Any]) -> Any:
+    """Return a block."""
+    is_tuple, *parts = source
+    parts = [part() if callable(part) else part for part in parts]
+    return tuple(parts) if is_tuple else parts[0]
 
 
 # Sums over blocks
 
 
+class Job(NamedTuple):
+    """What is computed for each block, apart from the numbers of the parameters.
+
+    Attributes
+    ----------
+    loss : callable
+        Takes parameters and a block; returns one number and an auxiliary tree.
+    params : tree
+        The parameters without their numbers.
+    measure : callable or None
+        Takes the auxiliary tree, of arrays, and the block; returns a tree to sum in its
+        place.
+    given : dict
+        The generator that the loss is called with, as `rng`, if it takes one.
+    differentiates, compiles : bool
+        Whether the gradient is computed, and whether it is compiled.
+    """
+
+    loss: Callable[..., Any]
+    params: Tree = None
+    measure: Callable[[Any, Any], Any] | None = None
+    given: Mapping[str, np.random.Generator] = {}
+    differentiates: bool = True
+    compiles: bool = False
+
+
 def sum_over(
-    job: Job,
-    client: Any,
-    params: Tree,
-    blocks: list[list[Any]],
-    stream: int = 1,
-    given: Sequence[np.random.Generator] = (),
-    timeout: float = 60.0,
-) -> Part:
-    """Return what a job gives, summed over blocks, on a cluster or here, with seeds
-    that `given` and modules draw.
+    job: Job, client: Any, params: Tree, blocks: list[Any], stream: int = 1, timeout: float = 60.0, checks: bool = False
+) -> Any:
+    """Return `((value, aux), gradient)`, summed over blocks on a cluster or here; the
+    gradient is a list of arrays.
+
+    `stream` blocks are one task. With `checks`, the first block is computed twice.
     """
     if current().trace is not None or current().is_transformed:
         raise TypeError(
             "distributed.value_and_grad can't be differentiated or compiled itself; call it outside, with compile=True "
             "for compiled gradients"
         )
-    leaves, form = flatten(params, is_module)
-    seeds = [int(rng.integers(2**63)) for rng in (*given, *generators(params))]
-    payload = job._replace(seeds=seeds, blocks=len(blocks)), form.rebuild(list(map(plain, leaves)))
+    seeds = [int(rng.integers(2**63)) for rng in (*job.given.values(), *generators(modules_in(params)))]
+    shell: Any = job._replace(params=emptied(params), given={name: np.random.default_rng(0) for name in job.given})
+    if client is not None or job.compiles:
+        shell = needed("cloudpickle").dumps(shell)
+    step = shell, list(map(plain, flatten(params)[0])), seeds, checks
     groups = [(start, blocks[start : start + stream]) for start in range(0, len(blocks), stream)]
     if client is None:
-        return added_up(run(payload, *group) for group in groups)
-    return arrived(client, submitted(client, *payload, groups), timeout)
-
-
-def submitted(client: Any, job: Job, params: Tree, groups: list[Any]) -> Any:
-    """Have a cluster run a job for groups of blocks and add up what they give; return
-    the future of the sum.
-    """
-    import cloudpickle
-    import dask
-
-    call, function = uuid.uuid4().hex, cloudpickle.dumps((job.loss, job.differentiates))
-    payload = cloudpickle.dumps((job._replace(token=hashlib.sha256(function).hexdigest()), params))
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # which parameters may reach
-        shared = client.submit(cloudpickle.loads, payload, key=f"parameters-0-{call}")
+        return added_up(groups, lambda group: run(step, *group))
+    cloudpickle, call = needed("cloudpickle"), uuid.uuid4().hex
+    # Parameters may be large, and Dask would warn of each step
+    with needed("dask").config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+        shared = client.submit(cloudpickle.loads, cloudpickle.dumps(step), key=f"parameters-{call}")
         keys = [f"block-{start}-{call}" for start, _ in groups]
-        parts = client.map(run, [shared] * len(groups), *zip(*groups, strict=True), key=keys)
+        again = 2 * job.compiles  # a thread of Dask that draws looks like the traced function, which is refused
+        parts = client.map(run, [shared] * len(groups), *zip(*groups, strict=True), key=keys, retries=again)
         while len(parts) > 1:
-            taken = [parts[i : i + FAN_IN] for i in range(0, len(parts), FAN_IN)]
-            parts = client.map(added_up, taken, key=[f"sum-{len(parts)}-{i}-{call}" for i in range(len(taken))])
-    return parts[0]
+            parts = client.map(added_up, [parts[i : i + FAN_IN] for i in range(0, len(parts), FAN_IN)])
+    return arrived(client, parts[0], timeout)
 
 
-def arrived(client: Any, future: Any, timeout: float) -> Part:
+def arrived(client: Any, future: Any, timeout: float) -> Any:
     """Wait for a result, unless the cluster has no workers for so many seconds."""
-    distributed = importlib.import_module("distributed")  # its `wait` has no types
-
-    since = time.monotonic()
-    while True:
+    while not future.done():
         try:
-            distributed.wait([future], timeout=min(1.0, timeout))
-            break
+            needed("distributed").wait([future], timeout=min(1.0, timeout))
         except TimeoutError:
-            now = time.monotonic()
-            if client.nthreads():
-                since = now
-            elif now - since >= timeout:
-                raise TimeoutError(
-                    f"the cluster at {client.scheduler.address} has had no workers for {timeout:g} seconds; start "
-                    f"some and call again, or pass a longer timeout="
-                ) from None
-    try:
-        return future.result()
-    except distributed.KilledWorker as error:
-        kind, number, *_ = str(error.task).split("-")
-        error.add_note(
-            f"This was in {kind} {number}, counted from 0: the workers that had it died. If it isn't this one that "
-            f"kills them, it is one that they had at the same time."
-        )
-        raise
+            if not client.nthreads():
+                client.wait_for_workers(1, timeout)
+    return future.result()
+
+
+# What a task does
+
+
+def modules_in(params: Tree) -> list[Any]:
+    """Return the outermost modules of a tree."""
+    return list(filter(is_module, flatten(params, is_module)[0]))
+
+
+def emptied(params: Tree) -> Tree:
+    """Return a copy of a tree without the numbers that are trained, and with generators
+    in a state of their own.
+    """
+    leaves, form = flatten(params, is_module)
+    modules = modules_in(params)
+    instead: dict[int, Any] = {id(p): Parameter(0.0) for m in modules for p in m.parameters() if p.requires_grad}
+    instead |= {id(rng): np.random.Generator(type(rng.bit_generator)(0)) for rng in generators(modules)}
+    return form.rebuild([copy.deepcopy(leaf, instead) if is_module(leaf) else 0.0 for leaf in leaves])
+
+
+@functools.lru_cache(maxsize=16)
+def made(shell: Any, thread: int) -> tuple[Job, Callable[..., Any]]:
+    """Return a job, and its function of numbers and a block; each thread has its own,
+    as several may run a job at the same time.
+    """
+    job = needed("cloudpickle").loads(shell) if isinstance(shell, bytes) else shell
+    form = flatten(job.params)[1]
+
+    def loss(numbers: list[Any], block: Any, **keywords: Any) -> Any:
+        return job.loss(form.rebuild(numbers), block, **keywords)
+
+    function: Any = transforms.value_and_grad(loss, has_aux=True) if job.differentiates else loss
+    return job, compiler.compile(function) if job.compiles else function
+
+
+def run(step: Any, start: int, group: list[list[Any]]) -> Any:
+    """Return the sum over a group of blocks, the first of which has this number."""
+    shell, numbers, seeds, checks = step
+    make = made if isinstance(shell, bytes) else made.__wrapped__  # what was pickled is kept
+    job, function = make(shell, threading.get_ident())
+
+    def result(number: int) -> Any:
+        try:
+            call = functools.partial(called, job, function, numbers, seeds, loaded(group[number - start]), number)
+            first = call()
+            if checks and number == 0:
+                check_same(first, call())
+            return first
+        except Exception as error:
+            error.add_note(f"This was in block {number}, counted from 0.")
+            raise
+
+    return added_up(range(start, start + len(group)), result)
+
+
+def called(job: Job, function: Any, numbers: list[Any], seeds: list[int], block: Any, number: int) -> Any:
+    """Call a function of numbers and a block, with generators that are seeded for this
+    step and block.
+    """
+    modules = modules_in(job.params)
+    for rng, seed in zip((*job.given.values(), *generators(modules)), seeds, strict=True):
+        rng.bit_generator.state = type(rng.bit_generator)([seed, number]).state
+    before = [(name, np.array(buffer)) for module in modules for name, buffer in module.named_buffers()]
+    with no_grad():
+        result = function(numbers if job.differentiates else list(map(tensor, numbers)), block, **job.given)
+    (value, aux), gradient = result if job.differentiates else (result, [])
+    after = [buffer for module in modules for _, buffer in module.named_buffers()]
+    for (name, old), new in zip(before, after, strict=True):
+        if not np.array_equal(old, new, equal_nan=True):
+            raise TypeError(
+                f"the loss changes the buffer {name!r}, of which each worker has its own; call eval() on that module, "
+                f"or use one without running statistics, such as nn.GroupNorm or nn.LayerNorm"
+            )
+    leaves, form = flatten((value, aux))
+    value, aux = form.rebuild(list(map(plain, leaves)))
+    return (value, aux if job.measure is None else job.measure(aux, block)), gradient
+
+
+def check_same(first: Any, second: Any) -> None:
+    """Raise if two results for the same block differ by more than rounding."""
+    added(first, second)  # which raises where they aren't numbers and arrays
+    for x, y in zip(flatten(first)[0], flatten(second)[0], strict=True):
+        scale = np.max(np.abs(x), initial=0.0, where=np.isfinite(x))
+        if not np.allclose(x, y, rtol=1e-4, atol=1e-4 * scale, equal_nan=True):
+            raise TypeError(
+                "two calls of the loss for the same block differ, and Dask may repeat any of them; draw from the "
+                "generator that rng= provides or from those of modules in params, and keep nothing between calls"
+            )
+
+
+def added_up(items: Sequence[Any], value_of: Callable[[Any], Any] = lambda item: item) -> Any:
+    """Return the sum of the values of items, added in pairs: sums of as many as a power
+    of 2 can be added up first, to the same result to the bit.
+    """
+    if len(items) == 1:
+        return value_of(items[0])
+    half = 2 ** ((len(items) - 1).bit_length() - 1)
+    return added(added_up(items[:half], value_of), added_up(items[half:], value_of))
+
+
+def added(a: Tree, b: Tree) -> Tree:
+    """Return the sum of two trees."""
+    ours, form = flatten(a)
+    theirs = matching(*flatten(b), ours, form, "distributed.value_and_grad: what the loss returns for a block")
+    return form.rebuild([x + y for x, y in zip(ours, theirs, strict=True)])

@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from microgradnd import optim, saving
-from microgradnd.distributed import FAN_IN, check_client, is_collection, sources, sum_over
-from microgradnd.nn.fit import Loop, measured, several, watched
-from microgradnd.tasks import Job, Part, generators, loaded
+from microgradnd.distributed import FAN_IN, Job, check_client, is_collection, loaded, sources, sum_over
+from microgradnd.nn.fit import Loop, generators, measured, several, watched
 from microgradnd.trees import is_module
 
 
@@ -107,7 +106,7 @@ class Steps(Loop):
         self.params = [self.model, loss] if is_module(loss) else [self.model]
         function = functools.partial(batch_loss, None if is_module(loss) else loss, self.measures)
         measure = functools.partial(sums_of, self.metrics) if self.metrics else None
-        self.job = Job(function, measure, compiles=self.compiles)
+        self.job, self.is_checked = Job(function, measure=measure, compiles=self.compiles), False
 
     def count(self, arrays: list[Any]) -> int:
         """Return the number of batches or blocks in an epoch."""
@@ -135,15 +134,14 @@ class Steps(Loop):
             if (epoch, done + len(group) - 1) >= suspect:
                 self.watch(group, f"step {done + 1} of epoch {epoch}")
             self.optimizer.zero_grad()
-            part = self.compute(means, self.rows, group, self.job)
+            value, gradients = self.compute(means, self.rows, group, self.job, checks=not self.is_checked)
+            self.is_checked = True
             trained = [p for module in self.params for p in module.parameters() if p.requires_grad]
-            for parameter, gradient in zip(trained, part.gradient, strict=True):
+            for parameter, gradient in zip(trained, gradients, strict=True):
                 parameter.backward(gradient)
             if self.max_norm is not None:
                 optim.clip_grad_norm_(self.optimizer.params, self.max_norm)
             self.optimizer.step()
-            self.job = self.job._replace(is_checked=True)
-            value = float(part.value)
             self.after_step(value)
             done += len(group)
             yield from [value] * len(group)
@@ -153,22 +151,24 @@ class Steps(Loop):
         self.model.eval()
         means: dict[str, float] = {}
         batches = list(self.batches(arrays, False, None, False))
-        job = self.job._replace(differentiates=False, is_checked=True)
-        part = self.compute(means, len(arrays[0]), batches, job, FAN_IN)
-        if not np.isfinite(part.value):
+        job = self.job._replace(differentiates=False)
+        value, _ = self.compute(means, len(arrays[0]), batches, job, FAN_IN)
+        if not np.isfinite(value):
             self.watch(batches, f"the validation after epoch {epoch}")
         return means
 
-    def compute(self, means: dict[str, float], rows: int, group: list[Any], job: Job, stream: int = 1) -> Part:
-        """Compute the loss of batches, its gradient and metrics; add loss and metrics
-        to the means over all rows.
+    def compute(
+        self, means: dict[str, float], rows: int, group: list[Any], job: Job, stream: int = 1, checks: bool = False
+    ) -> tuple[float, list[Any]]:
+        """Return the loss of batches and its gradients; add loss and metrics to the
+        means over all rows.
         """
         count = sum(len(numbers) for numbers, *_ in group)
         blocks = [[True, len(numbers) / count, *batch] for numbers, *batch in group]
-        part = sum_over(job, self.client, self.params, blocks, stream)
-        for name, total in {"loss": part.value * count, **dict(part.aux or ())}.items():
+        (value, measured), gradients = sum_over(job, self.client, self.params, blocks, stream, checks=checks)
+        for name, total in {"loss": value * count, **dict(measured)}.items():
             means[name] = means.get(name, 0.0) + float(total) / rows
-        return part
+        return float(value), gradients
 
     def watch(self, group: list[Any], when: str) -> None:
         """Take a step's batches one by one, here, and raise where the first NaN or

@@ -265,10 +265,8 @@ def fit(
         loop.run_step, loop.run_predict = compiled(loop.step), compiled(loop.predict)
     rng = generator(rng)
     with_loss: list[Any] = [model, loss] if isinstance(loss, Module) else [model]  # a loss may have parameters too
-    modules = [module for whole in with_loss for module in whole.modules()]
-    parts = [part for module in modules for part in flatten(dict(vars(module)), is_module)[0]]
     changing = {"model": model, "loss": with_loss[1:], "optimizer": optimizer, "scheduler": scheduler}
-    changing["generators"] = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
+    changing["generators"] = [rng, *generators(with_loss)]
     history, best = History(loss=[]), None
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         saved = saving.load(checkpoint)
@@ -345,6 +343,13 @@ def fit(
         history.best_epoch = int(np.argmin(judged)) + 1
     model.eval()
     return history
+
+
+def generators(modules: Sequence[Module]) -> list[np.random.Generator]:
+    """Return the generators that modules, and modules inside of them, draw from."""
+    inner = [module for outer in modules for module in outer.modules()]
+    parts = [part for module in inner for part in flatten(dict(vars(module)), is_module)[0]]
+    return [part for part in parts if isinstance(part, np.random.Generator)]
 
 
 def is_finite(model: Module) -> bool:
