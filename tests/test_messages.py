@@ -1876,7 +1876,9 @@ TRAINING: dict[str, Row] = {
         without("distributed", lambda: summed(client=3)()), ImportError, 'Dask|pip install "microgradnd[cluster]"'
     ),
     "sums over blocks with an address": Row(summed(client="tcp://here"), TypeError, "client|Client(...)|tcp://here"),
-    "sums over one block without a list": Row(summed(data=np.ones(3)), TypeError, "data|a list of at least one block|[block]"),
+    "sums over one block without a list": Row(
+        summed(data=np.ones(3)), TypeError, "data|a list of at least one block|[block]"
+    ),
     "sums over two arrays": Row(summed(data=(X, Y)), TypeError, "data|a tuple of collections|got (array"),
     "sums over no blocks": Row(summed(data=[]), TypeError, "data|at least one block|got []"),
     "sums over blocks that differ": Row(
