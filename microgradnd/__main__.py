@@ -279,7 +279,7 @@ def named(variables: dict[str, Any], name: str, file: str) -> Tensor:
             raise Refused(f"{what} takes arguments; name a function that needs none and returns the Tensor to draw")
         value, what = value(), f"the result of {what}"
     if not isinstance(value, Tensor):
-        raise Refused(f"{what} must be a Tensor, got a {type(value).__name__}")
+        raise Refused(f"{what} must be a Tensor, got {type(value).__name__}")
     return value
 
 

@@ -190,7 +190,10 @@ REMEDIES = (
         "np.stack joins along a new axis; give a smaller array the missing axis with x[None], or reshape it",
     ),
     (r"concatenation axis must match", "choose another axis=, or cut or transpose the arrays to the same lengths"),
-    (r"cannot reshape", "the new shape must hold as many elements; a length of -1 is worked out from the others"),
+    (
+        r"cannot reshape",
+        "the new shape must hold equally many elements; a length of -1 is worked out from the others",
+    ),
     (r"one unknown dimension", "give -1 for one length only; it is worked out from the others"),
     (r"too many indices", "give at most one index per axis (.shape shows them), or add an axis with [..., None]"),
     (r"only integers, slices", "use integers, slices, ..., None, or arrays of integers or booleans"),

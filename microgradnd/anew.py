@@ -43,7 +43,7 @@ class Anew:
         if made.shape != shape or made.dtype != self.dtype:
             raise ValueError(
                 f"mg.anew: {self.__name__} must return shape {shape} and dtype {self.dtype}, as announced, got "
-                f"shape {made.shape} and dtype {made.dtype}; announce its own, or convert it"
+                f"shape {made.shape} and dtype {made.dtype}; pass the shape= and dtype= of its result, or convert it"
             )
         return made
 

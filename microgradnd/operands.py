@@ -50,13 +50,12 @@ INSTEAD = {  # what to pass instead, by package
     "numpy": "pass np.asarray(x); a np.matrix multiplies as a matrix, but would be recorded elementwise",
 }
 KINDS = {
-    "O": "an array of objects; convert it to numbers with np.asarray(x, dtype=float), or put Tensors together with "
-    "np.stack([...])",
-    "M": "an array of dates; subtract one of them, and divide by a unit: (x - x[0]) / np.timedelta64(1, 'D')",
-    "m": "an array of times; divide it by a unit first: x / np.timedelta64(1, 's')",
+    "O": "objects; convert them to numbers with np.asarray(x, dtype=float), or join Tensors with np.stack([...])",
+    "M": "dates; subtract one of them, and divide by a unit: (x - x[0]) / np.timedelta64(1, 'D')",
+    "m": "times; divide them by a unit first: x / np.timedelta64(1, 's')",
     "U": "text; convert it to numbers with np.asarray(x, dtype=float)",
     "S": "text; convert it to numbers with np.asarray(x, dtype=float)",
-    "V": "an array of records; pass its fields one by one: x['name']",
+    "V": "records; pass their fields one by one: x['name']",
 }
 
 
@@ -68,7 +67,7 @@ def refused(taker: Function | str, what: str) -> TypeError:
 def check_kind(taker: Function | str, array: Any) -> None:
     """Raise unless an array holds numbers or booleans."""
     if (kind := array.dtype.kind) in KINDS:
-        raise refused(taker, f"{KINDS[kind]} (shape {array.shape}, dtype {array.dtype})")
+        raise refused(taker, f"an array of shape {array.shape} and dtype {array.dtype}: {KINDS[kind]}")
 
 
 def admitted(taker: Function | str, value: Any) -> Any:
@@ -182,7 +181,7 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
     """Raise unless numbers of this dtype can have derivatives."""
     if dtype.kind not in "fc":
         raise TypeError(
-            f"only floating-point and complex tensors can require a gradient, not dtype {dtype}; "
+            f"only floating-point and complex tensors can require a gradient, got dtype {dtype}; "
             f"convert the data (np.asarray(data, dtype=float)) or pass dtype=np.float64"
         )
 

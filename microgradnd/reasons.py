@@ -75,13 +75,13 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     if isinstance(t, Monitor):
         return t.explain()
     if result is not None and not isinstance(result, Tensor):
-        raise TypeError(f"explain(t, result): result must be a Tensor, got a {type(result).__name__}")
+        raise TypeError(f"explain(t, result): result must be a Tensor, got {type(result).__name__}")
     if isinstance(t, Module):
         if result is None:
             return [sentence for parameter in t.parameters() for sentence in _of_variable(parameter)]
         return _Story(result).of_variables([p._node for p in t.parameters() if isinstance(p, Tensor)])
     if not isinstance(t, Tensor):
-        raise TypeError(f"explain() takes a Tensor, a Module or a viz.Monitor, got a {type(t).__name__}")
+        raise TypeError(f"explain() takes a Tensor, a Module or a viz.Monitor, got {type(t).__name__}")
     node = t._node
     for tensor in (t, t if result is None else result):
         if tensor._node is None or not tensor._node.requires_grad:

@@ -92,7 +92,7 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
         x = form.rebuild([None if leaf is None else leaf[turn] for leaf in leaves])
         result = f(carry, x)
         if not isinstance(result, tuple) or len(result) != 2:
-            raise TypeError(f"scan: f must return a pair of carry and result, got a {type(result).__name__}")
+            raise TypeError(f"scan: f must return a pair of carry and result, got {type(result).__name__}")
         check_carry(carry, result[0])
         carry = result[0]
         row, form_of_y = flatten(result[1])

@@ -59,7 +59,7 @@ def check_call(
             remedy = instead_of(next(iter(stray)), list(own))
             what = f"got {', '.join(stray.values())}{remedy and f'; {remedy}'}"
         elif "missing" in str(error):
-            what = str(error).replace("missing a required argument", "which lacks")
+            what = str(error).replace("missing a required argument:", "but the call lacks")
         else:
             what = f"got {len(args)} positional argument{'s' * (len(args) > 1)}"
         takes = f"takes {signature}" if own else "takes no arguments"

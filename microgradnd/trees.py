@@ -360,12 +360,12 @@ def register_tree(
     (array([2., 4.]), 'm')
     """
     if not isinstance(cls, type):
-        raise TypeError(f"register_tree: cls must be a class, got {cls!r}, a {type(cls).__name__}")
+        raise TypeError(f"register_tree: cls must be a class, got {cls!r} of type {type(cls).__name__}")
     if hasattr(cls, "__flatten__"):
         raise TypeError(f"register_tree: {cls.__name__} is a module, which needs no registration")
     for what, given in (("flatten", flatten), ("unflatten", unflatten)):
         if not callable(given):
-            raise TypeError(f"register_tree: {what} must be a function, got {given!r}, a {type(given).__name__}")
+            raise TypeError(f"register_tree: {what} must be a function, got {given!r} of type {type(given).__name__}")
     if cls in KINDS:
         raise ValueError(f"register_tree: {cls.__name__} is already registered; register a class only once")
 

@@ -857,8 +857,8 @@ LIBRARY = {
     "loops out of bounds": Row(lambda: at(5, 3), IndexError, "out of bounds|n - 1"),
     # Names of parts, explanations, checks
     "scope(3)": Row(lambda: mg.scope(3), TypeError, "mg.scope|str|got 3"),
-    "explain(3)": Row(lambda: mg.explain(3), TypeError, "explain|Tensor, a Module or a viz.Monitor|got a int"),
-    "explain(t, 3)": Row(lambda: mg.explain(t, 3), TypeError, "explain|result|got a int"),
+    "explain(3)": Row(lambda: mg.explain(3), TypeError, "explain|Tensor, a Module or a viz.Monitor|got int"),
+    "explain(t, 3)": Row(lambda: mg.explain(t, 3), TypeError, "explain|result|got int"),
     "check_grads(modes)": Row(
         lambda: mg.testing.check_grads(np.sin, 1.0, modes=("back",)), ValueError, "check_grads|'rev'|got ('back',)"
     ),
@@ -972,7 +972,9 @@ LIBRARY = {
     ),
     "Conv2d(groups=2)": Row(lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d|groups=2|in_channels|3 and 4"),
     "max_pool2d(padding=2)": Row(lambda: F.max_pool2d(IMAGES, 2, padding=2), ValueError, "max_pool2d|half|(2, 2)|2"),
-    "MaxPool2d()": Row(lambda: nn.MaxPool2d(), TypeError, "MaxPool2d takes (kernel_size, stride=None|which lacks"),
+    "MaxPool2d()": Row(
+        lambda: nn.MaxPool2d(), TypeError, "MaxPool2d takes (kernel_size, stride=None|but the call lacks"
+    ),
     "MaxPool2d(-1)": Row(lambda: nn.MaxPool2d(-1), ValueError, "MaxPool2d|kernel_size|positive|-1"),
     "MaxPool2d(x)": Row(lambda: nn.MaxPool2d(IMAGES), TypeError, "MaxPool2d|kernel_size|ndarray|call it"),
     "adaptive_avg_pool1d of nothing": Row(
@@ -1874,7 +1876,9 @@ TRAINING: dict[str, Row] = {
         without("distributed", lambda: summed(client=3)()), ImportError, 'Dask|pip install "microgradnd[cluster]"'
     ),
     "sums over blocks with an address": Row(summed(client="tcp://here"), TypeError, "client|Client(...)|tcp://here"),
-    "sums over one block without a list": Row(summed(data=np.ones(3)), TypeError, "data|a list of at least one block|[block]"),
+    "sums over one block without a list": Row(
+        summed(data=np.ones(3)), TypeError, "data|a list of at least one block|[block]"
+    ),
     "sums over two arrays": Row(summed(data=(X, Y)), TypeError, "data|a tuple of collections|got (array"),
     "sums over no blocks": Row(summed(data=[]), TypeError, "data|at least one block|got []"),
     "sums over blocks that differ": Row(

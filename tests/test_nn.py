@@ -260,7 +260,11 @@ def test_parameters_in_a_class_are_refused(value, where):
         (lambda m: nn.Sequential([nn.ReLU()]), TypeError, r"must be a Module.*unpack a list with \*"),
         (lambda m: nn.Linear(0, 1), ValueError, "Linear: in_features must be a positive integer, got 0"),
         (lambda m: nn.Linear(1, 2.0), TypeError, "Linear: out_features must be a positive integer, got 2.0"),
-        (lambda m: nn.Linear(1, 1, rng=0), TypeError, r"rng must be a numpy\.random\.Generator, got int; .*default_rng"),
+        (
+            lambda m: nn.Linear(1, 1, rng=0),
+            TypeError,
+            r"rng must be a numpy\.random\.Generator, got int; .*default_rng",
+        ),
         (lambda m: nn.MSELoss("avg"), ValueError, "MSELoss: reduction must be 'mean', 'sum' or 'none', got 'avg'"),
     ],
 )
@@ -281,7 +285,7 @@ def test_bad_input_is_explained(register, error, message):
         (lambda: nn.MSELoss(np.ones(3), np.ones(3)), r"MSELoss takes \(reduction='mean'\), got 2 .*then call it"),
         (lambda: nn.MSELoss(np.ones(3)), r"MSELoss: reduction must be .* got ndarray; .*nn\.MSELoss\(\)\("),
         (lambda: nn.Linear(3, 2, banana=1), r"Linear takes \(in_features, out_features, bias=True, .*\), got banana=1"),
-        (lambda: nn.Linear(3), r"Linear takes .*, which lacks: 'out_features'"),
+        (lambda: nn.Linear(3), r"Linear takes .*, but the call lacks 'out_features'"),
         (lambda: nn.Linear(1, 2, True, float, 0), "Linear takes .* got 5 positional arguments"),
         (lambda: Plain(1, hidden=64), "^Plain takes no arguments, got hidden=64$"),
         (lambda: Own(1, 2, hidden=64), r"^Own takes \(size, \*, bias=False\), got hidden=64$"),
@@ -939,7 +943,11 @@ def test_filling_makes_a_tensor_newer():
             "mode must be 'fan_in' or 'fan_out'",
         ),
         (lambda: nn.init.calculate_gain("gelu"), ValueError, "must be one of linear,.* got 'gelu'"),
-        (lambda: nn.init.normal_(nn.Parameter([1.0]), rng=3), TypeError, r"rng must be a numpy\.random\.Generator, got int"),
+        (
+            lambda: nn.init.normal_(nn.Parameter([1.0]), rng=3),
+            TypeError,
+            r"rng must be a numpy\.random\.Generator, got int",
+        ),
     ],
 )
 def test_bad_initial_values_are_explained(fill, error, message):

@@ -247,9 +247,9 @@ def test_explaining_changes_nothing() -> None:
 
 
 def test_explain_refuses_other_arguments() -> None:
-    with pytest.raises(TypeError, match=r"explain\(\) takes a Tensor, a Module or a viz\.Monitor, got a float"):
+    with pytest.raises(TypeError, match=r"explain\(\) takes a Tensor, a Module or a viz\.Monitor, got float"):
         mg.explain(3.0)
-    with pytest.raises(TypeError, match="result must be a Tensor, got a float"):
+    with pytest.raises(TypeError, match="result must be a Tensor, got float"):
         mg.explain(variable(1.0, "w"), 3.0)  # type: ignore[arg-type]
 
 

@@ -327,7 +327,7 @@ def test_registration_errors():
     def one(tree):
         return (), None
 
-    with pytest.raises(TypeError, match="cls must be a class, got 3, a int"):
+    with pytest.raises(TypeError, match="cls must be a class, got 3 of type int"):
         mg.register_tree(3, one, one)
     with pytest.raises(TypeError, match=r"unflatten must be a function, got None"):
         mg.register_tree(Other, one, None)

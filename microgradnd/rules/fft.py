@@ -99,7 +99,9 @@ def lengths_and_axes(a: Any, s: Any, axes: Any) -> tuple[list[int | None], list[
     if axes is None:
         axes = range(-len(s), 0)
     if len(s) != len(axes):
-        raise ValueError(f"s and axes must have equal lengths, got {s} and {axes}; give one length for each axis")
+        raise ValueError(
+            f"np.fft: s and axes must have equal lengths, got {s} and {axes}; give one length for each axis"
+        )
     return [a.shape[axis] if n == -1 else n for n, axis in zip(s, axes, strict=True)], list(axes)
 
 

@@ -107,7 +107,7 @@ def depth(tree: Any) -> int:
         return 0
     depths = {depth(branch) for branch in tree}
     if len(depths) != 1:
-        raise ValueError("block: the lists must not be empty, and all nested equally deep")
+        raise ValueError("block: the lists must not be empty, and must all be nested equally deep")
     return 1 + depths.pop()
 
 

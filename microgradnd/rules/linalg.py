@@ -752,7 +752,7 @@ def multi_dot(arrays: Any) -> Any:
 def matrix_power(a: Any, n: int) -> Any:
     """Compute np.linalg.matrix_power by squaring; the power 0 has derivative 0."""
     if not isinstance(n, int | np.integer):
-        raise TypeError(f"matrix_power: the power must be an integer, got {n!r}; for others use np.linalg.eigh")
+        raise TypeError(f"matrix_power: the power must be an integer, got {n!r}; for other powers use np.linalg.eigh")
     power = operator.index(n)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError(f"matrix_power: matrices must be square, got shape {a.shape}")

@@ -35,7 +35,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         total = np.sum(weights, axis=axes, keepdims=keepdims)
         if holds(np.any(total == 0)):
             raise ZeroDivisionError(
-                f"average: weights along axis {axis} must not add up to 0; a mean divides by their sum"
+                f"average: the weights must not add up to 0 (axis={axis}); a mean divides by their sum"
             )
         mean = np.sum(a * weights, axis=axes, keepdims=keepdims) / total
     return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
@@ -48,8 +48,8 @@ def shaped_like(weights: Any, a: Any, axis: Any) -> Any:
     axes = () if axis is None else axes_of(axis, a.ndim)
     if weights.shape != tuple(a.shape[i] for i in axes):
         raise ValueError(
-            f"average: weights must have the shape of the array, {a.shape}, or of its axes axis={axis}, got shape "
-            f"{weights.shape}"
+            f"average: weights must have the shape of the array, {a.shape}, or of the axes to average ({axis=}), "
+            f"got shape {weights.shape}"
         )
     shape = [n if i in axes else 1 for i, n in enumerate(a.shape)]
     return np.reshape(np.transpose(weights, np.argsort(axes)), shape)
