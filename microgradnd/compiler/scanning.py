@@ -3,7 +3,7 @@
 Owns: the operation `scanned`, which is the whole loop, and the loops that are its
 derivatives.
 Must not own: the loop of an eager call (`scan.py`), or how a loop becomes a step of a
-program (`translation.py`). program (`translation.py`).
+program (`translation.py`).
 Read next: `translation.py`.
 
 The function is called once, with Tensors in place of carried values and of rows of
