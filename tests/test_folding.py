@@ -7,12 +7,15 @@ Must not own: `mg.scan` (`test_scanning.py`), or loops that are found in program
 Read next: `test_scanning.py`.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 
 import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.compiler import folding
+from microgradnd.compiler.rolling import Loop
 from microgradnd.trees import flatten
 
 TURNS = 24
@@ -67,12 +70,24 @@ def of_square(w):
     x, h = w[0, 0] * SQUARE, np.zeros(TURNS)
     for t in range(TURNS):
         h = np.sin(h + w[0, 1] * x[t, ::-1])
-    return np.sum(h)
+    return np.sum(h * SQUARE[0])
 
 
-def length(h):
-    with mg.no_grad():
+def length(h, is_constant=True):
+    with mg.no_grad() if is_constant else contextlib.nullcontext():
         return np.sqrt(np.sum(h * h) + 1)
+
+
+def chosen(a, b, t):
+    return np.tanh(b if t == 0 else a) + b
+
+
+def first_kept(w):
+    h, seen = w[0], []
+    for _ in range(TURNS):
+        seen.append(np.sin(h @ w))
+        h = np.tanh(seen[0] + h)
+    return np.sum(h**2)
 
 
 def of_rows(w):
@@ -91,7 +106,7 @@ def of_columns(w):
 
 def of_elements_backwards(w):
     x, h = w[0] * SERIES, np.zeros(3)
-    for t in reversed(range(2, TURNS, 2)):
+    for t in reversed(range(TURNS)):
         h = np.tanh(h @ w + x[t, 1] * C)
     return np.sum(h)
 
@@ -151,6 +166,8 @@ FOLDED = {
     "elements backwards": of_elements_backwards,
     "a sum that begins as a number": from_numbers,
     "vectors taken apart": of_few_numbers,
+    "a first turn that takes another value": recurrence(lambda w, h, t: chosen(np.sin(h @ w), np.cos(h), t)),
+    "a value of the first turn": first_kept,
     "float32": of_single_precision,
     "two loops": twice,
     "all turns stacked": collected(np.stack),
@@ -160,11 +177,13 @@ FOLDED = {
     ),
     "an odd turn": recurrence(lambda w, h, t: np.tanh(h @ w + C) if t != 11 else np.sin(h @ w)),
 }
+PARTLY = ("two loops", "an odd turn")
 UNFOLDED = {
     "two turns ago": two_turns_ago,
     "a value of some turn": collected(lambda hs: hs[3]),
     "all turns added up": collected(sum),
     "all turns stacked, one of them twice": collected(lambda hs: np.stack([*hs, hs[5]])),
+    "a part without a derivative in some turns": recurrence(lambda w, h, t: np.tanh(h @ w + length(h, t % 5 != 3))),
     "numbers at odd places": recurrence(lambda w, h, t: np.tanh(h @ w + w[t * t % 3])),
 }
 
@@ -184,14 +203,18 @@ def check(got, expected, name=""):
     tolerance = 1e-4 if name == "float32" else 1e-9
     for a, b in zip(flatten(got)[0], flatten(expected)[0], strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=name)
+        assert np.asarray(a).dtype == np.asarray(b).dtype, name
 
 
 @pytest.mark.parametrize("derivative", [mg.value_and_grad, seconds, along])
 @pytest.mark.parametrize("name", FOLDED | UNFOLDED)
 def test_programs_of_folded_loops(name, derivative, folded):
     f = derivative((FOLDED | UNFOLDED)[name])
-    check(mg.compile(f)(W), f(W), name)
+    compiled = mg.compile(f)
+    check(compiled(W), f(W), name)
     assert bool(folded) == (name in FOLDED)
+    if name in FOLDED and name not in PARTLY and derivative is not seconds:
+        assert len(compiled._latest.traced.program.steps) < 5 * TURNS
 
 
 @pytest.mark.parametrize(
@@ -210,6 +233,13 @@ def test_a_program_is_as_long_for_any_number_of_turns():
         return len(f._latest.traced.program.steps), len(f.source.splitlines())
 
     assert lengths(20) == lengths(60)
+
+
+def test_what_is_only_handed_on_is_no_variable_of_the_loop():
+    compiled = mg.compile(mg.value_and_grad(from_numbers))
+    compiled(W)
+    loops = [step.function for step in compiled._latest.program.steps if isinstance(step.function, Loop)]
+    assert [len(loop.rows) for loop in loops] == [2, 2]  # h and the sum; the gradients by h and w
 
 
 def test_short_loops_stay(monkeypatch, folded):

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.anew import Anew
 from microgradnd.compiler.passes import POWERS, key_of
 from microgradnd.compiler.rolling import periods, repeated
 from microgradnd.compiler.scanning import Turn, apart, formal, pair, sources
@@ -116,8 +115,6 @@ class Run:
         self.numbers = {node: i for i, node in enumerate(self.operations)}
         inside = self.operations[self.start : self.stop]
         codes = np.array([self.code(*leaf) for node in inside for leaf in zip(node.args, node.parents, strict=True)])
-        if any(type(node.function) is Anew for node in self.turn(0)):  # it draws other numbers in each turn
-            return False
         flags = np.array([node.requires_grad for node in inside]).reshape(count, -1)
         if (flags[1:] != flags[1]).any():  # initial values may have no derivative
             return False

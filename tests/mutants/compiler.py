@@ -1009,7 +1009,6 @@ ENTRIES += [
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
     # folding.py, and what the loops that it makes need
     ("folding.py", "if (flags[1:] != flags[1]).any():", "if False:", FOLDING),
-    ("folding.py", "if any(type(node.function) is Anew for node in self.turn(0)):", "if False:", FOLDING),
     ("folding.py", "return first == second - stride", "return True", FOLDING),
     ("folding.py", "return not self.start <= first < self.stop", "return True", FOLDING),
     ("folding.py", "slice(column[0], stop if stop >= 0 else None, step)", "slice(column[0], stop, step)", FOLDING),
