@@ -62,10 +62,9 @@ DARK: list[Any] = ["dark_background", {"grid.color": "#444444"}]
 LINE = {"linewidth": 1.8, "markersize": 5}
 PIXELS = 96  # per inch, in a notebook
 
-FEW_DECADES, MOST_DECADES = (
-    3,
-    9,
-)  # of a logarithmic axis: the most with ticks between powers of ten, and with plain numbers
+# Decades of a logarithmic axis: the most with ticks between powers of ten, and with
+# plain numbers
+FEW_DECADES, MOST_DECADES = 3, 9
 LONGEST_NAME, MOST_LABELS = 60, 16  # characters of a name; names in a column
 LABEL = 0.22  # inches: the height of a row of names below a picture
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond

@@ -239,9 +239,8 @@ def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array
 def _colours() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list(
-        "signs", [ORANGE, "white", SKY]
-    )  # black numbers are legible on all of them
+    # Black numbers are legible on all of these
+    return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])
 
 
 @explained
