@@ -2,12 +2,12 @@
 
 Owns: the public names, nothing else.
 Must not own: any code.
-Read next: `model.py`, what a picture shows; `graph.py`, which makes it from the tape;
-`labels.py`, its words; `dot.py`, how it looks; `render.py`, which makes files;
-`exchange.py`, other formats; `explore.py`, pages to walk through; `plots/`, pictures of
+Read next: `model.py`, the contents of a picture; `graph.py`, which makes them from the
+tape; `labels.py`, the words; `dot.py`, the look; `render.py`, which makes files;
+`exchange.py`, other formats; `explore.py`, pages to step through; `plots/`, pictures of
 training.
 
-Nothing but NumPy is imported until a picture is asked for.
+Only NumPy is imported until you ask for a picture.
 """
 
 from typing import TYPE_CHECKING

@@ -1,12 +1,10 @@
-"""Backpropagation as a film: the computation forwards, then backwards, one step after
-the other in one layout.
+"""Backpropagation as a film: forward, then backward, step by step in one layout.
 
-Owns: what is seen at which step, and how what isn't there yet is drawn.
-Must not own: how a graph looks (`dot.py`), or the format of a film (`frames.py`).
+Owns: the steps, and how future parts of the picture are drawn.
+Must not own: the look of a graph (`dot.py`), or the format of a film (`frames.py`).
 Read next: `frames.py`.
 
-Each frame is the same program in the language of Graphviz with other colours and
-widths, so that nothing moves.
+Each frame is the same DOT program with other colours and widths, so that nothing moves.
 """
 
 from __future__ import annotations
@@ -28,30 +26,30 @@ from microgradnd.viz.model import Direction, Graph, Node
 from microgradnd.viz.record import Record
 from microgradnd.viz.render import render
 
-HIDDEN = "#ffffff00"  # a gradient that hasn't been computed yet takes up its space
-PALE = 0.75  # how much white is mixed into what hasn't been computed yet
-LATER, UNNAMED = "#c4c4c4", "#767676"  # what lines and nodes say that isn't there yet
+HIDDEN = "#ffffff00"  # for a gradient that isn't computed yet, which keeps its space
+PALE = 0.75  # the share of white mixed into parts that aren't computed yet
+LATER, UNNAMED = "#c4c4c4", "#767676"  # type on lines and nodes that aren't computed yet
 NOW = {"penwidth": "3.5", "fillcolor": "#ffe9a8"}
 NOW_LINE = {"penwidth": "2.2"}
 CAPTION, CAPTION_WIDTH = 46, 330  # characters, and points
-# Of each format of a film: the format of a frame, with 96 pixels per inch or twice as many, and the most inches,
-# since players refuse larger films
+# By format of a film: the format of its frames, with 96 pixels per inch or twice as
+# many, and the most inches, since players refuse larger films
 FRAMES = {".gif": ("png:cairo", "22.5"), ".mp4": ("png", "11.25")}
-LAST = 3.0  # seconds that the first and the last frame stay, at least
+LAST = 3.0  # seconds: the least time of the last frame; half of it for the first
 SUBJECT = re.compile(r'\t("(?:[^"\\]|\\.)*"|\w+)(?:(?::\w+)* -> ("(?:[^"\\]|\\.)*"|\w+)(?::\w+)*)?(?: \[(.*)\])?\n')
 COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\b")
 
 
 class Steps(NamedTuple):
-    """What happens when.
+    """The steps of a film.
 
     Attributes
     ----------
     captions : list of str
         One for each frame.
     forward, backward : dict of str to int
-        In which frame each node is computed, by its id as DOT has it, and in which its
-        gradient.
+        The frame in which each node is computed, and that of its gradient, by the
+        node's id in DOT.
     """
 
     captions: list[str]
@@ -70,38 +68,36 @@ def animate(
     max_nodes: int = 40,
     rankdir: Direction = "TB",
 ) -> Path:
-    """Write a film of a computation: operation by operation forwards, then backwards
-    with the derivative rules.
+    """Write a film of a computation: forward, then backward, with derivative rules.
 
     Parameters
     ----------
     t : Tensor
-        What was computed, before `backward()` or after `backward(retain_graph=True)`.
+        The result, before `backward()` or after `backward(retain_graph=True)`.
     path : path-like
-        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a
-        page with a slider.
+        Ends in `.gif`, `.mp4` (which needs the program ffmpeg) or `.html`, a page with
+        a slider.
     seconds : float
-        How long each step is seen.
+        The duration of each step.
     show, depth, rankdir
         As for `draw`.
     max_nodes : int
-        A larger graph is folded, as for `draw`; each node that is an operation or a
-        fold is two steps.
+        A larger graph is folded, as for `draw`. Each operation or fold is two steps.
 
     Returns
     -------
     Path
-        Where the film is.
+        The path of the film.
 
     Raises
     ------
     TypeError
         If `t` isn't a Tensor.
     ValueError
-        If nothing was computed, its arrays have been freed, or the path ends in
-        something else.
+        If nothing was computed, its arrays have been freed, or the path has another
+        suffix.
     FileNotFoundError
-        If the program ffmpeg is needed and isn't there.
+        If the program ffmpeg is needed but missing.
     ImportError
         If Graphviz isn't installed, or pillow for a GIF.
 
@@ -148,9 +144,7 @@ def animate(
 
 
 def _steps(model: Graph) -> Steps:
-    """Return what happens in which frame: first nothing but the variables, at last
-    everything.
-    """
+    """Return the steps: the first has only the variables, the last everything."""
     order = [node for node in model.nodes if node.kind in ("operation", "fold")]
     count = len(order)
     forward = {dot.quoted_id(node.id): k for k, node in enumerate(order, 1)}
@@ -169,7 +163,7 @@ def _steps(model: Graph) -> Steps:
         said = ", ".join(dict.fromkeys(rules.get(node.id, ())))
         captions.append(f"Backward, {k} of {count}: {clean(node.text or node.name or '', 16)}, {said}".rstrip(", "))
     backward = dict(back)
-    for edge in model.edges:  # a variable's gradient is complete after the last operation that it went into
+    for edge in model.edges:  # a variable's gradient is complete after the last operation that used it
         if edge.flows and (source := dot.quoted_id(edge.source)) not in back:
             backward[source] = max(backward.get(source, 0), back[dot.quoted_id(edge.target)])
     captions.append("Each parameter has its gradient")
@@ -183,9 +177,7 @@ def _called(node: Node) -> str:
 
 
 def _ends(line: str) -> tuple[str, str]:
-    """Return the node that a line of DOT is of, twice, or the two that an edge
-    connects; nothing for other lines.
-    """
+    """Return the ends of an edge in DOT, a node's id twice, or two empty strings."""
     found = SUBJECT.fullmatch(line)
     if found is None or found[1] in ("graph", "subgraph", "node", "edge"):
         return "", ""
@@ -193,9 +185,7 @@ def _ends(line: str) -> tuple[str, str]:
 
 
 def _frame(body: Iterable[str], steps: Steps, k: int) -> Iterable[str]:
-    """Return the lines of DOT with what isn't there yet at a step pale, its gradients
-    hidden, and what happens bold.
-    """
+    """Return the lines of DOT at a step: pale future parts, a bold present."""
     for line in body:
         source, target = _ends(line)
         if not source:
@@ -213,14 +203,12 @@ def _frame(body: Iterable[str], steps: Steps, k: int) -> Iterable[str]:
 
 
 def _moments(steps: Steps, id: str) -> tuple[int, ...]:
-    """Return when something happens at a node that is computed."""
+    """Return the steps at which a computed node is highlighted."""
     return tuple(moment for moment in (steps.forward.get(id, 0), steps.backward.get(id, 0)) if moment)
 
 
 def _classed(line: str, steps: Steps) -> str:
-    """Return a line of DOT with the steps at which it changes as the classes of its
-    element.
-    """
+    """Return a line of DOT with the steps at which it changes as classes."""
     source, target = _ends(line)
     if not source:
         return line
@@ -237,9 +225,7 @@ def _paler(colour: re.Match[str]) -> str:
 def _program(
     lines: Iterable[str], rankdir: Direction, caption: str | None = None, size: dot.Attributes | None = None
 ) -> str:
-    """Return a program in the DOT language, with a caption in a space that is the same
-    for all.
-    """
+    """Return a DOT program, with a caption in a space of fixed size."""
     graph_, node, edge = dot.defaults(rankdir)
     looks = {"graph": graph_ | {"ranksep": "0.25"} | (size or {}), "node": node, "edge": edge}
     defaults = [dot.statement(*both) for both in looks.items()]

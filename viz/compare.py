@@ -1,11 +1,11 @@
 """Two computations side by side, with what differs marked.
 
-Owns: which parts of two graphs belong together, how they differ, and the marks.
-Must not own: how a graph looks (`dot.py`).
+Owns: pairing the nodes of two graphs, how they differ, and the marks.
+Must not own: the look of a graph (`dot.py`).
 Read next: `render.py`.
 
-Operations belong together when they do the same in the same order, as lines of a text
-do in a comparison of two texts.
+Operations are paired like lines in a comparison of two texts: those that do the same in
+the same order.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from microgradnd.viz.signs import number
 if TYPE_CHECKING:
     import graphviz
 
-DIFFERS = "#8f2d8f"  # violet: neither the red of NaN nor the brown of gradients
-SIGN = "≠"  # marks a difference where colours can't be told apart
+DIFFERS = "#8f2d8f"  # violet, unlike the red of NaN and the brown of gradients
+SIGN = "≠"  # marks a difference without colour
 MARK = {"color": DIFFERS, "penwidth": "2.5", "fixedsize": "false", "margin": "0.12,0.05"}
 LABEL = re.compile(r"(?=>, tooltip=)")  # the end of a label
 HEADING = {"style": "", "color": "transparent", "margin": "16", "fontsize": "15", "fontcolor": dot.INK}
@@ -53,22 +53,21 @@ def compare(
     max_nodes: int = 60,
     rankdir: Direction = "TB",
 ) -> graphviz.Digraph:
-    """Draw two computations side by side, and mark what differs: operations, shapes,
-    dtypes, values, gradients.
+    """Draw two computations side by side, with differences marked.
 
     Parameters
     ----------
     a, b : Tensor
-        Results, such as the losses of a model before and after a step, in float32 and
-        in float64, or of a version that works and one that doesn't.
+        Results, such as losses before and after a step, in float32 and float64, or of a
+        working and a broken version.
     labels : tuple of two str
-        What they are called.
+        Their titles.
     rtol : float
-        Values count as equal that differ by so much of the largest one.
+        The tolerance, relative to the largest value.
     show, depth, rankdir
         As for `draw`.
     max_nodes : int
-        Of each of the two; a larger one is folded, as for `draw`.
+        The most nodes of each; a larger graph is folded, as for `draw`.
 
     Returns
     -------
@@ -80,8 +79,8 @@ def compare(
     TypeError
         If one of them isn't a Tensor.
     ValueError
-        If an option makes no sense, or a variable was changed since it was used, so
-        that its value isn't there any more.
+        If an option makes no sense, or a variable has changed since it was used, so
+        that its value is lost.
     ImportError
         If the package graphviz isn't installed.
 
@@ -135,9 +134,7 @@ def compare(
 
 
 def _check_unchanged(t: Tensor, label: str) -> None:
-    """Raise if the values that a computation used aren't there any more: a picture of
-    others would lie.
-    """
+    """Raise if values that a computation used have changed since."""
     if isinstance(t, Tensor) and isinstance(t._node, Operation) and (changed := Record(t._node).changed()):
         name = repr(changed[0].name) if changed[0].name else f"a variable of shape {changed[0].shape}"
         raise ValueError(
@@ -147,7 +144,7 @@ def _check_unchanged(t: Tensor, label: str) -> None:
 
 
 def _flat(model: Graph) -> Graph:
-    """Return a graph without scopes; what is repeated says how often."""
+    """Return a graph without scopes; repeated nodes have their count."""
     nodes = []
     for node in model.nodes:
         times = math.prod(model.scopes[id].repeat for id in node.scope)
@@ -157,9 +154,7 @@ def _flat(model: Graph) -> Graph:
 
 
 def _pairs(a: Graph, b: Graph) -> list[Pair]:
-    """Return which nodes belong together, in order; None where there is none on the
-    other side.
-    """
+    """Return the pairs of nodes, in order; None for a missing partner."""
     keys = [list(map(_key, model.nodes)) for model in (a, b)]
     found: list[Pair] = []
     matcher = difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False)
@@ -173,13 +168,13 @@ def _pairs(a: Graph, b: Graph) -> list[Pair]:
 
 
 def _key(node: Node) -> tuple[str, ...]:
-    """Return what two nodes have in common that belong together."""
+    """Return the key that paired nodes share."""
     is_variable = node.kind in ("parameter", "input")
     return node.kind, node.function or "", node.name or "" if is_variable else node.text[:1]
 
 
 def _difference(a: Node | None, b: Node | None, known: list[dict[str, tuple[Any, Any]]], rtol: float) -> str:
-    """Return how two nodes differ, in a few words; nothing if they don't."""
+    """Return how two nodes differ, as a short text; empty if they don't."""
     if a is None or b is None:
         return "only here"
     said = []
@@ -197,10 +192,8 @@ def _difference(a: Node | None, b: Node | None, known: list[dict[str, tuple[Any,
 
 
 def _apart(x: Any, y: Any, rtol: float, what: str) -> str:
-    """Return by how much two arrays differ, relative to the largest number in them;
-    nothing if by no more than rtol.
-    """
-    if x is None or y is None:  # freed, or of a fold
+    """Return the relative difference of two arrays as text; empty up to rtol."""
+    if x is None or y is None:  # freed, or a fold
         return ""
     x, y = np.asarray(x), np.asarray(y)
     if x.shape != y.shape or not x.size or x.dtype.kind not in "biufc" or y.dtype.kind not in "biufc":
@@ -216,7 +209,7 @@ def _apart(x: Any, y: Any, rtol: float, what: str) -> str:
 
 
 def _side(model: Graph, side: str, label: str) -> Graph:
-    """Return a graph with ids of its own, all of it in one frame."""
+    """Return a graph with unique ids, all in one frame."""
     nodes = [replace(node, id=f"{side}_{node.id}", scope=(side,)) for node in model.nodes]
     edges = [replace(e, source=f"{side}_{e.source}", target=f"{side}_{e.target}") for e in model.edges]
     name = clean(label)
@@ -225,9 +218,7 @@ def _side(model: Graph, side: str, label: str) -> Graph:
 
 
 def _marked(body: Iterable[str], differences: dict[str, str]) -> Iterator[str]:
-    """Return the lines of DOT with a thick border around what differs, and how it
-    differs below it.
-    """
+    """Return the lines of DOT with a border and a text for each difference."""
     for line in body:
         what = differences.get(line.strip().partition(" [")[0])
         if what is not None:
@@ -235,16 +226,14 @@ def _marked(body: Iterable[str], differences: dict[str, str]) -> Iterator[str]:
             row = dot.styled(f"{sign}{what}", True, DIFFERS, dot.SMALL)
             label, rest = LABEL.split(line, maxsplit=1)
             yield dot.with_attributes(f"{label}<br/>{row}{rest}", MARK | {"shape": "box"})
-        elif line.startswith("\tgraph [label=") and "fillcolor" in line:  # a frame, which labels would stick out of
+        elif line.startswith("\tgraph [label=") and "fillcolor" in line:  # a frame, which labels would overlap
             yield dot.with_attributes(line, HEADING)
         else:
             yield line
 
 
 def _ranks(pairs: list[Pair]) -> Iterator[str]:
-    """Yield the lines of DOT that put operations beside those that they belong together
-    with.
-    """
+    """Yield the lines of DOT that put paired operations on one level."""
     for a, b in pairs:
         if a is not None and b is not None and a.kind in ("operation", "fold"):
             yield f"\t{{rank=same; {dot.quoted_id(f'a_{a.id}')}; {dot.quoted_id(f'b_{b.id}')}}}\n"

@@ -54,17 +54,7 @@ DETAILS = ((400, 48, 64, 6), (MOST_DETAILED, 24, 64, 6), (math.inf, 8, 8, 4))
 SIGNS = set(signs.BETWEEN.values())
 WRITTEN_OUT = {text for text in signs.ALONE.values() if "x" in text}  # as x² and |x| are
 SUPERSCRIPTS = set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ʸⁿˣ")
-SHARED = (
-    "kind",
-    "text",
-    "detail",
-    "function",
-    "shape",
-    "dtype",
-    "memory",
-    "members",
-    "parameters",
-)  # by nodes of one kind
+SHARED = ("kind", "text", "detail", "function", "shape", "dtype", "memory", "members", "parameters")  # by many nodes
 SHARED_BY_EDGES = ("position", "flows", "rule", "summed", "carried")
 COUNTS = ("operations", "parameters", "memory")  # of a graph and of a scope
 
@@ -267,9 +257,7 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     scopes, scope_of = _scopes(model, record if is_whole else None)
     letters = _letters(model)
     numbers = {node.id: number for number, node in enumerate(model.nodes)}
-    gradients = Counter(
-        edge.source for edge in model.edges if edge.flows
-    )  # the number of terms in each node's gradient
+    gradients = Counter(edge.source for edge in model.edges if edge.flows)  # the number of terms of each
     operands: dict[str, str] = {}
     rules: dict[Any, int] = {}
     edges = []

@@ -1,8 +1,7 @@
-"""Training as a film: the fitted curve, or the boundary between classes, after each
-epoch.
+"""Training as a film: a fitted curve or class boundary after each epoch.
 
-Owns: what is on each frame.
-Must not own: the format of a film (`frames.py`), or the training that is shown.
+Owns: the pictures of each frame.
+Must not own: the format of a film (`frames.py`), or the training itself.
 Read next: `frames.py`; `plots/canvas.py`, the style.
 """
 
@@ -27,13 +26,13 @@ from microgradnd.viz.plots.canvas import BLUE, COLOURS, GREY, ORANGE, Array, arr
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Outputs = Callable[[Array], list[Array]]  # what a model returns for some x, in each of several states
+Outputs = Callable[[Array], list[Array]]  # the outputs of a model for some x, in each of several states
 
 MOST_FRAMES = 30
 GRID = 120  # points along each axis of a map of classes
 CURVE = 400  # points of a curve
 MARGIN = 0.08  # around the observations, of their range
-LAST = 2.0  # seconds that the last frame stays, at least
+LAST = 2.0  # seconds: the least time of the last frame
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 SIZE, DOTS_PER_INCH = (6.0, 4.0), 96
 
@@ -51,51 +50,50 @@ def animate_training(
     seconds: float = 0.15,
     title: str = "",
 ) -> Path:
-    """Write a film of training: what the model computes after each epoch, over the
-    observations.
+    """Write a film of training: the model's outputs after each epoch, over the data.
 
-    Of one variable the fitted curve is drawn. Of two, the plane is coloured by the
-    class that the model decides for: of several outputs the greatest; of a single one
-    whether it is above 0 or, where all outputs are from 0 to 1, above 0.5. Observations
-    that the model puts into the wrong class have a ring around them.
+    With one variable, the film shows the fitted curve. With two, it colours the plane
+    by the predicted class: the greatest of several outputs, or whether a single output
+    is above 0 (above 0.5 if all outputs are from 0 to 1). Wrongly classified
+    observations have a ring around them.
 
     Parameters
     ----------
     history : sequence of dict
         The model's `state_dict()` before training and after each epoch. Of more than
-        30, some are shown.
+        30, only 30 are shown.
     path : path-like
-        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a
-        page with a slider.
+        Ends in `.gif`, `.mp4` (which needs the program ffmpeg) or `.html`, a page with
+        a slider.
     model : Module
-        Which is trained; a copy of it is called, in evaluation mode, with arrays of the
+        The trained model. A copy of it is called in evaluation mode, with arrays of the
         shape and dtype of `x`.
     x : array_like, shape (n,), (n, 1) or (n, 2)
         The observations.
     y : array_like of n numbers
-        What they are to be mapped to; of two variables their classes.
+        The targets; with two variables, the classes.
     truth : callable, optional
-        Of one variable, what the observations scatter around.
+        With one variable, the function behind the noisy observations.
     losses : sequence of float, optional
-        As many as there are states, or one fewer: then the first state has none.
+        One for each state, or for each except the first.
     seconds : float
-        How long each epoch is seen.
+        The duration of each epoch.
     title : str
-        What is written above, before the epoch.
+        The title, before the epoch.
 
     Returns
     -------
     Path
-        Where the film is.
+        The path of the film.
 
     Raises
     ------
     ValueError
-        If there is no state, shapes don't agree, or the path ends in something else.
+        If there is no state, shapes don't agree, or the path has another suffix.
     TypeError
         If `model` isn't a Module.
     FileNotFoundError
-        If the program ffmpeg is needed and isn't there.
+        If the program ffmpeg is needed but missing.
     ImportError
         If matplotlib isn't installed.
 
@@ -112,10 +110,15 @@ def animate_training(
     >>> x = np.linspace(-1, 1, 20)[:, None]
     >>> model = nn.Linear(1, 1, rng=np.random.default_rng(0))
     >>> states = [model.state_dict()]
-    >>> history = nn.fit(model, (x, 2 * x), nn.functional.mse_loss, optim.SGD(model.parameters(), lr=0.1), epochs=3,
-    ...                  shuffle=False, callbacks=[lambda model, _: states.append(model.state_dict())])
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+    >>> for _ in range(3):
+    ...     loss = nn.functional.mse_loss(model(x), 2 * x)
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     states.append(model.state_dict())
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = viz.animate_training(states, folder + "/line.html", model, x, 2 * x, losses=history["loss"])
+    ...     page = viz.animate_training(states, folder + "/line.html", model, x, 2 * x)
     ...     page.read_text(encoding="utf-8").count('class="step"')
     4
     """
@@ -155,7 +158,7 @@ def animate_training(
             data = io.BytesIO()
             figure.savefig(data, format="png", dpi=DOTS_PER_INCH)
             pictures.append(data.getvalue())
-            figure.set_layout_engine("none")  # as laid out for the first frame, so that nothing moves
+            figure.set_layout_engine("none")  # keep the layout of the first frame, so that nothing moves
     times = [seconds] * len(pictures)
     times[-1] = max(seconds, LAST)
     write_film(film, pictures, times, captions)
@@ -163,12 +166,12 @@ def animate_training(
 
 
 def _outputs(model: Module, states: Sequence[Mapping[str, Any]], dtype: Any, x: Array) -> list[Array]:
-    """Return for each state what the model returns, of shape (n, outputs)."""
+    """Return the model's outputs for each state, of shape (n, outputs)."""
     x = x.astype(dtype if dtype.kind == "f" else float)
     found = []
     for state in states:
         model.load_state_dict(state)
-        with no_grad(), np.errstate(all="ignore"):  # a training that fails is worth a film too
+        with no_grad(), np.errstate(all="ignore"):  # a failed training deserves a film too
             out = array_of(model(x)).astype(float)
         if out.size % len(x) or out.ndim > 2:
             raise ValueError(
@@ -187,9 +190,7 @@ def _range(values: Array) -> tuple[float, float]:
 
 
 def _curves(ax: Axes, x: Array, y: Array, outputs: Outputs, truth: Any) -> Callable[[int], str]:
-    """Draw observations of one variable; return a function that draws the curve of a
-    state.
-    """
+    """Draw data of one variable; return a function that draws a state's curve."""
     low, high = _range(x)
     grid = np.linspace(low, high, CURVE)
     curves = outputs(grid[:, None] if x.ndim == 2 else grid)
@@ -211,9 +212,7 @@ def _curves(ax: Axes, x: Array, y: Array, outputs: Outputs, truth: Any) -> Calla
 
 
 def _classes(ax: Axes, x: Array, y: Array, outputs: Outputs) -> Callable[[int], str]:
-    """Draw observations of two variables; return a function that colours the plane by
-    the classes of a state.
-    """
+    """Draw data of two variables; return a function that draws a state's classes."""
     from matplotlib import colors
 
     kinds = np.unique(y)

@@ -263,7 +263,7 @@ def fold_deeper(root: Part, depth: int) -> None:
 
 
 def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:
-    """Fold the middle of the outermost level, and keep more of the end than the start."""
+    """Fold the middle of the outermost level to one node."""
     lines, end = 0, len(root.children)
     around: set[Any] = set()
     begin, first = 0, set[Any]()

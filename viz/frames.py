@@ -1,7 +1,7 @@
-"""Pictures one after the other in one file: GIF, MP4, or a page to leaf through.
+"""A sequence of pictures in one file: GIF, MP4, or a page with a slider.
 
-Owns: the formats, the programs that they need, and where one is missing the advice.
-Must not own: what is on the pictures (`animate.py`, `films.py`).
+Owns: the formats, the programs that they need, and the advice if one is missing.
+Must not own: the pictures (`animate.py`, `films.py`).
 Read next: `animate.py`.
 """
 
@@ -19,20 +19,19 @@ from typing import Any
 
 INSTALL = 'pip install "microgradnd[viz]"'
 FORMATS = (".gif", ".mp4", ".html")
-RATE = 10  # pictures a second in a film, in which one that stays is repeated
+RATE = 10  # pictures a second in an MP4, which repeats a picture that stays
 PAGE = Path(__file__).parent / "page" / "frames.html"
 
 
 def film_path(path: Any, who: str) -> Path:
-    """Return where a film shall be, or raise if it can't be written in that format or
-    with these programs.
+    """Return the path of a film, or raise if its format can't be written here.
 
     Examples
     --------
     >>> from microgradnd.viz.frames import film_path
     >>> film_path("film.avi", "viz.animate")
     Traceback (most recent call last):
-    ValueError: viz.animate: a film can't be saved as 'film.avi': the path must end in one of .gif, .mp4, .html
+    ValueError: viz.animate: a film can't be saved as 'film.avi': ...
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
@@ -48,7 +47,7 @@ def film_path(path: Any, who: str) -> Path:
 
 
 def write_film(path: Path, pictures: Sequence[bytes], seconds: Sequence[float], captions: Sequence[str]) -> None:
-    """Write pictures to a file, in the format that its name ends in.
+    """Write pictures to a file, in the format of its suffix.
 
     Parameters
     ----------
@@ -57,9 +56,9 @@ def write_film(path: Path, pictures: Sequence[bytes], seconds: Sequence[float], 
     pictures : sequence of bytes
         PNGs of one size.
     seconds : sequence of float
-        How long each stays; on a page whoever reads it decides.
+        How long each stays; on a page, the reader decides.
     captions : sequence of str
-        What stands below each on a page.
+        The text below each on a page.
     """
     format = path.suffix.lower()
     if format == ".html":
@@ -73,19 +72,19 @@ def write_film(path: Path, pictures: Sequence[bytes], seconds: Sequence[float], 
 
 
 def write_page(path: Path, content: str, captions: Sequence[str], title: str = "") -> None:
-    """Write a page with a slider, on which each step has a caption.
+    """Write a page with a slider and a caption for each step.
 
     Parameters
     ----------
     path : Path
     content : str
-        HTML: elements of class `step`, of which one is shown at a time, or an SVG in
-        which classes say what is seen from which step on: `from-3`, `back-7` for what
-        the gradient does, `at-3` for where the step is.
+        HTML: elements of class `step`, shown one at a time; or an SVG whose classes
+        name steps: `from-3` (when an element appears), `back-7` (when its gradient
+        appears), `at-3` (when it is highlighted).
     captions : sequence of str
-        As many as there are steps.
+        One for each step.
     title : str, optional
-        Of the page; by default the file's name.
+        The title of the page; by default the file's name.
     """
     page = PAGE.read_text(encoding="utf-8").replace("{title}", html.escape(title or path.stem))
     said = json.dumps(list(captions)).replace("<", "\\u003c")
@@ -102,7 +101,7 @@ def _gif(path: Path, pictures: Sequence[bytes], seconds: Sequence[float]) -> Non
 
 
 def _mp4(path: Path, pictures: Sequence[bytes], seconds: Sequence[float]) -> None:
-    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white"  # the codec wants even sizes
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white"  # the codec needs even sizes
     reading = ["-f", "image2pipe", "-framerate", str(RATE), "-c:v", "png", "-i", "-"]
     command = ["ffmpeg", "-y", "-loglevel", "error", *reading, "-vf", even, "-pix_fmt", "yuv420p", str(path)]
     film = b"".join(picture * max(1, round(s * RATE)) for picture, s in zip(pictures, seconds, strict=True))

@@ -79,8 +79,10 @@ def values_text(values: Values) -> str:
     >>> import numpy as np
     >>> from microgradnd.viz.labels import values_text
     >>> from microgradnd.viz.values import values_of
-    >>> [values_text(values_of(array)) for array in (np.array([1.0, 0.5]), np.arange(9.0))]
-    ['[1, 0.5]', 'min 0  mean 4  max 8']
+    >>> values_text(values_of(np.array([1.0, 0.5])))
+    '[1, 0.5]'
+    >>> values_text(values_of(np.arange(9.0)))
+    'min 0  mean 4  max 8'
     """
     if values.elements is not None:
         return elements_text(values.elements)

@@ -1,13 +1,10 @@
-"""What happens in a network while it learns: histograms of activations, gradients and
-weights, layer by layer.
+"""Histograms of activations, gradients and weights while a network learns.
 
-Owns: what is measured in each step, what is remarkable about it, in sentences, and the
-plots of it.
+Owns: the measurements of each step, sentences about them, and their plots.
 Must not own: the training loop.
-Read next: `plots/canvas.py`, what all plots share.
+Read next: `plots/canvas.py`, the common parts of all plots.
 
-The numbers of a step are reduced to a few dozen counts, so that thousands of steps take
-a few megabytes.
+Each step is reduced to a few dozen counts, so thousands of steps take a few megabytes.
 """
 
 from __future__ import annotations
@@ -46,8 +43,8 @@ What = Literal["activations", "gradients", "weights", "updates", "dead", "satura
 
 BINS = 40
 FLAT = 0.05  # of the greatest derivative: below it, an activation is saturated
-MANY = 0.5  # the share of dead or saturated units that is worth a sentence
-LEAST = 3  # steps that something must have been so, if there were as many
+MANY = 0.5  # the least share of dead or saturated units for a sentence
+LEAST = 3  # steps for which a problem must have lasted, if there are that many
 FAST, SLOW = 0.1, 1e-6  # updates of weights, relative to the weights; about 1e-3 is usual
 TANH_FLAT = math.sqrt(1 - FLAT)  # the derivative is 1 - tanh², at most 1
 SIGMOID_FLAT = (1 - math.sqrt(1 - FLAT)) / 2  # it is s (1 - s), at most 1/4
@@ -58,9 +55,9 @@ SATURATED: dict[Any, Callable[[Array], Array]] = {
 
 
 HISTOGRAMS = ("activations", "gradients", "weights")
-MOST_ROWS, MOST_COLUMNS, HEIGHT = 8, 300, 80  # maps below one another; steps and stretches of values of a map
+MOST_ROWS, MOST_COLUMNS, HEIGHT = 8, 300, 80  # the most maps, and the columns (steps) and rows (bins) of a map
 WIDTH, ROW = 7.2, 1.25  # inches
-USUAL = 1e-3  # the ratio of update to weight that many networks learn well with
+USUAL = 1e-3  # a ratio of update to weight with which many networks learn well
 LABELS = {
     "updates": "norm of the update / norm of the weights",
     "dead": "share of dead units",
@@ -74,11 +71,11 @@ class Spread(NamedTuple):
     Attributes
     ----------
     low, high : float
-        The least and the greatest finite one.
+        The least and the greatest finite number.
     counts : array of int, shape (40,)
-        How many lie in each of so many stretches of the same length between these.
+        How many numbers lie in each of 40 equal bins between these.
     bad : int
-        How many aren't finite.
+        How many numbers aren't finite.
     """
 
     low: float
@@ -88,20 +85,20 @@ class Spread(NamedTuple):
 
 
 def spread_of(array: Array) -> Spread:
-    """Return how the numbers of an array are spread.
+    """Return the histogram of an array.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd.viz.monitor import spread_of
     >>> spread = spread_of(np.array([0.0, 0.0, 2.0, np.nan]))
-    >>> spread.low, spread.high, int(spread.counts[0]), int(spread.counts[-1]), spread.bad
-    (0.0, 2.0, 2, 1, 1)
+    >>> spread.low, spread.high, spread.counts[[0, -1]].tolist(), spread.bad
+    (0.0, 2.0, [2, 1], 1)
     """
     numbers = np.ravel(np.abs(array) if array.dtype.kind == "c" else array).astype(float)
     finite = numbers[np.isfinite(numbers)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
-    with np.errstate(invalid="ignore"):  # 0 / 0, where all are equal
+    with np.errstate(invalid="ignore"):  # 0 / 0 if all are equal
         share = (finite / 2 - low / 2) / (high / 2 - low / 2)  # halves, whose difference can't overflow
     places = np.where(np.isnan(share), BINS // 2, np.minimum(BINS * share, BINS - 1))
     counts = np.bincount(places.astype(int), minlength=BINS)
@@ -112,8 +109,7 @@ def _is_bad(spread: Spread) -> bool:
     return spread.bad > 0
 
 
-# What is measured, when it is remarkable, in how many steps at least, and what is said
-# of it
+# The measurement, when it is remarkable, for how many steps at least, and the sentence
 REMARKABLE: tuple[tuple[What, Callable[[Any], bool], int, str], ...] = (
     ("weights", _is_bad, 1, "The weights of '{name}' aren't all finite from step {since} on."),
     ("gradients", _is_bad, 1, "The gradients of '{name}' aren't all finite from step {since} on."),
@@ -148,33 +144,32 @@ REMARKABLE: tuple[tuple[What, Callable[[Any], bool], int, str], ...] = (
 
 
 class Monitor:
-    """Watches a network while it learns: call `step()` after each step of the
-    optimizer.
+    """Watches a network while it learns: call `step()` after each optimizer step.
 
-    Activations are what the innermost modules return (in training mode; the last call
-    of a step counts), so write `nn.Tanh()` as a layer to see it. What a compiled
-    function computes isn't seen, except for weights and updates.
+    Activations are the outputs of the innermost modules (in training mode; the last
+    call of a step counts), so write `nn.Tanh()` as a layer to see it. Compiled
+    functions show only weights and updates.
 
     Parameters
     ----------
     model : Module
-        It gets hooks, until `remove()` is called.
+        The network, which has hooks until you call `remove()`.
 
     Attributes
     ----------
     steps : int
-        How many there were.
+        The number of steps.
     activations : dict of str to list of Spread or None
-        By layer, one for each step; None where the layer wasn't called.
+        By layer, one for each step; None if the layer wasn't called.
     gradients, weights : dict of str to list of Spread or None
         By parameter.
     updates : dict of str to list of float or None
-        By parameter: the norm of its change in the step, relative to its norm before.
-        None where that was 0.
+        By parameter: the norm of its change in the step, relative to its norm before;
+        None if that was 0.
     dead, saturated : dict of str to list of float or None
-        By layer: of a ReLU the share of its units that were 0 for every observation; of
-        a tanh or a sigmoid the share of its outputs where the derivative is below 5% of
-        its greatest. None for other layers.
+        By layer: for a ReLU, the share of its units that were 0 for every observation;
+        for a tanh or a sigmoid, the share of its outputs at which the derivative is
+        below 5% of its maximum. None for other layers.
 
     Raises
     ------
@@ -183,8 +178,7 @@ class Monitor:
 
     See Also
     --------
-    plot_monitor : the pictures of it.
-    microgradnd.explain : what is remarkable about it, in sentences.
+    plot_monitor : draws it. microgradnd.explain : describes it in sentences.
 
     Examples
     --------
@@ -192,7 +186,7 @@ class Monitor:
     >>> import microgradnd as mg
     >>> from microgradnd import nn, optim, viz
     >>> rng = np.random.default_rng(0)
-    >>> model = nn.Sequential(nn.Linear(2, 8, rng=rng), nn.Tanh(), nn.Linear(8, 1, rng=rng))
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
     >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
     >>> monitor = viz.Monitor(model)
     >>> for _ in range(5):
@@ -204,8 +198,7 @@ class Monitor:
     >>> monitor.steps, list(monitor.activations), len(monitor.updates["0.weight"])
     (5, ['0', '1', '2'], 5)
     >>> print(mg.explain(monitor)[0])
-    1 (Tanh) is saturated from step 1 on: ...% of its outputs at the end, where the derivative is below 5% of its
-    greatest.
+    1 (Tanh) is saturated from step 1 on: ...% of its outputs at the end, where the ...
     """
 
     @explained
@@ -231,7 +224,7 @@ class Monitor:
         return f"Monitor({type(self._model).__name__}, {self.steps} steps)"
 
     def _look(self, path: str, layer: Any, args: Any, output: Any) -> None:
-        """Note what a layer returned."""
+        """Note the output of a layer."""
         if current().trace is not None or not layer.training:
             return
         for out in output if isinstance(output, tuple) else (output,):
@@ -247,9 +240,7 @@ class Monitor:
                 return
 
     def step(self) -> None:
-        """Note what has happened since the last call: to be called after each step of
-        the optimizer.
-        """
+        """Note the current step: call this after each step of the optimizer."""
         self.steps += 1
         for path in self._layers:
             spread, dead, saturated = self._seen.get(path, (None, None, None))
@@ -259,7 +250,7 @@ class Monitor:
         self._seen.clear()
         for name, parameter in self._model.named_parameters():
             if name not in self._before:
-                continue  # registered since
+                continue  # registered later
             after, before = np.array(parameter.data), self._before[name]
             self.gradients[name].append(None if parameter.grad is None else spread_of(array_of(parameter.grad)))
             self.weights[name].append(spread_of(after))
@@ -270,15 +261,13 @@ class Monitor:
             self._before[name] = after
 
     def remove(self) -> None:
-        """Take the hooks away; what was measured stays."""
+        """Remove the hooks; the measurements stay."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def explain(self) -> list[str]:
-        """Return what is remarkable about the last step, and since when it has been so;
-        `mg.explain` calls it.
-        """
+        """Return sentences about problems that last until now; see `mg.explain`."""
         if not self.steps:
             return ["No step has been watched yet: call monitor.step() after each step of the optimizer."]
         said = []
@@ -289,20 +278,19 @@ class Monitor:
         return said or [f"Nothing is wrong in {self.steps} steps: all is finite, and nothing is saturated or dead."]
 
     def called(self, name: str) -> str:
-        """Return what a layer or a parameter is called: `1 (Tanh)`, `0.weight`."""
+        """Return the name of a layer or parameter: `1 (Tanh)`, `0.weight`."""
         kind = type(self._layers.get(name)).__name__
         return name if name not in self._layers or name == kind else f"{name} ({kind})"
 
 
 def _since(flags: list[bool], least: int) -> int:
-    """Return from which step on something has been so until the last, counted from 1; 0
-    if for less than `least` steps.
+    """Return the first step of the final run of True, or 0 if it is too short.
 
     Examples
     --------
     >>> from microgradnd.viz.monitor import _since
-    >>> _since([True, False, True, True, True], 3), _since([False, False, True, True], 3), _since([True], 3)
-    (3, 0, 1)
+    >>> _since([True, False, True, True, True], 3), _since([False, True, True], 3)
+    (3, 0)
     """
     count = next((i for i, flag in enumerate(reversed(flags)) if not flag), len(flags))
     return len(flags) - count + 1 if count and count >= min(least, len(flags)) else 0
@@ -312,24 +300,22 @@ def _since(flags: list[bool], least: int) -> int:
 def plot_monitor(
     monitor: Monitor, what: What = "activations", *, only: list[str] | None = None, title: str | None = None
 ) -> Figure:
-    """Plot what a `Monitor` has seen, over the steps of training.
+    """Plot the measurements of a `Monitor` over the steps of training.
 
-    Activations, gradients and weights are histograms: each column is one of a step, the
-    darker the more numbers lie there. The others are a line for each parameter or
-    layer. What isn't finite is marked in red.
+    Activations, gradients and weights are histograms: each column is one step, darker
+    where more numbers lie. The others are a line for each parameter or layer. NaN and
+    Inf are marked in red.
 
     Parameters
     ----------
     monitor : Monitor
     what : str
         "activations", "gradients", "weights", "updates" (relative to the weights, on a
-        logarithmic scale, with a line at 0.001, which is a usual value), "dead" or
-        "saturated".
+        logarithmic scale, with a line at the usual value 0.001), "dead" or "saturated".
     only : list of str, optional
-        Layers, or parameters, by their names; by default all, of many histograms eight
-        from the first to the last.
+        Names of layers or parameters; by default all, but at most eight histograms.
     title : str, optional
-        What is written above.
+        The title.
 
     Returns
     -------
@@ -342,14 +328,13 @@ def plot_monitor(
     TypeError
         If `monitor` isn't a Monitor.
     ValueError
-        If nothing was measured, or `what` or a name is unknown.
+        If there are no measurements, or `what` or a name is unknown.
     ImportError
         If matplotlib isn't installed.
 
     See Also
     --------
-    Monitor : measures.
-    plot_gradients : the norms alone.
+    Monitor : measures. plot_gradients : only the norms.
 
     Examples
     --------
@@ -396,8 +381,8 @@ def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, ti
     size = (WIDTH, ROW * len(rows) + 0.9)
     with figure_of(title or f"{what} over training", figsize=size) as figure:
         axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-        grid: dict[str, Any] = {"aspect": "auto", "interpolation": "none"}  # else steps run into one another
-        colours = SURFACE if is_dark() else SURFACE + "_r"  # many numbers stand out from the ground
+        grid: dict[str, Any] = {"aspect": "auto", "interpolation": "none"}  # else steps blur
+        colours = SURFACE if is_dark() else SURFACE + "_r"  # dense bins stand out from the background
         for ax, row in zip(axes, rows, strict=True):
             name = names[row]
             shares, low, high = _shares(table[name])
@@ -420,11 +405,10 @@ def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, ti
 
 
 def _shares(row: list[Spread | None]) -> tuple[Array, float, float]:
-    """Return the histograms of all steps on one scale, shape (HEIGHT, steps), and from
-    where to where that runs.
+    """Return the histograms on one scale, shape (HEIGHT, steps), and its ends.
 
-    It leaves out the outermost hundredth of the values, so that one extreme step
-    doesn't flatten all the others.
+    The scale leaves out the most extreme hundredth, so that one step doesn't flatten
+    all others.
     """
     at = np.unique(np.linspace(0, len(row) - 1, min(len(row), MOST_COLUMNS)).round().astype(int))
     spreads = [row[k] for k in at]
@@ -441,7 +425,7 @@ def _shares(row: list[Spread | None]) -> tuple[Array, float, float]:
         if spread is not None and spread.counts.any():
             below = np.concatenate([[0], np.cumsum(spread.counts)]) / spread.counts.sum()
             ends = np.linspace(spread.low, spread.high, BINS + 1)
-            if not spread.high > spread.low:  # equal numbers fill one stretch
+            if not spread.high > spread.low:  # equal numbers fill one bin
                 start = min(max(spread.low, low), high - (high - low) / HEIGHT)
                 below, ends = np.array([0.0, 1.0]), np.array([start, start + (high - low) / HEIGHT])
             shares[:, k] = np.diff(np.interp(edges, ends, below))

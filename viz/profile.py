@@ -1,13 +1,12 @@
-"""Where time and memory go: a computation measured operation by operation, forwards and
-backwards, as a flame graph.
+"""Flame graphs of the time and memory of each operation, forward and backward.
 
-Owns: the measurement, how it is added up by scopes and operations, and the picture.
-Must not own: the walk back (`../microgradnd/tape.py`), or the scopes (`record.py`).
+Owns: the measurement, its sums by scopes and operations, and the picture.
+Must not own: the backward walk (`../microgradnd/tape.py`), or scopes (`record.py`).
 Read next: `record.py`; `plots/canvas.py`.
 
-Time is taken whenever an operation is recorded, and on the way back whenever its rules
-are done: so the Python code before an operation counts as its own. Memory is taken in a
-run of its own, as taking it makes everything slower.
+Time is read whenever an operation is recorded, and on the way back whenever its rules
+are done, so the Python code before an operation counts as part of it. Memory is read in
+a separate run, since that slows everything down.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 COLOURS = {"forward": ("#cfe6f5", "#9ccbe8"), "backward": ("#fbe3cf", "#f5c08f")}  # of scopes, and of operations
 TOTAL = "#e8e8e8"
 FLAT = 0.0015  # of the whole: a narrower box has no border
-LETTER = 4.2  # points: how wide one is on average
+LETTER = 4.2  # points: its average width
 WIDTH, ROW = 9.0, 0.34  # inches
 
 
@@ -50,7 +49,7 @@ class Frame:
     name : str
         A scope, or an operation as it is written.
     size : float
-        Seconds or bytes, with all that is within.
+        Seconds or bytes, including the contents.
     count : int
         How many operations.
     within : dict of str to Frame
@@ -62,9 +61,7 @@ class Frame:
     within: dict[str, Frame] = field(default_factory=dict)
 
     def add(self, path: tuple[str, ...], size: float) -> None:
-        """Add what one operation took, which lies in these scopes and has the last
-        name.
-        """
+        """Add the use of one operation; its path is its scopes and its name."""
         frame = self
         for name in ("", *path):
             frame = frame.within.setdefault(name, Frame(name)) if name else frame
@@ -73,9 +70,7 @@ class Frame:
 
 
 class Meter(Recording):
-    """Measures what has been used since the last operation, each time that one is
-    recorded.
-    """
+    """Measures the use since the last operation, whenever one is recorded."""
 
     def __init__(self, read: Callable[[], float]) -> None:
         super().__init__()
@@ -97,7 +92,7 @@ class Meter(Recording):
 
 
 def clock() -> Callable[[], float]:
-    """Return a function that gives the seconds since it was called last."""
+    """Return a function that returns the seconds since its last call."""
     last = [time.perf_counter()]
 
     def read() -> float:
@@ -110,9 +105,7 @@ def clock() -> Callable[[], float]:
 
 
 def allocated() -> Callable[[], float]:
-    """Return a function that gives what was needed since it was called last, on top of
-    what there was then.
-    """
+    """Return a function that returns the peak of extra bytes since its last call."""
     before = [tracemalloc.get_traced_memory()[0]]
 
     def read() -> float:
@@ -126,27 +119,26 @@ def allocated() -> Callable[[], float]:
 
 @explained
 def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | None = None) -> Figure:
-    """Measure a computation, and draw where its time and its memory go, as a flame
-    graph.
+    """Measure the time and memory of a computation, and draw them as flame graphs.
 
-    The width of a box is what was used in it: the first row is everything, the second
-    the way forwards and the way back, then come scopes (modules and `mg.scope`), and at
-    last the operations, those of the same kind in a scope together. The time of an
-    operation is from one record on the tape to the next, and so includes the Python
-    code before it; of several runs the quickest counts. Its memory is what was needed
-    while it ran in addition to what there was before.
+    The width of a box is its use of time or memory. The first row is everything, the
+    second the forward and the backward pass; then come scopes (modules and `mg.scope`),
+    and last the operations, grouped by kind within a scope. The time of an operation
+    runs from one record on the tape to the next, so it includes the Python code before
+    it; the quickest of several runs counts. Its memory is the additional peak while it
+    ran.
 
     Parameters
     ----------
     f : callable
-        Returns the result (a loss). It is called `repeat` + 2 times. No `.grad` is
-        touched and no hook is called.
+        Returns the result (a loss). It is called `repeat` + 2 times, without setting
+        any `.grad` or calling hooks.
     *args
-        What it is called with.
+        Its arguments.
     repeat : int
-        How often time is taken.
+        The number of timed runs.
     title : str, optional
-        What is written above.
+        The title.
 
     Returns
     -------
@@ -184,7 +176,7 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
         raise TypeError(f"viz.profile: f must be a function that returns a loss, got a {type(f).__name__}")
     if repeat < 1:
         raise ValueError(f"viz.profile: repeat must be at least 1, for time to be taken at all, got {repeat}")
-    figure_class()  # before anything is measured, for where it is missing
+    figure_class()  # raises before the measurement if matplotlib is missing
     _measured(f, args, clock())
     runs = [_measured(f, args, clock()) for _ in range(repeat)]
     was_tracing = tracemalloc.is_tracing()
@@ -199,11 +191,11 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
 
 
 Uses = list[tuple[Operation, float]]
-Used = tuple[Tensor, Uses, Uses]  # result, forwards, backwards
+Used = tuple[Tensor, Uses, Uses]  # result, forward, backward
 
 
 def _measured(f: Callable[..., Any], args: tuple[Any, ...], read: Callable[[], float]) -> Used:
-    """Run a computation and its way back, and return what each operation used."""
+    """Run a computation forward and backward, and return the use per operation."""
     meter = Meter(read)
     with meter:
         result = f(*args)
@@ -223,7 +215,7 @@ def _measured(f: Callable[..., Any], args: tuple[Any, ...], read: Callable[[], f
 
 
 def _whole(result: Tensor, forward: Uses, backward: Uses) -> Frame:
-    """Return the flame graph of what the operations used, scope by scope."""
+    """Return the flame graph of all operations, scope by scope."""
     assert isinstance(result._node, Operation)
     record = Record(result._node)
     homes = {i: part for part in tree(record).parts() for i in part.children if isinstance(i, int)}
@@ -239,9 +231,7 @@ def _whole(result: Tensor, forward: Uses, backward: Uses) -> Frame:
 
 
 def _called(part: Part) -> str:
-    """Return what a scope is called within the outer one: `0 Block`, `mlp`,
-    `attention`.
-    """
+    """Return the name of a scope in the outer one: `0 Block`, `mlp`."""
     outer = [f"{scope.path}." for scope in part.ancestors()[:-1] if scope.path]
     within = max((path for path in outer if part.path.startswith(path)), key=len, default="")
     path, label = part.path.removeprefix(within), part.label.partition("(")[0]
@@ -249,7 +239,7 @@ def _called(part: Part) -> str:
 
 
 def _drawn(wholes: dict[str, Frame], title: str | None) -> Figure:
-    """Return the picture of the flame graphs, one below the other."""
+    """Return the picture of the flame graphs, stacked."""
     depths = {what: _depth(whole) for what, whole in wholes.items()}
     heights = [ROW * depth for depth in depths.values()]
     with figure_of(title, figsize=(WIDTH, sum(heights) + 0.5 * len(heights) + 0.3)) as figure:
@@ -264,7 +254,7 @@ def _drawn(wholes: dict[str, Frame], title: str | None) -> Figure:
 
 
 def _boxes(ax: Axes, whole: Frame, what: str) -> None:
-    """Draw a box for each frame, below the one that it lies in."""
+    """Draw a box for each frame, below its parent."""
     from matplotlib.patches import Rectangle
 
     todo = [(whole, 0.0, 0, "")]
@@ -289,7 +279,7 @@ def _boxes(ax: Axes, whole: Frame, what: str) -> None:
 
 
 def _depth(whole: Frame) -> int:
-    """Return how many rows a flame graph has."""
+    """Return the number of rows of a flame graph."""
     rows, level = 0, [whole]
     while level:
         rows, level = rows + 1, [child for frame in level for child in frame.within.values()]

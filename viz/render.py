@@ -310,9 +310,8 @@ def render(source: str, format: str) -> bytes:
         defaults = source.partition("]")[0]
         is_slide = dot.SLIDE["size"] in defaults
         resolution = [f"-Gdpi={120 if is_slide else PIXELS_PER_INCH}"]  # of a slide 1920 by 1080 pixels
-        resolution += (
-            [] if " size=" in defaults else [f"-Gsize={LONGEST},{LONGEST}"]
-        )  # else it would override the graph's own
+        if " size=" not in defaults:  # the graph's own, which this would override
+            resolution.append(f"-Gsize={LONGEST},{LONGEST}")
     if program := shutil.which("dot"):
         return _adaptive(_run([program, f"-T{format}", *resolution], source), format)
     if importlib.util.find_spec("pygraphviz") is None:

@@ -8,8 +8,8 @@ Read next: `page.js`.
 import { make, makeSvg } from "./numbers.js";
 
 const AROUND = 12; // pixels around the picture
-const MOST_PIXELS = 32e6; // of a PNG; more than that no browser draws
-const SHARPER = 2; // how many pixels of a PNG stand for one of the picture, if there may be as many
+const MOST_PIXELS = 32e6; // of a PNG; browsers draw no more
+const SHARPER = 2; // pixels of a PNG for one of the picture, if that isn't too many
 
 /* What a style sheet says, each element of the file has to say itself. */
 const DRAWN = (

@@ -7,13 +7,13 @@ Read next: `picture.js`.
 
 import { arrayOf } from "./numbers.js";
 
-export const MANY = 320; // boxes that are laid out at once, at most
-const CROWD = 60; // children of one scope, at most; more are put into stretches
-const CROWDS = [CROWD, 24, 16, 12, 9, 7, 5, 3]; // what an overview may show side by side
-const TURNS = 24; // iterations of a loop that are shown side by side, at most
-const FEWEST = 6; // boxes that an overview should have, if there is anything to unfold
+export const MANY = 320; // boxes: the most that are laid out at once
+const CROWD = 60; // children: the most of one scope; more are gathered in stretches
+const CROWDS = [CROWD, 24, 16, 12, 9, 7, 5, 3]; // children that an overview may show side by side
+const TURNS = 24; // iterations of a loop: the most that are shown side by side
+const FEWEST = 6; // boxes that an overview should have, if something can be unfolded
 
-/** The tree of scopes, from what `explore.py` tells. A leaf of the tree is a node of the graph. */
+/** The tree of scopes, from the data of `explore.py`. Its leaves are the nodes of the graph. */
 function treeOf(data, crowd = CROWD) {
   const root = { id: "", label: "", path: "", kind: "root", children: [], parent: null, isScope: true };
   const scopes = data.scopes.map((scope, i) => ({ ...scope, id: `scope ${i}`, children: [], isScope: true }));
@@ -55,7 +55,7 @@ function treeOf(data, crowd = CROWD) {
   return { root, count: rank, scopes: new Map(all.map((scope) => [scope.id, scope])), nodes, edges };
 }
 
-/** Put data right before the part of a scope that uses it first, so that what is put together makes no circle. */
+/** Put data right before its first use in a scope, so that gathered children form no circle. */
 function putDataFirst(scope) {
   const places = new Map(scope.children.map((child, i) => [child, i]));
   const placeOf = (item) => {
@@ -69,7 +69,7 @@ function putDataFirst(scope) {
   scope.children.sort((a, b) => places.get(a) - places.get(b));
 }
 
-/** What a scope holds: its operations, numbers that are trained, memory, and which operation is its last. */
+/** The totals of a scope: operations, trained numbers, memory, and its last operation. */
 function measure(item) {
   const isComputed = item.kind === "operation" || item.kind === "fold";
   const totals = { operations: 0, trained: 0, bytes: 0, last: 0 };
@@ -87,7 +87,7 @@ function measure(item) {
       totals.last = Math.max(totals.last, last);
     }
     if (item.operations) {
-      // of a scope that stands for several copies, the page is told one, and counts for all
+      // a scope that stands for several copies holds one, but counts for all
       Object.assign(totals, { operations: item.operations, trained: item.parameters, bytes: item.memory });
     }
   }
@@ -95,7 +95,7 @@ function measure(item) {
   return totals;
 }
 
-/** Put what is recorded one after another together, where a scope has more children than fit side by side. */
+/** Gather consecutive children, if a scope has more than fit side by side. */
 function gatherStretches(parent, scopes, crowd) {
   if (parent.children.length <= crowd) return;
   const gather = (children) => {
@@ -109,7 +109,7 @@ function gatherStretches(parent, scopes, crowd) {
   const isResult = (item) => item.kind === "result";
   const isShared = (item) => isData(item) && item.outputs.length > 1;
   const [shared, results] = [parent.children.filter(isShared), parent.children.filter(isResult)];
-  let rest = [[]]; // each with the data that it alone needs
+  let rest = [[]]; // each with the data that only it needs
   for (const item of parent.children.filter((child) => !isShared(child) && !isResult(child))) {
     const group = rest.at(-1);
     if (!isData(item)) rest.push([]);
@@ -128,7 +128,7 @@ function gatherStretches(parent, scopes, crowd) {
 
 export const isData = (item) => !item.isScope && item.kind !== "operation" && item.kind !== "fold";
 
-/** What flows back along an edge; where that is all of a gradient, the page is told it once. */
+/** The cotangent on an edge; if it is the whole gradient of its source, the data holds it only there. */
 export function productOf(edge) {
   const isAll = edge.source.outputs.filter((output) => output.flows).length === 1;
   return edge.flows ? (isAll && edge.source.grad) || edge.grad : null;
@@ -148,7 +148,7 @@ export function nodesIn(scope) {
   return scope.nodes;
 }
 
-/** What a scope hands on, if it is one thing. */
+/** The only output of a scope, or null. */
 export function outputOf(scope) {
   if (scope.output === undefined) {
     const nodes = nodesIn(scope);
@@ -165,7 +165,7 @@ export function scopesAbove(item) {
   return found;
 }
 
-/** What stands for a thing in the picture: itself, or the outermost folded scope around it. */
+/** The visible box of an item: itself, or the outermost folded scope around it. */
 export function standIn(item, folded) {
   return scopesAbove(item).find((scope) => folded.has(scope.id)) ?? item;
 }
@@ -200,7 +200,7 @@ export function overviewOf(data, measured) {
   let best = null;
   for (const crowd of CROWDS) {
     const tree = treeOf(data, crowd);
-    if (tree.scopes.size === best?.tree.scopes.size) continue; // nothing more was put together
+    if (tree.scopes.size === best?.tree.scopes.size) continue; // nothing more was gathered
     const seen = new Set();
     for (let limit = 70; limit >= 4; limit = Math.floor(limit * 0.7)) {
       const folded = foldedFor(tree, limit, isKept);
@@ -269,7 +269,7 @@ export function stepsOf(view, { count }) {
   return [{ phase: "overview", box: null, number: 0 }, ...forward, ...(forward.length ? [...seed, ...back] : [])];
 }
 
-/** Which step comes closest to a number: the one in which this operation is computed, or its gradient arrives. */
+/** The step closest to a number: where this operation is computed, or its gradient arrives. */
 export function stepAt(steps, number, { count }) {
   const found = number <= count ? steps.findIndex((step) => step.number >= number) : -1;
   return found >= 0 ? found : steps.findLastIndex((step) => step.number <= number);
@@ -279,8 +279,8 @@ export function stepAt(steps, number, { count }) {
 export function progressAt(view, steps, step) {
   const { phase } = steps[step];
   const computed = new Set();
-  const reached = new Set(); // gradients are there, in full
-  const touched = new Set(); // a part of the gradient is there
+  const reached = new Set(); // their whole gradients have arrived
+  const touched = new Set(); // a part of their gradients has arrived
   const behind = new Set(); // the backward pass has been here
   const back = phase === "backward" || phase === "seed";
   if (phase === "overview") {
@@ -315,7 +315,7 @@ export function progressAt(view, steps, step) {
   return { computed, reached, touched, behind, back };
 }
 
-/** Find nodes and scopes by what is written on them. */
+/** Find nodes and scopes by their texts. */
 export function search(tree, words) {
   const wanted = words.toLowerCase().trim();
   if (!wanted) return [];

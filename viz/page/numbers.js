@@ -1,11 +1,11 @@
-/* What is said of an array: its numbers, its heat map, its histogram.
+/* Views of an array: its numbers, heat map and histogram.
 
 Owns: how numbers, shapes and arrays are shown.
 Must not own: the graph, or which array is shown.
 Read next: `graph.js`.
 */
 
-/** What `explore.py` tells of an array, in full: a single number stands for itself. */
+/** The data of an array from `explore.py`, completed; a single number is itself. */
 export function arrayOf(told) {
   if (told === undefined) return null;
   const unknown = { elements: null, lowest: null, mean: null, highest: null, nan: 0, inf: 0, zeros: 0 };
@@ -72,7 +72,7 @@ export function alarmText(values) {
   return values.size === 1 ? parts.join("").slice(2) : `${parts.join(", ")} of ${values.size.toLocaleString("en")}`;
 }
 
-/** An array in one line: all of it where it is small, else its norm. */
+/** An array in one line: in full if it is small, else its norm. */
 export function briefText(values, mark = "") {
   if (!values) return "";
   if (values.size > 1 && alarmText(values)) return `${mark}${alarmText(values)}`;
@@ -91,7 +91,7 @@ const SCALES = {
   dark: { low: [104, 178, 255], zero: [38, 43, 50], high: [255, 166, 77], bad: [255, 64, 110] },
 };
 
-/** The range of a heat map's colours, symmetric about zero where the numbers have both signs. */
+/** The range of a heat map's colours, symmetric about zero if the numbers have both signs. */
 function rangeOf(values) {
   const low = values.lowest ?? 0;
   const high = values.highest ?? 0;
@@ -110,17 +110,17 @@ function colourOf(value, [low, high], scale) {
   return scale.zero.map((from, i) => Math.round(from + (end[i] - from) * share));
 }
 
-/** Whether there is enough of an array for a heat map. */
+/** Whether an array has enough numbers for a heat map. */
 export function isSeen(values) {
   return Boolean(values && (values.heat || (values.elements !== null && values.size > 4 && values.lowest !== null)));
 }
 
-/** The number that lies so far between the lowest and the highest; their difference could overflow. */
+/** The number at this share between lowest and highest, whose difference could overflow. */
 function between({ lowest, highest }, share) {
   return lowest * (1 - share) + highest * share;
 }
 
-/** The numbers behind a heat map, row by row; null where one isn't finite. */
+/** The numbers of a heat map, row by row; null for NaN and Inf. */
 function heatOf(values) {
   if (values.cells) return values.cells;
   if (values.heat) {
@@ -203,7 +203,7 @@ function heatMap(values) {
   );
 }
 
-/** The numbers themselves, each on the colour that the heat map would give it. */
+/** The numbers themselves, on the colours of the heat map. */
 function numberTable(values) {
   let rows = Array.isArray(values.elements) ? values.elements : [values.elements];
   if (!Array.isArray(rows[0])) rows = [rows];
@@ -256,7 +256,7 @@ function histogram(values) {
   return svg;
 }
 
-/** Everything that is known of an array. */
+/** Everything that is known about an array. */
 export function arrayView(values, shape, dtype, absent = "") {
   if (!values) return make("p", { class: "quiet" }, absent);
   const view = make("div", { class: "array" });

@@ -41,7 +41,7 @@ const tree = overview.tree;
 const state = { folded: new Set(overview.folded), step: 0, selected: null, opened: [], timer: 0 };
 const panel = new Panel($("panel-content"), data, tree, on);
 
-/** Lay out what is visible; the step stays at the same place of the computation. */
+/** Lay out the visible part; the step stays at its place in the computation. */
 function rebuild(anchor = null) {
   const before = state.steps?.[state.step];
   state.view = visibleGraph(tree, state.folded);
@@ -142,7 +142,7 @@ function select(item, reveal = false) {
   }
 }
 
-/** Unfold what hides a thing. */
+/** Unfold the scopes that hide an item. */
 function uncover(item) {
   const hidden = scopesAbove(item).filter((scope) => state.folded.has(scope.id));
   if (hidden.length) unfold(hidden, item);

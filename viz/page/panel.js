@@ -72,12 +72,12 @@ export class Panel {
     const parts = item.kind === "fold" ? [this.folded(item)] : [this.forward(item), this.backward(item)];
     if (isBack) parts.reverse();
     else if (now.phase === "forward" && parts.length > 1) {
-      parts[1] = make("details", {}, make("summary", {}, "What comes back to it"), parts[1]); // not to be given away
+      parts[1] = make("details", {}, make("summary", {}, "What comes back to it"), parts[1]); // hidden, as it comes later
     }
     return [...shown, ...parts, this.facts(item)];
   }
 
-  /** What the page wasn't told: it was folded before. */
+  /** A fold whose contents aren't part of the data. */
   folded(item) {
     return make(
       "section",
@@ -167,7 +167,7 @@ export class Panel {
     return make("div", { class: "backward" }, sections);
   }
 
-  /** What an operation hands to one of its operands: the rule, what its letters are, and the product. */
+  /** The gradient of one operand: the rule, its letters, and the product. */
   passed(edge, item) {
     const product = productOf(edge);
     const used = edge.rule === "g" ? [] : lettersIn(edge.rule, item);
@@ -309,7 +309,7 @@ export class Panel {
     ];
   }
 
-  /** The parameters with the norms of their gradients, which is what one looks at when a network doesn't learn. */
+  /** The parameters with their gradient norms, the first place to look if a network doesn't learn. */
   parameters(nodes) {
     const found = nodes.filter((node) => node.kind === "parameter");
     if (!found.length) return null;
@@ -423,8 +423,8 @@ export class Panel {
         make(
           "p",
           { class: "quiet" },
-          "Heat maps: blue is below zero, orange above, red is NaN or Inf. In a box, the left one is the value, ",
-          "the right one, framed in orange, the gradient. A dashed line: the gradient is summed over the axes ",
+          "Heat maps: blue is below zero, orange above, red is NaN or Inf. In a box, the left map is the value and ",
+          "the right one, framed in orange, the gradient. On a dashed line, the gradient is summed over the axes ",
           "along which the value was broadcast.",
         ),
       ),
@@ -441,7 +441,7 @@ function summedText(edge) {
   return `, summed over ${edge.summed.length === 1 ? "axis" : "axes"} ${edge.summed.join(", ")}, as it was broadcast`;
 }
 
-/** What the letters in a rule stand for: `[letter, node, its values]`; `g` is nobody's. */
+/** The values of the letters in a rule, as `[letter, node, values]`; `g` has no node. */
 function lettersIn(rule, item) {
   const has = (word) => new RegExp(`(^|[^\\w.])${word}([^\\w(]|$)`).test(rule);
   const operands = item.inputs.filter((edge) => edge.letter && has(edge.letter));

@@ -1,7 +1,7 @@
 /* The picture: boxes, lines and frames as SVG, moved about by d3-zoom.
 
 Owns: the drawing, zoom and pan.
-Must not own: where things go (`layout.js`), or what a click does (`page.js` is told of it).
+Must not own: positions (`layout.js`), or the effects of clicks (`page.js`).
 Read next: `panel.js`.
 */
 
@@ -36,14 +36,14 @@ export function shorten(text, longest = 26) {
     : text;
 }
 
-/** As much of the title of a frame as there is room for. */
+/** The title of a frame, shortened to its room. */
 function fitting(title, room) {
   let longest = Math.max(Math.floor(room / 4), 6);
   while (longest > 6 && widthOf(shorten(title, longest), 11, 600) > room) longest -= 1;
   return shorten(title, longest);
 }
 
-/** The words in a box: a title, what goes with it, its value, and its gradient. */
+/** The words in a box: title, detail, value and gradient. */
 function wordsOf(box) {
   if (box.isScope || box.kind === "fold") {
     const { title, path } = scopeWords(box);
@@ -69,7 +69,7 @@ function wordsOf(box) {
   };
 }
 
-/** What a scope is called, and where it is: of a stretch without a name, what it begins and ends with. */
+/** The title and path of a scope; a stretch without a name has the names of its ends. */
 export function scopeWords(box) {
   if (box.isScope && box.kind === "stretch" && !box.label) {
     const [first, last] = [endOf(box, 0), endOf(box, -1)].map((item) => (item.isScope ? scopeWords(item).title : nameOf(item)));
@@ -130,7 +130,7 @@ function sizeOf(box, isCopy) {
   return { words, thumbs, titleSize, isSign, width, height };
 }
 
-/** The derivative that flows back along a line, with the names of the operands, and what comes of it. */
+/** The rule on a line, with the names of the operands, and its result. */
 function ruleLabel(line) {
   const rules = [...new Set(line.edges.map((edge) => edge.text || edge.rule).filter(Boolean))];
   if (line.source.isScope || line.target.isScope || !rules.length) return "";
@@ -155,7 +155,7 @@ function pathThrough(points) {
   return `${path}L${last.x},${last.y}`;
 }
 
-/** The name of a box for those who hear it: the words that it shows, and what it is. */
+/** The name of a box for screen readers: its words and its kind. */
 function ariaLabel(box, words) {
   const what = box.isScope
     ? "folded scope, press Enter to unfold"
@@ -203,13 +203,13 @@ export class Picture {
     return layOut(view, direction, sizeOf, room, isDraft);
   }
 
-  /** The scale below which nobody can read a box here. */
+  /** The smallest readable scale on this stage. */
   least() {
     const { width, height } = this.size();
     return Math.min(width, height) < 480 ? NEAR : READABLE;
   }
 
-  /** How much larger than the stage a readable picture would be, from top to bottom or from left to right. */
+  /** The size of a readable picture relative to the stage, in the better direction. */
   measured(view) {
     const { width, height } = this.size();
     const least = this.least();
@@ -221,7 +221,7 @@ export class Picture {
     return ways[0].size <= 1.1 * ways[1].size ? ways[0] : ways[1];
   }
 
-  /** Draw anew; what is at `anchor` stays where it is on the screen. */
+  /** Draw again; the item `anchor` keeps its place on the screen. */
   show(view, anchor = null) {
     const before = anchor && this.placeOf(anchor);
     this.view = view;
@@ -294,8 +294,8 @@ export class Picture {
     if (kind === "result" && !copy) {
       group.append(makeSvg("rect", { class: "inner", x: 3.5, y: 3.5, width: width - 7, height: height - 7, rx: 7 }));
     }
-    const beside = thumbs.length === 1 ? THUMB.width + THUMB.gap : 0; // one stands to the left, two on either side
-    const middle = (width + beside) / 2;
+    const onlyLeft = thumbs.length === 1 ? THUMB.width + THUMB.gap : 0; // one is on the left, two are on both sides
+    const middle = (width + onlyLeft) / 2;
     let row = copy ? 14 : part.isSign ? 20 : 17;
     const write = (text, style) => {
       if (!text) return;
@@ -373,7 +373,7 @@ export class Picture {
     this.moveTo(d3.zoomIdentity.translate(width / 2 - scale * x, height / 2 - scale * y).scale(scale), atOnce);
   }
 
-  /** Show a scope that was unfolded: all of it, if it can be read then, or else its beginning. */
+  /** Show an unfolded scope: all of it if that is readable, else its beginning. */
   showFrame(scope) {
     const frame = this.layout.outlines.find((outline) => outline.frame === scope);
     const { width, height } = this.size();
@@ -389,7 +389,7 @@ export class Picture {
     this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale));
   }
 
-  /** Spread the whole picture over the room that there is, as for paper, or take it back. */
+  /** Spread the whole picture over the available room, as for paper, or undo that. */
   spread(isSpread) {
     if (!isSpread) {
       this.svg.removeAttribute("viewBox");

@@ -1,9 +1,8 @@
-"""Plots of training, which are matplotlib figures: losses, fits, surfaces of the loss,
-norms of the gradients.
+"""Plots of training as matplotlib figures: losses, fits, surfaces, gradients.
 
 Owns: the public names, nothing else.
-Must not own: pictures of a computation (`../dot.py`), or the training that is shown.
-Read next: `history.py`; `canvas.py`, what the plots share.
+Must not own: pictures of a computation (`../dot.py`), or the training itself.
+Read next: `history.py`; `canvas.py`, the common parts of the plots.
 """
 
 from microgradnd.viz.plots.fit import plot_fit

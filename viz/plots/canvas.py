@@ -1,13 +1,12 @@
-"""What all plots share: figures, colours, lines that mark what can't be drawn, legends,
-whole numbers on an axis.
+"""The common parts of all plots: figures, colours, lines, legends, axes.
 
-Owns: the style of the plots, and the pieces that they are made of.
+Owns: the style of the plots, and their building blocks.
 Must not own: any plot.
 Read next: `history.py`.
 
-No state of pyplot is made or changed: a figure belongs to whoever asked for it, needs
-no display and is freed with its last name. Numbers that can't be drawn to scale, such
-as a loss that is NaN, are marked at the edge of the picture.
+pyplot's state isn't touched: a figure belongs to its caller, needs no display and is
+freed with its last reference. Numbers that can't be drawn to scale, such as a NaN, are
+marked at the edge of the picture.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ Array = npt.NDArray[Any]
 
 INSTALL = 'pip install "microgradnd[viz]"'
 
-# From the palette of Okabe and Ito, which the colour-blind can tell apart; in grey, the
-# dashes tell them apart
+# The palette of Okabe and Ito, which the colour-blind can tell apart; dashes tell lines
+# apart in black and white
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",
     "#E69F00",
@@ -45,9 +44,9 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#56B4E9",
     "#767676",
 )
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, "#8C510A")  # red is for what went wrong
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, "#8C510A")  # red is for errors
 LOOKS: list[dict[str, Any]] = [{"color": COLOURS[i % 7], "linestyle": ("-", "--", "-.", ":")[i % 4]} for i in range(28)]
-SURFACE = "cividis"  # equal to the colour-blind and, from dark to light, in grey
+SURFACE = "cividis"  # the same for the colour-blind, and from dark to light in black and white
 STYLE = {
     "figure.figsize": (7.2, 4.0),
     "figure.dpi": 150,
@@ -63,17 +62,17 @@ DARK: list[Any] = ["dark_background", {"grid.color": "#444444"}]
 LINE = {"linewidth": 1.8, "markersize": 5}
 PIXELS = 96  # per inch, in a notebook
 
-FEW_DECADES, MOST_DECADES = 3, 9  # of a logarithmic axis: up to which there are numbers between the powers of ten
-LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
-LABEL = 0.22  # inches: how high a row of names below a picture is
+# Decades of a logarithmic axis: the most with ticks between powers of ten, and with
+# plain numbers
+FEW_DECADES, MOST_DECADES = 3, 9
+LONGEST_NAME, MOST_LABELS = 60, 16  # characters of a name; names in a column
+LABEL = 0.22  # inches: the height of a row of names below a picture
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 
 
 @functools.cache
 def figure_class() -> Any:
-    """Return matplotlib's Figure, with a face for Jupyter; the one it has there needs
-    pyplot.
-    """
+    """Return matplotlib's Figure class, with a picture for Jupyter without pyplot."""
     try:
         from matplotlib import style
         from matplotlib.figure import Figure
@@ -81,16 +80,14 @@ def figure_class() -> Any:
         raise ImportError(f"plots need the package matplotlib: {INSTALL}") from error
 
     class Plot(Figure):
-        """A figure that shows itself in Jupyter, and keeps the style that it was made
-        in.
-        """
+        """A figure that shows itself in Jupyter and keeps its style."""
 
         def __init__(self, looks: list[Any], **options: Any) -> None:
             super().__init__(**options)
             self._looks = looks
 
         def draw(self, renderer: Any) -> None:
-            with style.context(self._looks):  # ticks are made when they are drawn
+            with style.context(self._looks):  # ticks are only made in draw()
                 super().draw(renderer)
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
@@ -104,9 +101,7 @@ def figure_class() -> Any:
 
 @contextlib.contextmanager
 def figure_of(title: str | None = None, **options: Any) -> Iterator[Figure]:
-    """Make a figure of our own, with matplotlib in the style of the plots for as long
-    as it is drawn on.
-    """
+    """Yield a new figure, with matplotlib in the style of the plots."""
     make = figure_class()
     from matplotlib import style
 
@@ -120,19 +115,17 @@ def figure_of(title: str | None = None, **options: Any) -> Iterator[Figure]:
 
 @contextlib.contextmanager
 def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> Iterator[tuple[Figure, Axes]]:
-    """Give the axes to draw on, of a new figure if there are none, and their figure."""
+    """Yield the axes, made with a new figure if there are none, and their figure."""
     with contextlib.ExitStack() as stack:
         if ax is None:
             ax = stack.enter_context(figure_of()).subplots()
         ax.set(title=plain(title or ""), xlabel=plain(xlabel), ylabel=plain(ylabel))
-        figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
+        figure: Any = ax.figure.canvas.figure  # the whole figure, if the axes are in a part of it
         yield figure, ax
 
 
 def is_dark() -> bool:
-    """Return whether matplotlib's style has a dark ground: the user's, which a plot
-    then has too, or a plot's.
-    """
+    """Return whether matplotlib's current style has a dark background."""
     from matplotlib import colors, rcParams
 
     return sum(colors.to_rgb(rcParams["figure.facecolor"])) < 1.5
@@ -141,9 +134,7 @@ def is_dark() -> bool:
 def line(
     ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, smooth: Array | None = None, **style: Any
 ) -> None:
-    """Draw a line, or a smooth one and the line itself pale, and mark at the edge what
-    has no place on it.
-    """
+    """Draw a line, perhaps smoothed; mark undrawable numbers at the edge."""
     finite = np.isfinite(y)
     marks = [
         (np.isnan(y), "NaN", "x", 0.97),
@@ -160,7 +151,7 @@ def line(
         shown = np.where(np.abs(smooth) <= LARGEST, smooth, np.nan)
     there = np.pad(np.isfinite(shown), 1)
     alone = np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:])
-    if alone.size and not style.get("marker"):  # no line leads to these
+    if alone.size and not style.get("marker"):  # no line connects these
         style |= {"marker": "o", "markevery": alone.tolist()}
     ax.plot(x, shown, label=plain(name) if name else None, **style)
     for where, what, marker, height in marks:
@@ -178,9 +169,7 @@ def line(
 
 
 def lines(figure: Figure, ax: Axes, table: Mapping[str, Sequence[float | None]], missing: str = "") -> None:
-    """Draw a line for each of several things that were measured at every step, and say
-    which ones were missing.
-    """
+    """Draw a line for each series of measurements, and name missing values."""
     for i, (name, values) in enumerate(table.items()):
         there = np.array([value is not None for value in values])
         steps, numbers = np.flatnonzero(there) + 1, np.array([value for value in values if value is not None], float)
@@ -194,9 +183,7 @@ def lines(figure: Figure, ax: Axes, table: Mapping[str, Sequence[float | None]],
 
 
 def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
-    """Explain what has a name: on a figure of our own beside the picture, where nothing
-    is covered.
-    """
+    """Add a legend; on our own figures, it stands outside the plot."""
     handles = list(handles) or ax.get_legend_handles_labels()[0]
     if not handles:
         return
@@ -205,20 +192,18 @@ def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     if figure.axes[0] is not ax or not isinstance(figure, figure_class()):
         made = ax.legend(handles, labels)
     elif longest <= 20 and len(figure.axes) == 1:
-        beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
-        made = ax.legend(handles, labels, ncols=-(-len(labels) // MOST_LABELS), **beside)
+        aside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
+        made = ax.legend(handles, labels, ncols=-(-len(labels) // MOST_LABELS), **aside)
     else:
         columns = max(1, min(len(labels), 100 // (longest + 6)))
         made = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
         figure.set_figheight(figure.get_figheight() + LABEL * (-(-len(labels) // columns) - 1))
-    for handle in filter(None, made.legend_handles):  # pale points have a name, too
+    for handle in filter(None, made.legend_handles):  # pale points have clear marks here
         handle.set_alpha(1.0)
 
 
 def log_ticks(axis: Any) -> None:
-    """Write plain numbers at a logarithmic axis, and between the powers of ten where it
-    has few of them.
-    """
+    """Write plain numbers on a logarithmic axis, with more ticks if it is short."""
     from matplotlib import ticker
 
     low, high = map(float, axis.get_data_interval())
@@ -231,34 +216,30 @@ def log_ticks(axis: Any) -> None:
 
 
 def whole_numbers(ax: Axes) -> None:
-    """Have only whole numbers at the horizontal axis."""
+    """Allow only whole numbers on the horizontal axis."""
     from matplotlib import ticker
 
     ax.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def plain(text: str) -> str:
-    """Return a name as matplotlib shows it letter by letter: not taken for mathematics,
-    nor for one to hide.
-    """
+    """Escape a name that matplotlib would read as mathematics or hide."""
     text = clean(text, LONGEST_NAME).replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text
 
 
 def look(i: int) -> dict[str, Any]:
-    """Return what sets one of several lines apart."""
+    """Return the look of one of several lines."""
     return LOOKS[i % len(LOOKS)]
 
 
 def along(share: float) -> dict[str, Any]:
-    """Return what sets one of many lines apart that have an order: their colours run
-    towards that of the ground.
-    """
+    """Return the look of one of many ordered lines, which fade from first to last."""
     import matplotlib
 
     return {"color": matplotlib.colormaps[SURFACE](1 - 0.65 * share if is_dark() else 0.7 * share), "linewidth": 1.0}
 
 
 def array_of(values: Any) -> Array:
-    """Return the numbers of a Tensor, or of anything else that holds some."""
+    """Return the numbers of a Tensor or of any array_like."""
     return np.asarray(values.data if isinstance(values, Tensor) else values)

@@ -1,4 +1,4 @@
-"""Observations of one variable, and what was fitted to them.
+"""Observations of one variable, and fits to them.
 
 Owns: `plot_fit`.
 Must not own: the fit itself.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MANY = 500  # points: more are small and let others show through
+MANY = 500  # points; more are drawn small and translucent
 GRID = 400  # points of a curve that is drawn from a function
 
 
@@ -37,25 +37,24 @@ def plot_fit(
     ylabel: str = "y",
     ax: Axes | None = None,
 ) -> Figure:
-    """Plot observations of one variable, what was fitted to them and, where it is
-    known, the truth.
+    """Plot observations of one variable, fits to them, and the truth if known.
 
     Parameters
     ----------
     x : array_like, shape (n,) or (n, 1)
-        Where the observations are.
+        The places of the observations.
     y : array_like, shape (n,) or (n, 1), optional
         The observations.
     fitted : callable, array_like of n numbers, or mapping of str to either; optional
-        A function or a module is drawn as a curve over the range of `x`: it is called
-        once, under `no_grad()`, with 400 numbers in a column, shape (400, 1), if `x` is
-        a column, and else of shape (400,). An array holds the values at `x`.
+        A function or a module is drawn as a curve over the range of `x`. It is called
+        once, under `no_grad()`, with 400 numbers: a column of shape (400, 1) if `x` is
+        a column, else shape (400,). An array holds the values at `x`.
     truth : callable or array_like, optional
-        What the observations scatter around, in the same form.
+        The function behind the noisy observations, in the same form.
     title, xlabel, ylabel : str
-        What is written on the picture.
+        The texts of the picture.
     ax : matplotlib Axes, optional
-        Where to draw; by default on a figure of its own.
+        Where to draw; by default on a new figure.
 
     Returns
     -------
@@ -78,7 +77,8 @@ def plot_fit(
     >>> import numpy as np
     >>> from microgradnd import nn, viz
     >>> x = np.linspace(-5, 5, 20)[:, None]
-    >>> figure = viz.plot_fit(x, np.sin(x), {"before training": nn.Linear(1, 1)}, truth=np.sin)
+    >>> fits = {"before training": nn.Linear(1, 1)}
+    >>> figure = viz.plot_fit(x, np.sin(x), fits, truth=np.sin)
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['truth', 'observed', 'before training']
     """
@@ -106,7 +106,7 @@ def plot_fit(
     true = None if truth is None else curve(truth, "truth")
     observed = None if y is None else _column(y, "y", places.size)
     dots: dict[str, Any] = {"color": ORANGE, "linestyle": "", "marker": "o"}
-    if places.size > MANY:  # where they are dense can be seen, and the file stays small
+    if places.size > MANY:  # dense places show, and the file stays small
         alpha = max(MANY / places.size, 0.03) ** 0.5
         dots |= {"markersize": 2.5, "markeredgewidth": 0, "alpha": alpha, "rasterized": True}
     looks = itertools.cycle(look for look in LOOKS if look["color"] not in (ORANGE, GREY))
@@ -122,9 +122,7 @@ def plot_fit(
 
 
 def _column(values: Any, what: str, count: int | None = None) -> Array:
-    """Return numbers of shape (n,) or (n, 1), as many as there have to be, with shape
-    (n,).
-    """
+    """Return numbers of shape (n,) or (n, 1) with shape (n,), or raise."""
     array = array_of(values)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"plot_fit: {what} must be real numbers, got dtype {array.dtype}")

@@ -1,8 +1,7 @@
-"""The norms of the gradients over the steps of training: lines, or a map of many
-parameters.
+"""Gradient norms over the steps of training: lines, or a map if there are many.
 
 Owns: `gradient_norms` and `plot_gradients`.
-Must not own: the training that is shown.
+Must not own: the training itself.
 Read next: `canvas.py`.
 """
 
@@ -36,14 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_LINES = 8  # more gradients than these are a map
-MOST_COLUMNS, MOST_ROWS = 500, 100  # of a map; of more rows, only some have their names beside them
+MOST_LINES = 8  # more gradients are a map
+MOST_COLUMNS, MOST_ROWS = 500, 100  # of a map; of more rows, only some are named
 
 
 @explained
 def gradient_norms(parameters: Any) -> dict[str, float | None]:
-    """Return the norm of each parameter's gradient, to be collected step by step for
-    `plot_gradients`.
+    """Return the norm of each parameter's gradient, for `plot_gradients`.
 
     Parameters
     ----------
@@ -52,8 +50,7 @@ def gradient_norms(parameters: Any) -> dict[str, float | None]:
     Returns
     -------
     dict of str to float or None
-        By the names of the parameters; the root of the sum of the gradient's squares,
-        None where there is none.
+        The norm by parameter name; None if there is no gradient.
 
     See Also
     --------
@@ -63,7 +60,8 @@ def gradient_norms(parameters: Any) -> dict[str, float | None]:
     --------
     >>> import microgradnd as mg
     >>> from microgradnd import viz
-    >>> w, b = mg.tensor([3.0, 4.0], requires_grad=True, name="w"), mg.tensor(0.0, requires_grad=True, name="b")
+    >>> w = mg.tensor([3.0, 4.0], requires_grad=True, name="w")
+    >>> b = mg.tensor(0.0, requires_grad=True, name="b")
     >>> (w**2).sum().backward()
     >>> viz.gradient_norms([w, b])
     {'w': 10.0, 'b': None}
@@ -95,21 +93,20 @@ def plot_gradients(
     ylabel: str = "norm of the gradient",
     ax: Axes | None = None,
 ) -> Figure:
-    """Plot the norms of the gradients, parameter by parameter, over the steps of
-    training, on a logarithmic scale.
+    """Plot the norm of each parameter's gradient over the steps of training.
 
-    Up to 8 parameters are lines; more are the rows of a map, where a row that stays
-    dark learns little. Norms that are 0, NaN or infinite are marked.
+    The scale is logarithmic. Up to 8 parameters are lines; more are the rows of a map,
+    in which a dark row learns little. Norms that are 0, NaN or infinite are marked.
 
     Parameters
     ----------
     norms : sequence of dict, or mapping of str to sequence of float
-        What `gradient_norms` returned after each step; or the norms of each parameter
-        by its name. None where there was no gradient.
+        The result of `gradient_norms` after each step; or the norms of each parameter,
+        by name. None stands for a missing gradient.
     title, xlabel, ylabel : str
-        What is written on the picture.
+        The texts of the picture.
     ax : matplotlib Axes, optional
-        Where to draw; by default on a figure of its own.
+        Where to draw; by default on a new figure.
 
     Returns
     -------
@@ -126,13 +123,12 @@ def plot_gradients(
 
     See Also
     --------
-    gradient_norms : what it draws.
-    plot_monitor : histograms of layers.
+    gradient_norms : measures them. plot_monitor : histograms of layers.
 
     Examples
     --------
     >>> from microgradnd import viz
-    >>> figure = viz.plot_gradients([{"w": 3.0, "b": 0.5}, {"w": 1.0, "b": 0.2}, {"w": 0.3, "b": 0.1}])
+    >>> figure = viz.plot_gradients([{"w": 3.0, "b": 0.5}, {"w": 1.0, "b": 0.2}])
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['w', 'b']
     """
@@ -148,9 +144,7 @@ def plot_gradients(
 
 
 def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
-    """Return the norms of each parameter, all of shape (steps,), masked where there was
-    no gradient.
-    """
+    """Return each parameter's norms, shape (steps,), masked without a gradient."""
     if isinstance(norms, Mapping):
         columns = {str(name): list(np.atleast_1d(values)) for name, values in norms.items()}
     else:
@@ -187,11 +181,11 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
     bad, zero = ~np.isfinite(cells), (cells == 0) & ~missing
     good = np.ma.masked_where(bad | zero | missing, cells)
     ax.grid(False)
-    ax.set_ylabel("")  # it is said at the scale of colours
+    ax.set_ylabel("")  # the colour bar says it
     names = [plain(name) for name in table]
     every = -(-len(names) // MOST_ROWS)
     ax.set_yticks(range(0, len(names), every), names[::every], fontsize=8 if len(names) <= 24 else 6)
-    if figure.axes == [ax]:  # it is ours, and may grow
+    if figure.axes == [ax]:  # our own figure may grow
         figure.set_figheight(max(figure.get_figheight(), 0.11 * min(len(names), MOST_ROWS) + 1.2))
     place = (0.5, count + 0.5, len(table) - 0.5, -0.5)
     if good.count():
@@ -215,7 +209,7 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
 
 
 def _runs(where: Array, edges: Array, count: int) -> Iterator[tuple[int, float, float]]:
-    """Yield the stretches of a map that are True: the row, and from where to where."""
+    """Yield the runs of True in a map: the row, the start and the end."""
     ends = np.append(edges, count) + 0.5
     for row, marked in enumerate(where):
         starts = np.flatnonzero(np.diff(marked, prepend=False, append=False)).reshape(-1, 2)

@@ -1,7 +1,7 @@
 """Losses over the epochs or steps of training.
 
 Owns: `plot_history`.
-Must not own: the training that is shown.
+Must not own: the training itself.
 Read next: `canvas.py`.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MANY = 12  # curves: of more, the colours go from dark to light, and only some are named
+MANY = 12  # curves; more are coloured from dark to light, and only some are named
 
 
 @explained
@@ -37,25 +37,25 @@ def plot_history(
 ) -> Figure:
     """Plot losses over the epochs or steps of training.
 
-    Losses that are NaN or infinite are marked in red at the edge of the picture, and so
-    are those that a logarithmic scale has no place for.
+    Losses that are NaN or infinite, or that don't fit on a logarithmic scale, are
+    marked in red at the edge of the picture.
 
     Parameters
     ----------
     losses : sequence of float, or mapping
-        The loss of each epoch, the first of which is 1; or several such by name; or, in
-        the place of a sequence, a mapping from epochs to losses, for what wasn't
-        measured in every epoch.
+        The loss of each epoch, counted from 1, or several such sequences by name.
+        Instead of a sequence, a mapping from epochs to losses is for values that
+        weren't measured in every epoch.
     log, log_x : bool
-        Whether the losses, and the epochs, are on a logarithmic scale.
+        Whether the losses and the epochs have a logarithmic scale.
     smooth : float
-        From 0 (as they are) to less than 1: each curve is also drawn as a moving
-        average, in which a loss counts so much less for each epoch that has passed
-        since. What was measured is pale then.
+        The decay of a moving average, from 0 (none) to less than 1: the weight of a
+        loss shrinks by this factor with each later epoch. The measured losses are then
+        pale.
     title, xlabel, ylabel : str
-        What is written on the picture.
+        The texts of the picture.
     ax : matplotlib Axes, optional
-        Where to draw; by default on a figure of its own.
+        Where to draw; by default on a new figure.
 
     Returns
     -------
@@ -78,7 +78,8 @@ def plot_history(
     Examples
     --------
     >>> from microgradnd import viz
-    >>> figure = viz.plot_history({"training": [3.0, 1.0, 0.5], "validation": {1: 3.2, 3: 0.9}}, log=True)
+    >>> losses = {"training": [3.0, 1.0, 0.5], "validation": {1: 3.2, 3: 0.9}}
+    >>> figure = viz.plot_history(losses, log=True)
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['training', 'validation']
     """
@@ -110,7 +111,7 @@ def plot_history(
 
 
 def _smoothed(values: Array, smooth: float) -> Array:
-    """Return moving averages; what isn't finite stays, and counts for no other."""
+    """Return moving averages; NaN and Inf stay, and affect no others."""
     found, total, weight = values.copy(), 0.0, 0.0
     for i in np.flatnonzero(np.isfinite(values)):
         total, weight = smooth * total + values[i], smooth * weight + 1.0
@@ -119,7 +120,7 @@ def _smoothed(values: Array, smooth: float) -> Array:
 
 
 def _explain(figure: Figure, ax: Axes, count: int) -> None:
-    """Name the curves; of very many the first, the last and some between."""
+    """Name the curves; of many, only the first, the last and some between."""
     handles = list(ax.get_legend_handles_labels()[0])
     if count > MANY:
         every = -(-len(handles) // MANY)

@@ -4,9 +4,8 @@ Owns: `draw_network` and `draw_weights`.
 Must not own: pictures of a computation (`../dot.py`).
 Read next: `canvas.py`.
 
-What is positive is blue, what is negative orange; lines of negative weights are dashed,
-and neurons have their numbers where there is room, so that nothing is said by colour
-alone.
+Positive numbers are blue, negative ones orange. Lines of negative weights are dashed,
+and neurons have numbers if there is room, so that colour alone says nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RADIUS, GAP, APART = 0.32, 0.9, 3.0  # of a neuron, from neuron to neuron, and from layer to layer at least
-STEEPEST = 0.22  # layers of many neurons are further apart, or their lines would be too steep
-MOST_NUMBERS = 16  # neurons in the longest layer that have numbers in them
-FAINTEST = 0.03  # of the greatest weight of a layer: a smaller one has no line
-MOST_LINES = 300  # between two layers; of more, the greatest weights have lines
+RADIUS, GAP, APART = 0.32, 0.9, 3.0  # the radius of a neuron, and the distances of neurons and of layers
+STEEPEST = 0.22  # layers of many neurons are further apart, to keep their lines flat
+MOST_NUMBERS = 16  # neurons in the longest layer, if they have numbers in them
+FAINTEST = 0.03  # of the greatest weight of a layer; smaller ones have no line
+MOST_LINES = 300  # between two layers, those of the greatest weights
 WIDEST = 3.0  # points
 POSITIVE: dict[str, Any] = {"color": BLUE, "linestyle": "solid"}
 NEGATIVE: dict[str, Any] = {"color": ORANGE, "linestyle": (0, (3, 1.2))}
@@ -47,7 +46,7 @@ class Layer(NamedTuple):
     Attributes
     ----------
     title : str
-        What stands above it.
+        Its heading.
     values : array of shape (units,)
         The activations.
     weights : array of shape (units, units of the layer before), or None
@@ -61,20 +60,19 @@ class Layer(NamedTuple):
 
 @explained
 def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = None) -> Figure:
-    """Draw a network as neurons and lines: activations as colours, weights as lines,
-    wide where they are large.
+    """Draw a network as neurons and lines: colour is activation, width is weight.
 
     Parameters
     ----------
     model : Module
-        A chain of `nn.Linear` layers with anything between them that keeps the number
-        of units; it is called once, in evaluation mode and under `no_grad()`.
+        A chain of `nn.Linear` layers, with only layers between them that keep the
+        number of units. It is called once, in evaluation mode and under `no_grad()`.
     x : array_like, shape (features,) or (n, features)
-        One observation; of several, the mean of each activation is drawn.
+        One observation, or several, whose mean activations are drawn.
     most : int
-        How many neurons of a layer are drawn; of a larger layer the first and the last.
+        The most neurons of a layer; a larger layer shows its first and last ones.
     title : str, optional
-        What is written above.
+        The title.
 
     Returns
     -------
@@ -86,7 +84,7 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
     TypeError
         If `model` isn't a Module.
     ValueError
-        If it isn't such a chain, or `most` is less than 2.
+        If `model` isn't such a chain, or `most` is less than 2.
     ImportError
         If matplotlib isn't installed.
 
@@ -138,7 +136,7 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
 
 
 def _layers(model: Module, x: Array) -> list[Layer]:
-    """Call a model, and return its layers."""
+    """Call a model and return its layers."""
     calls: list[tuple[str, Module, Array, Array]] = []
 
     def seen(path: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
@@ -161,7 +159,7 @@ def _layers(model: Module, x: Array) -> list[Layer]:
                 f"with layers between that keep the shape have such a picture: use viz.draw(model(x)), or draw_weights"
             )
         if weights is not None:
-            layers[-1] = before._replace(values=given)  # what the model did to it in between counts
+            layers[-1] = before._replace(values=given)  # the model may have changed it in between
             layers.append(Layer(title, made, weights))
         else:
             name = before.title if before.weights is None else f"{before.title}, {title}"
@@ -178,7 +176,7 @@ def _layers(model: Module, x: Array) -> list[Layer]:
 
 
 def _shown(count: int, most: int) -> list[int]:
-    """Return which neurons of a layer are drawn; -1 stands for those that are left out.
+    """Return the drawn neurons of a layer; -1 stands for the others.
 
     Examples
     --------
@@ -192,15 +190,13 @@ def _shown(count: int, most: int) -> list[int]:
 
 
 def _greatest(array: Array) -> float:
-    """Return the greatest magnitude in an array, 1 where there is none."""
+    """Return the greatest finite magnitude in an array, or 1 without any."""
     finite = np.abs(array[np.isfinite(array)])
     return float(np.max(finite, initial=0.0)) or 1.0
 
 
 def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list[int]], heights: list[Array]) -> int:
-    """Draw the greatest weights between two layers, the greatest on top, and return how
-    many are worth a line.
-    """
+    """Draw the greatest weights between two layers; return how many have a line."""
     from matplotlib.collections import LineCollection
 
     starts, ends = (list(zip(*both, strict=True)) for both in zip(shown, heights, strict=True))
@@ -243,7 +239,8 @@ def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array
 def _colours() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])  # black numbers can be read on both ends
+    # Black numbers are legible on all of these
+    return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])
 
 
 @explained
@@ -255,14 +252,14 @@ def draw_weights(
     Parameters
     ----------
     layer : Module
-        A linear or convolutional layer, or a network, whose first such layer is taken.
+        A linear or convolutional layer, or a network that contains one.
     shape : tuple of (int, int), optional
         The height and width of the images that a linear layer takes; by default a
-        square, if its features make one.
+        square.
     most : int
-        How many units are drawn.
+        The most units that are drawn.
     title : str, optional
-        What is written above.
+        The title.
 
     Returns
     -------
@@ -274,7 +271,7 @@ def draw_weights(
     TypeError
         If `layer` isn't a Module.
     ValueError
-        If there is no such layer, or its weights don't make images of that shape.
+        If there is no such layer, or its weights don't form images of that shape.
     ImportError
         If matplotlib isn't installed.
 
@@ -286,8 +283,8 @@ def draw_weights(
     --------
     >>> from microgradnd import nn, viz
     >>> figure = viz.draw_weights(nn.Sequential(nn.Linear(64, 10), nn.ReLU()))
-    >>> len(figure.axes) - 1, figure.axes[0].get_title()  # the last is the scale of colours
-    (10, '0')
+    >>> len(figure.axes)  # ten images and the colour bar
+    11
     """
     if not isinstance(layer, Module):
         raise TypeError(f"draw_weights: layer must be an nn.Module, got a {type(layer).__name__}")
@@ -303,7 +300,7 @@ def draw_weights(
                 f"draw_weights: {weights.shape[1]} features make no image of shape {shape}; pass shape=(height, width)"
             )
         images = weights.reshape(-1, *shape)
-    else:  # (channels, channels of the input, ...): of several, their mean; a 1-dimensional kernel is one row
+    else:  # (channels, input channels, ...): their mean; a 1-dimensional kernel is one row
         images = weights.mean(axis=1)
         images = images[:, None] if images.ndim == 2 else images
     count = min(len(images), most)

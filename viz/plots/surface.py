@@ -1,8 +1,7 @@
-"""The loss over a plane in the space of the parameters, and the path that training took
-on it.
+"""The loss over a plane of parameters, and the path of training on it.
 
 Owns: `plot_surface`.
-Must not own: the training that is shown.
+Must not own: the training itself.
 Read next: `canvas.py`.
 """
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = 5  # intervals between the numbered steps of a path, at most
+MARKS = 5  # the most intervals between numbered steps of a path
 
 
 @explained
@@ -44,45 +43,43 @@ def plot_surface(
     ylabel: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Plot the loss over two parameters or along two directions, with the path that
-    gradient descent took on it.
+    """Plot the loss over two parameters or directions, with the path of training.
 
-    A model of two parameters is seen whole. Of a larger one a plane is seen, `at + a *
-    directions[0] + b * directions[1]`: by default the plane in which the path moves
-    most (its first two principal components), or without a path one along two random
-    directions, each parameter's as long as the parameter is (Li et al., Visualizing the
-    Loss Landscape of Neural Nets, 2018). Of a path that leaves the plane, the shadow on
-    it is drawn; it has arrows, and the numbers of some steps. Where the loss isn't
-    finite, the surface is hatched.
+    A model of two parameters is shown whole. A larger one is shown on a plane, `at + a
+    * directions[0] + b * directions[1]`: by default the plane in which the path moves
+    most (its first two principal components), or without a path a plane along two
+    random directions, scaled to the norm of each parameter (Li et al., Visualizing the
+    Loss Landscape of Neural Nets, 2018). A path is projected onto the plane; it has
+    arrows and some step numbers. The surface is hatched where the loss isn't finite.
 
     Parameters
     ----------
     loss : callable
-        Takes the parameters and returns one real number. It is called `steps` squared
-        times, under `no_grad()`.
+        A function of the parameters that returns one real number. It is called `steps`
+        squared times, under `no_grad()`.
     path : sequence, optional
         The parameters before training and after each step: arrays, or tuples, lists or
-        dicts of them; of a module its `state_dict()`s.
+        dicts of them; for a module, its `state_dict()`s.
     at : array, Tensor, module, or a structure of them, optional
-        Parameters in the middle of the plane; by default the last of the path. It is
-        needed for a module, in whose form `loss` then gets the parameters, and where
-        there is no path.
+        The parameters in the middle of the plane; by default the end of the path. A
+        module is required if `loss` takes one, and something is required without a
+        path.
     directions : tuple of two, optional
-        In the structure of the parameters.
+        Two directions, structured like the parameters.
     extent : ((float, float), (float, float)), optional
-        From where to where the axes run: values of two parameters, else multiples of
-        the directions. By default so far that the path is in the picture.
+        The ranges of the axes: values of two parameters, or multiples of the
+        directions. By default the path fits into them.
     steps : int
-        How many values of the loss each axis gets.
+        The number of loss values along each axis.
     log : bool
-        Whether colours and contours follow the logarithm of the loss; else they stand
-        closer where it is low.
+        Whether colours and contours follow the logarithm of the loss; otherwise they
+        are denser where it is low.
     rng : numpy Generator, optional
-        What random directions are drawn with; needed only for these.
+        The generator of random directions; needed only for these.
     title, xlabel, ylabel : str, optional
-        What is written on the picture.
+        The texts of the picture.
     ax : matplotlib Axes, optional
-        Where to draw; by default on a figure of its own.
+        Where to draw; by default on a new figure.
 
     Returns
     -------
@@ -130,7 +127,7 @@ def plot_surface(
     else:
         plane, default = _plane(space, middle, track, directions, rng)
     onto = np.linalg.pinv(plane)
-    with np.errstate(invalid="ignore"):  # a path may end at infinity
+    with np.errstate(invalid="ignore"):  # the end of a path may be infinite
         coordinates, centre = (track - middle) @ onto, (here - middle) @ onto
     (x0, x1), (y0, y1) = _extent(coordinates, centre) if extent is None else extent
     across, up = np.linspace(x0, x1, steps), np.linspace(y0, y1, steps)
@@ -138,7 +135,7 @@ def plot_surface(
     def value(a: float, b: float) -> float:
         return _number(loss(space.parameters(middle + a * plane[0] + b * plane[1])))
 
-    with no_grad(), np.errstate(all="ignore"):  # what overflows out there is hatched
+    with no_grad(), np.errstate(all="ignore"):  # overflows far out are hatched
         heights = np.array([[value(a, b) for a in across] for b in up])
 
     labels = (name or given for name, given in zip((xlabel, ylabel), default, strict=True))
@@ -162,20 +159,18 @@ class _Space:
     Parameters
     ----------
     at : array, Tensor, module, or a structure of them
-        What the parameters look like.
+        An example of the parameters.
     """
 
     def __init__(self, at: Any) -> None:
         self.leaves, self.form = flatten(at)
         self.shapes = [np.shape(array_of(leaf)) for leaf in self.leaves]
-        self.names: list[Any] | None = None  # where parameters go by them, their order may differ
+        self.names: list[Any] | None = None  # by which parameters are matched, whatever their order
         if isinstance(at, Module | Mapping):
             self.names = [name for name, _ in at.named_parameters()] if isinstance(at, Module) else list(at)
 
     def vector(self, tree: Any, what: str) -> Array:
-        """Return parameters with shape (d,), or raise if they haven't this
-        structure.
-        """
+        """Return parameters with shape (d,), or raise if their structure differs."""
         if isinstance(tree, Mapping) and self.names is not None:
             if missing := [str(name) for name in self.names if name not in tree]:
                 raise ValueError(f"plot_surface: {what} lacks the parameters {', '.join(missing)}")
@@ -218,9 +213,7 @@ def _plane(
     directions: tuple[Any, Any] | None,
     rng: np.random.Generator | None,
 ) -> tuple[Array, list[str]]:
-    """Return two directions in the space of the parameters, shape (2, d), and what to
-    call them.
-    """
+    """Return two directions of parameters, shape (2, d), and their names."""
     if middle.size < 2:
         raise ValueError(f"plot_surface needs at least two parameters, got {middle.size}")
     if directions is not None:
@@ -252,9 +245,7 @@ def _plane(
 
 
 def _extent(coordinates: Array, here: Array) -> list[tuple[float, float]]:
-    """Return from where to where the axes run: over the path, with a margin; around one
-    point, one unit each way.
-    """
+    """Return the ranges of the axes: the path with a margin, or one unit around it."""
     shown = np.vstack([coordinates[np.all(np.isfinite(coordinates), axis=1)], here])
     low, high = shown.min(axis=0), shown.max(axis=0)
     widest = float(np.max(high - low))
@@ -279,7 +270,7 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
         raise ValueError(f"plot_surface: a loss of {low:.4g} has no logarithm; use log=False")
     if not high > low:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
-    # Of a bowl, contours at squares are as far apart everywhere
+    # On a bowl, contours at squares are evenly spaced
     levels = np.geomspace(low, high, 17) if log else low + (high - low) * np.linspace(0, 1, 17) ** 2
     norm = colors.LogNorm(low, high) if log else colors.PowerNorm(0.5, low, high)
     filled = ax.contourf(across, up, shown, levels=levels, norm=norm, cmap=SURFACE)
@@ -290,9 +281,7 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
 
 
 def _path(ax: Axes, coordinates: Array) -> None:
-    """Draw the path, with the numbers of some steps and the direction that it has
-    there.
-    """
+    """Draw the path, with numbers and arrows at some steps."""
     from matplotlib import patheffects, ticker
 
     whole = np.flatnonzero(np.all(np.isfinite(coordinates), axis=1))
