@@ -86,8 +86,12 @@ def backward(
 
 
 def unknown(g: Any, trace: Any, lift: Lift) -> Any:
-    """Return a cotangent as a step's result: rules wait until all lengths are known."""
-    if getattr(g, "_node", None) is not None:
+    """Return a cotangent as a step's result: rules wait until all lengths are known.
+
+    A batch of cotangents stays as it is: the walk's rules are called at once for it.
+    """
+    is_array = isinstance(g, ArrayLike | ndarray | np.generic | float)
+    if not is_array or getattr(g, "_node", None) is not None:
         return g
     array = getattr(g, "_array", g)
     return lift(array, trace.record_constant(np.positive, (array,), {}, (None,), array))

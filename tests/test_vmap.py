@@ -364,6 +364,16 @@ def counting(rule):
     return own, calls
 
 
+@pytest.mark.parametrize("transform", [mg.jacobian, mg.hessian])
+def test_a_compiled_jacobian_is_as_long_for_many_outputs(transform):
+    def lines(n):
+        f = mg.compile(transform(lambda x: np.tanh(x) ** 3 if transform is mg.jacobian else np.sum(np.tanh(x) ** 3)))
+        f(np.ones(n))
+        return len(f.source.splitlines())
+
+    assert lines(24) == lines(6)
+
+
 def test_a_jacobian_is_one_walk():
     own, calls = counting(lambda g, x: g * np.cos(x))
     np.testing.assert_allclose(mg.jacobian(lambda x: own(x) @ W[:, :3])(X[0]), (np.cos(X[0])[:, None] * W[:, :3]).T)
