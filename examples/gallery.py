@@ -190,7 +190,7 @@ def second_derivative():
 
 
 def long_short_term_memory(rng, steps):
-    """Return the loss of an LSTM, written out, after so many steps."""
+    """Return the loss of an LSTM, written out, after some steps."""
     gates = [mg.tensor(rng.normal(size=(7, 4)) / 2, requires_grad=True, name=f"w_{gate}") for gate in "ifog"]
     h = c = mg.tensor(np.zeros((2, 4)), name="start")
     for x in rng.normal(size=(steps, 2, 3)):
