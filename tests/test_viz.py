@@ -1012,3 +1012,32 @@ def test_the_gradient_of_a_branch_is_not_that_of_another_one() -> None:
     node = graph(other, backward=True).nodes[0]
     assert node.grad is None
     assert node.accumulated is not None
+
+
+def crossed(source: str) -> list[str]:
+    """Return the labels of edges that a line runs through, in Graphviz's layout."""
+    edges = json.loads(render.render(source, "json"))["edges"]
+    curves = [np.array(op["points"]) for edge in edges for op in edge.get("_draw_", ()) if op["op"] in "bB"]
+    share = np.linspace(0, 1, 12)[:, None]
+    weights = np.hstack([(1 - share) ** 3, 3 * (1 - share) ** 2 * share, 3 * (1 - share) * share**2, share**3])
+    assert curves
+    points = np.concatenate([weights @ curve[k : k + 4] for curve in curves for k in range(0, len(curve) - 1, 3)])
+    found, size = [], 0.0
+    for op in (op for edge in edges for op in edge.get("_ldraw_", ())):
+        size = op.get("size", size)
+        if op["op"] == "T" and op["text"].strip("\u00a0 "):
+            (x, y), width = op["pt"], op["width"]
+            left = {"l": x, "c": x - width / 2, "r": x - width}[op["align"]]
+            inside = np.all((points > [left, y - 0.2 * size]) & (points < [left + width, y + 0.7 * size]), axis=1)
+            found += [op["text"]] * bool(inside.any())
+    return found
+
+
+@pytest.mark.parametrize("style", ["page", "slide"])
+@pytest.mark.parametrize("view", ["forward", "backward", "both"])
+def test_labels_do_not_touch_lines(view: Any, style: Any) -> None:
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(4, 8, rng=rng), nn.ReLU(), nn.Linear(8, 3, rng=rng))
+    a, b = (mg.tensor(value, requires_grad=True, name=name) for value, name in ((0.5, "a"), (2.0, "b")))
+    for t in (Seed().loss(), F.cross_entropy(model(np.ones((5, 4))), np.arange(5) % 3), np.tanh(a * b - a / b) + a**2):
+        assert crossed(viz.draw(t, view, style=style).source) == []

@@ -121,7 +121,7 @@ ENTRIES: list[tuple[str, ...]] = [
         FOLD + " " + VIZ,
     ),
     ("graph.py", "return any(numbers.get(part, number) != number for part, number in ours)", "return True", FOLD),
-    ("fold.py", "COPIES = 3  # from so many", "COPIES = 4  # from so many", FOLD),
+    ("fold.py", "COPIES = 3  #", "COPIES = 4  #", FOLD),
     (
         "fold.py",
         "return size(record, root, most) > most",
