@@ -96,3 +96,11 @@ def test_the_examples_of_one_file_run_alone() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "microgradnd/tensor.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_an_import_leaves_for_later_what_few_programs_need() -> None:
+    later = "compiler distributed onnx reasons saving scipy testing viz advice steps tasks __main__"
+    unwanted = {f"microgradnd.{name}" for name in later.split()} | {"json", "zipfile", "difflib", "tempfile", "logging"}
+    program = "import numpy, sys; before = set(sys.modules); import microgradnd; print(*set(sys.modules) - before)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert unwanted & set(loaded.stdout.split()) == set()
