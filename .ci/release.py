@@ -127,7 +127,7 @@ def interpreters() -> dict[str, Path]:
         version, _, kind = done.stdout.strip().partition(" ")
         if done.returncode == 0 and version in PYTHONS and kind == "cpython":
             found.setdefault(version, path)
-    return found
+    return {version: found[version] for version in PYTHONS if version in found}
 
 
 def test_installed(version: str, interpreter: Path, sdist: Path, wheel: Path, tests: list[str]) -> None:
@@ -150,7 +150,9 @@ def test_installed(version: str, interpreter: Path, sdist: Path, wheel: Path, te
     (tree / "microgradnd").symlink_to(site / "microgradnd")
     (tree / "viz").symlink_to(site / "microgradnd" / "viz")
     skipped = [f"--ignore={name}" for name in ABOUT_THE_REPOSITORY]
-    run(python, "-P", "-m", "pytest", "-q", "-n", "auto", *skipped, *(tests or ["tests", "docs", "README.md"]), cwd=tree)
+    run(
+        python, "-P", "-m", "pytest", "-q", "-n", "auto", *skipped, *(tests or ["tests", "docs", "README.md"]), cwd=tree
+    )
 
 
 def main(arguments: list[str]) -> None:
