@@ -6,9 +6,9 @@ Must not own: the upload, which a person does with the command that is printed, 
 change log (towncrier).
 Read next: `CONTRIBUTING.md`, "A release".
 
-    python .ci/release.py                      everything
-    python .ci/release.py check FOLDER         the checks of packages that are built
-    python .ci/release.py -- tests/test_nn.py  everything, with these tests instead of all
+    python .ci/release.py                 everything
+    python .ci/release.py check FOLDER    the checks of packages that are built
+    python .ci/release.py -- TEST ...     everything, with these tests instead of all
 
 PYTHONS="/a/bin/python /b/bin/python" adds interpreters to those that are found.
 """
