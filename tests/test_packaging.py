@@ -112,7 +112,7 @@ def test_the_examples_of_one_file_run_alone() -> None:
 
 
 def test_an_import_leaves_for_later_what_few_programs_need() -> None:
-    later = "compiler distributed onnx reasons saving scipy testing viz advice steps tasks __main__"
+    later = "compiler data distributed nn onnx optim reasons saving scipy testing viz advice steps tasks __main__"
     unwanted = {f"microgradnd.{name}" for name in later.split()} | {"json", "zipfile", "difflib", "tempfile", "logging"}
     program = "import numpy, sys; before = set(sys.modules); import microgradnd; print(*set(sys.modules) - before)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
