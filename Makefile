@@ -1,6 +1,8 @@
 # make demo    train the seed network, and write its loss curve and computation graph to out/
 # make test    run every test (PyTorch is not needed)
 # make docs    build the site in out/site/, its notebooks and pictures included, and check every link
+# make changelog  show the next section of the change log; WRITE=yes writes it
+# make release    build the packages, check them, run their tests on every Python that is found
 # make mutants plant faults, and print those that the tests don't notice; MUTANTS="--sample 20" plants some
 #
 # Everything is installed in .venv, which `make clean` removes. PYTHON=python3.13 picks another interpreter.
@@ -11,8 +13,9 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
 MUTANTS ?=
+TESTS ?=
 
-.PHONY: demo test test-thorough mutants lint docs bench bench-peers fuzz fuzz-compiled leaks clean
+.PHONY: demo test test-thorough mutants lint docs bench bench-peers fuzz fuzz-compiled leaks changelog release clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -33,6 +36,10 @@ lint: $(VENV)/dev.installed
 	$(VENV)/bin/oxlint -f unix viz/page
 	$(VENV)/bin/codespell $$(git ls-files)
 	$(RUN) -m tests.prose
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/docs.installed
@@ -52,6 +59,12 @@ fuzz-compiled: $(VENV)/test.installed
 
 leaks: $(VENV)/test.installed
 	$(RUN) benchmarks/leaks.py
+
+changelog: $(VENV)/release.installed
+	$(VENV)/bin/towncrier build $(if $(WRITE),--yes,--draft)
+
+release: $(VENV)/release.installed
+	$(RUN) .ci/release.py -- $(TESTS)
 
 clean:
 	rm -rf .venv out dist build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache

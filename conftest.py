@@ -5,6 +5,6 @@ Otherwise `pytest microgradnd/tensor.py` alone would put the module `tensor` ove
 function `microgradnd.tensor`.
 """
 
-import microgradnd  # noqa: F401
+from microgradnd import nn, optim  # noqa: F401
 
 collect_ignore = ["docs/site"]  # hooks of MkDocs, which is in the extra `docs`

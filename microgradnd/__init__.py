@@ -9,7 +9,7 @@ Read next: `tensor.py`.
 import importlib
 from typing import TYPE_CHECKING
 
-from microgradnd import nn, optim, rules
+from microgradnd import rules
 from microgradnd.anew import anew
 from microgradnd.anomaly import detect_anomaly
 from microgradnd.batching import defvmap
@@ -73,7 +73,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # type checkers see names, not __getattr__, which would allow any name
-    from microgradnd import data, distributed, onnx, testing, viz
+    from microgradnd import data, distributed, nn, onnx, optim, testing, viz
     from microgradnd.compiler import compile, static
     from microgradnd.reasons import explain
     from microgradnd.saving import load, save
@@ -88,7 +88,9 @@ else:
         "distributed": "distributed",
         "explain": "reasons",
         "load": "saving",
+        "nn": "nn",
         "onnx": "onnx",
+        "optim": "optim",
         "save": "saving",
         "static": "compiler",
         "testing": "testing",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import views
+from microgradnd import inplace
 from microgradnd.arraylike import ArrayLike
 from microgradnd.broadcasting import cast
 from microgradnd.operands import as_array, new_array, one, operand
@@ -151,7 +151,7 @@ def accumulate(ends: dict[Any, Any]) -> None:
                 g = leaf.grad + g
             if type(g) is not ndarray:
                 g = another(g) if isinstance(g, ArrayLike) else new_array(g)
-            elif not views.is_alone(g):
+            elif not inplace.is_alone(g):
                 g = g.copy()  # a view, or shared: .grad must be the leaf's own
             leaf.grad = g
 

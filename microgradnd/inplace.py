@@ -1,7 +1,7 @@
 """Writing to an array itself: updates of leaves, and assignments nobody can notice.
 
-Owns: whether an assignment may write to a variable's array, and the bookkeeping that
-follows.
+Owns: whether anything else refers to an array; whether an assignment may write to a
+variable's array, and the bookkeeping that follows.
 Must not own: the meaning of an assignment (`assignment.py`), or which Tensors share
 memory (`views.py`).
 Read next: `assignment.py`.
@@ -24,6 +24,7 @@ from microgradnd.arraylike import ArrayLike
 from microgradnd.operands import LOCKED, protected
 from microgradnd.tape import Leaf, Operation, current
 
+ndarray = np.ndarray
 COPIED = 256  # elements: copying a smaller array at each assignment costs next to nothing
 
 
@@ -116,6 +117,15 @@ def let_go(number: Any) -> None:
         node.args = (primitives.expand(np.zeros((), array.dtype), array.shape), index)
 
 
+def is_alone(array: Any) -> bool:
+    """Return whether only one variable of the caller refers to an array's memory."""
+    return type(array) is ndarray and array.base is None and array.flags.writeable and sys.getrefcount(array) <= HELD
+
+
+# How many references there are depends on the Python: 3.14 doesn't count those that
+# a call only borrows. So they are counted here as they are above.
+
+
 class Holder:
     """Holds an array as a Tensor does."""
 
@@ -123,8 +133,18 @@ class Holder:
     _array: Any
 
 
+def references(array: Any) -> int:
+    """Return the number of references to an array, counted as in `is_alone`."""
+    return sys.getrefcount(array)
+
+
+def references_of_a_variable() -> int:
+    """Return the number of references to an array that only a variable holds."""
+    array = np.zeros(1)
+    return references(array)
+
+
+HELD = references_of_a_variable()
 _alone = Holder()
 _alone._array = np.zeros(1)
-UNSEEN = sys.getrefcount(
-    _alone._array
-)  # references to an array that only a Tensor holds, counted as in assign_in_place
+UNSEEN = sys.getrefcount(_alone._array)  # as in assign_in_place, where only a Tensor holds the array

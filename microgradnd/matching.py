@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import operands, primitives, refusals, views
+from microgradnd import inplace, operands, primitives, refusals
 from microgradnd.batching import Batched
 from microgradnd.broadcasting import cast
 from microgradnd.tensor import Tensor
@@ -43,7 +43,7 @@ def own(g: Any, like: Any) -> Any:
 
 def alone(value: Any) -> Any:
     """Return an array that shares no memory; another library's array unchanged."""
-    return value if not isinstance(value, np.ndarray) or views.is_alone(value) else np.array(value)
+    return value if not isinstance(value, np.ndarray) or inplace.is_alone(value) else np.array(value)
 
 
 def check_numbers(function: Function, outputs: Sequence[Any]) -> None:

@@ -1,8 +1,9 @@
 """Which Tensors share memory, as NumPy's views do, and which an assignment outdates.
 
 Owns: the weak record of Tensors that are views of one another, and of the Tensors that
-an assignment leaves behind; whether anything else refers to an array.
-Must not own: what is recorded (`tensor.py`).
+an assignment leaves behind.
+Must not own: what is recorded (`tensor.py`), or whether anything else refers to an
+array (`inplace.py`).
 Read next: `tensor.py`.
 
 Assigning to an array changes every view of the same elements. Assigning to a Tensor
@@ -13,7 +14,6 @@ another Tensor sees the elements. Such a Tensor is outdated, and using it is an 
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 from weakref import ref
 
@@ -21,14 +21,6 @@ import numpy as np
 
 from microgradnd.primitives import is_basic
 from microgradnd.tape import WORK, Leaf, Node, current
-
-ndarray = np.ndarray
-HELD = 3  # references to an unshared array: a variable, the parameter here, and getrefcount's
-
-
-def is_alone(array: Any) -> bool:
-    """Return whether only one variable of the caller refers to an array's memory."""
-    return type(array) is ndarray and array.base is None and array.flags.writeable and sys.getrefcount(array) <= HELD
 
 
 class Family:

@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arraylike": {"registry", "primitives", "tape", "conversions", "display"},
     "inplace": {"primitives", "tape", "operands", "arraylike"},
     "outdated": {"primitives", "tape", "views", "tensor"},
-    "matching": {"primitives", "operands", "views", "broadcasting", "batching", "tensor", "trees"},
+    "matching": {"primitives", "operands", "inplace", "broadcasting", "batching", "tensor", "trees"},
     "vectorizing": {"batching", "matching", "trees"},
     "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike", "inplace"},
     "operators": {
@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "forms",
         "batching",
     },
-    "gradients": {"tape", "broadcasting", "operands", "views", "arraylike"},
+    "gradients": {"tape", "broadcasting", "operands", "inplace", "arraylike"},
     "tensor": {
         "batching",
         "broadcasting",

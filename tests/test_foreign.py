@@ -134,7 +134,8 @@ def same(other, got, want):
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_on_dask_a_row_is_lazy_and_right_or_refused(module):
-    outcomes = [outcome(row, "dask.array") for row in module.ROWS if row.name not in WRONG["dask.array"]]
+    uncounted = WRONG["dask.array"] | {"fix"}  # NumPy 2.5 deprecates np.fix, which has no row there
+    outcomes = [outcome(row, "dask.array") for row in module.ROWS if row.name not in uncounted]
     counts = {word: outcomes.count(word) for word in ("lazy", "refused")}
     subject = module.__name__.rpartition(".")[2]
     assert f"| {subject} | {counts['lazy']} | {counts['refused']} |" in PAGE, (subject, counts)
@@ -149,7 +150,7 @@ def test_on_other_libraries_a_row_is_right_or_refused(module, name):
 def test_the_page_adds_up():
     table = re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \|$", PAGE, re.M)
     lazy, refused = (sum(int(row[i]) for row in table) for i in (1, 2))
-    assert f"{lazy} of {lazy + refused} rows" in PAGE
+    assert f"Of {lazy + refused} rows, {lazy} work" in PAGE
     assert lazy >= 700
 
 

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import configparser
 import importlib.metadata
+import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -25,6 +28,16 @@ SETUP.read(ROOT / "setup.cfg")
 def listed(section: str, option: str) -> list[str]:
     """Return the lines of an option."""
     return SETUP[section][option].split("\n")[1:]
+
+
+def program(path: str) -> ModuleType:
+    """Return a program outside of the packages as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def required(extra: str) -> set[str]:
@@ -64,7 +77,7 @@ def test_the_change_log_begins_with_this_version() -> None:
 
 def test_typed_and_licensed() -> None:
     assert (ROOT / "microgradnd" / "py.typed").exists()
-    assert SETUP["metadata"]["license"] == "MIT"
+    assert SETUP["metadata"]["license_expression"] == "MIT"
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
 
 
@@ -96,3 +109,72 @@ def test_the_examples_of_one_file_run_alone() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "microgradnd/tensor.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_an_import_leaves_for_later_what_few_programs_need() -> None:
+    later = "compiler data distributed nn onnx optim reasons saving scipy testing viz advice steps tasks __main__"
+    unwanted = {f"microgradnd.{name}" for name in later.split()} | {"json", "zipfile", "difflib", "tempfile", "logging"}
+    program = "import numpy, sys; before = set(sys.modules); import microgradnd; print(*set(sys.modules) - before)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert unwanted & set(loaded.stdout.split()) == set()
+
+
+def test_the_readme_has_no_relative_links_on_an_index() -> None:
+    readme, release = (ROOT / "README.md").read_text(), program(".ci/release.py")
+    assert release.relative_links(readme) != []
+    shown = program("setup.py").absolute(readme, SETUP["metadata"]["url"], "v1.2.3")
+    assert release.relative_links(shown) == []
+    assert re.search(r"!\[.+\]\(https://raw.githubusercontent.com/\w+/\w+/v1.2.3/docs/images/\w+\.\w+\)", shown)
+
+
+def test_links_are_made_absolute_and_code_stays() -> None:
+    absolute = program("setup.py").absolute
+    text = (
+        '[a](LICENSE#x) ![b](docs/images/backprop.gif) `f[i](x)` <img src="docs/images/network.png"> [c](https://c.d)'
+    )
+    raw = "https://raw.githubusercontent.com/o/r/v1/docs/images"
+    assert absolute(text, "https://github.com/o/r", "v1") == (
+        "[a](https://github.com/o/r/blob/v1/LICENSE#x) "
+        f'![b]({raw}/backprop.gif) `f[i](x)` <img src="{raw}/network.png"> [c](https://c.d)'
+    )
+
+
+def test_the_address_of_the_repository_is_the_same_everywhere() -> None:
+    owner = SETUP["metadata"]["url"].removeprefix("https://github.com/")
+    files = [*ROOT.glob("*.*"), *(ROOT / ".github").rglob("*.*"), *(ROOT / "docs").glob("*.md")]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in files if path.is_file()}
+    found = {name: set(re.findall(r"github\.com/([\w-]+/microgradnd)\b", text)) for name, text in texts.items()}
+    assert {name for name, owners in found.items() if owners} >= {"setup.cfg", "CITATION.cff", "SECURITY.md"}
+    assert set().union(*found.values()) == {owner}
+
+
+def test_supported_pythons_are_tested() -> None:
+    pythons = program(".ci/release.py").PYTHONS
+    assert pythons[0] == SETUP["options"]["python_requires"].removeprefix(">=")
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    quoted = ", ".join(f'"{python}"' for python in pythons)
+    assert f"python: [{quoted}]" in workflow
+    assert f"{pythons[0]} to {pythons[-1]}" in (ROOT / "docs" / "support.md").read_text()
+
+
+def complaints(name: str, text: str) -> list[str]:
+    """Return what is wrong with a file in changes/."""
+    kinds = "|".join(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["fragment"])
+    tests = {
+        f"a name such as 17.fixed.md or +vmap-axis.fixed.md, with {kinds}": re.fullmatch(
+            rf"(\d+|\+[a-z0-9-]+)\.({kinds})\.md", name
+        ),
+        "one paragraph that ends a sentence, and no list": re.fullmatch(r"[^-*#\s](.|\n(?!\n))*[.)]\n?", text),
+        "98 columns at most": all(len(line) <= 98 for line in text.splitlines()),
+    }
+    return [wish for wish, holds in tests.items() if not holds]
+
+
+def test_changes_have_the_form_that_the_change_log_needs() -> None:
+    files = [path for path in (ROOT / "changes").iterdir() if path.name not in ("README.md", "template.md")]
+    assert {path.name: found for path in files if (found := complaints(path.name, path.read_text()))} == {}
+    assert complaints("+vmap-axis.fixed.md", "The error names the axis, and\nthe argument.\n") == []
+    assert complaints("17.faster.md", "To adapt: write `x` (or `y`.)") == []
+    assert len(complaints("vmap.fixed.md", "- A list.\n")) == 2
+    assert len(complaints("+x.other.md", "Two.\n\nParagraphs.\n")) == 2
+    assert len(complaints("+x.added.md", "No full stop " + 90 * "x")) == 2

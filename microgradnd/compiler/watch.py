@@ -90,6 +90,7 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
     types.MethodWrapperType: ("__self__",),
 }
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
+UNREAD = {*HOOKS, "__annotate_func__"}  # not what a function calls: Python 3.14 makes annotations with the last
 HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
@@ -266,7 +267,7 @@ class Watch:
                 for key, value in list(vars(base).items()):
                     dunder = key.startswith("__") and isinstance(value, FunctionType)
                     is_asked = dunder or key in self.names or (cls in self.handed_on and not key.startswith("__"))
-                    if (cls, key) not in self.looked and key not in HOOKS and is_asked:
+                    if (cls, key) not in self.looked and key not in UNREAD and is_asked:
                         self.looked.add((cls, key))
                         self.in_class(name, cls, key)
 

@@ -29,7 +29,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from microgradnd import optim, saving
+from microgradnd import optim
 from microgradnd.anew import Rng, generator
 from microgradnd.anomaly import detect_anomaly
 from microgradnd.data import batches, columns
@@ -242,6 +242,8 @@ def fit(
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise ValueError("fit: scheduler belongs to another optimizer; make one with the optimizer that fit is given")
     patience = None if patience is None else count("fit: patience", patience)
+    from microgradnd import saving  # on use: it loads json, zipfile and their compressors
+
     steps_of: Any = Loop
     read = several
     if client is not None:
