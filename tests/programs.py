@@ -274,7 +274,7 @@ TRAPS = {
     ),
     "a value and its neighbours": (neighbours, [(6,)]),
     "rows and columns of a value": (lambda x: (t := np.sin(x)) + t.T + t[::-1] + t[0], [(4, 4)]),
-    "a flat array backwards": (lambda x: (np.ravel(x)[::-1] + 1, np.ravel(x)[1:9:2] * 2), [(3, 4)]),
+    "a flat array reversed": (lambda x: (np.ravel(x)[::-1] + 1, np.ravel(x)[1:9:2] * 2), [(3, 4)]),
     "flat arrays over edges": (lambda x: np.ravel(np.sin(x))[2:8] + np.ravel(x)[4:10], [(3, 4)]),
     "what was picked once and used twice": (
         lambda x: ((g := mg.grad(lambda v: np.sum(np.sin(v[np.arange(5)])))(x)), g * 2, g - g[::-1]),
@@ -284,14 +284,14 @@ TRAPS = {
         lambda x, y, z: (np.dot(x, y), x @ y, np.dot(y.T, y), np.dot(x, z)),
         [(2, 3, 4), (4, 2), (2, 4, 3)],
     ),
-    "an assignment beside what is read next": (shifted, [(6,)]),
+    "an assignment next to what is read next": (shifted, [(6,)]),
     "every second element of a joined array": (
         lambda x: (t := np.concatenate([np.sin(x), np.cos(x)]))[::2] * 2 + t[1::2] - t[:3] * t[3:],
         [(3,)],
     ),
     "an assignment that is used twice": (assigned_twice, [(4, 3)]),
     "a chosen one": (lambda x, y: np.where(x > y, x, y * 2), [(3,), (2, 3)]),
-    "a number beside a 0-d array": (lambda x: (x * 2 + 1, x / 3, x**2), [()]),
+    "a number with a 0-d array": (lambda x: (x * 2 + 1, x / 3, x**2), [()]),
     "an empty array": (lambda x: (x * 2, np.sum(x), np.sum(x, axis=0)), [(0, 3)]),
 }
 
@@ -381,7 +381,7 @@ def is_tame(program, arrays):
 
 
 def compare(got, want, exact, single=False):
-    """Check that results are equal: to the last bit, or but for rounding, as precise as
+    """Check that results are equal: to the last bit, or up to rounding, as precise as
     they are or `single`.
     """
     got, want = flatten(got)[0], flatten(want)[0]

@@ -22,7 +22,7 @@ from microgradnd.testing import check_grads
 
 @pytest.fixture(params=[0, 256], ids=["in place from the first element on", "copies while small"])
 def threshold(request, monkeypatch):
-    """Arrays of so many elements are written to in place, where nothing else sees
+    """Arrays of this many elements are written to in place, where nothing else sees
     them.
     """
     monkeypatch.setattr(inplace, "COPIED", request.param)
@@ -35,7 +35,7 @@ VIEWS = {
     "first": lambda x: x[0:1],
     "column": lambda x: x[..., -1:],
     "every second": lambda x: x[..., ::2],
-    "backwards": lambda x: x[::-1],
+    "reversed": lambda x: x[::-1],
     "transpose": lambda x: x.T,
     "flat": lambda x: x.reshape(-1),
     "new axis": lambda x: x[None],

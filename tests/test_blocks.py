@@ -141,7 +141,7 @@ def test_a_program_in_blocks_gives_what_the_function_gives(f, rows, dtype, small
 
 @pytest.mark.parametrize("f", CASES)
 def test_rows_as_many_as_columns(f, small_limits):
-    """Nothing is told by its length alone."""
+    """No array is recognised by its length alone."""
     given = weights((16, 16), (16, 1), (16, 16), (16,), (16, 1), (1,))
     eager, compiled = [x.copy() for x in given], [x.copy() for x in given]
     check(mg.compile(f)(*compiled), f(*eager), np.float64)

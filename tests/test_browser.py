@@ -3,7 +3,7 @@ ChromeDriver.
 
 Owns: what the page of `viz.explore` does with clicks, keys, the slider and small
 windows.
-Must not own: what the page is told (`test_explore.py`).
+Must not own: the data of the page (`test_explore.py`).
 Read next: `../viz/page/page.js`.
 
 Every test ends with a look at the browser's console, which must be empty.

@@ -41,7 +41,7 @@ REFUSED_ROWS = {
 if np.linalg.eigvals(np.eye(2)).dtype.kind == "c":  # from NumPy 2.5 on
     REFUSED_ROWS.add("poly-matrix")
 COMPILED = [row for row in ROWS if not row.name.startswith(REFUSED) and row.name not in REFUSED_ROWS]
-FEW = max(2, settings.default.max_examples // 5)  # of so many rows
+FEW = max(2, settings.default.max_examples // 5)  # rows are drawn
 MANY = 8 * settings.default.max_examples
 
 # What adds up, in an order that depends on where the numbers are in memory

@@ -1,7 +1,7 @@
 """Training steps that are compiled whole: a module, an optimizer and a batch.
 
 Owns: that a compiled step does to parameters and optimizer what the step itself does:
-to the last bit as it is read, and but for the order of additions
+to the last bit as it is read, and up to the order of additions
 (`compiler/spelling.py`) as it is optimised.
 Must not own: programs of arrays alone (`test_compiler.py`).
 Read next: `test_optim.py`.
@@ -56,7 +56,7 @@ def train_step(model, optimizer, x, y):
 
 
 def close(got, want, exact):
-    """Compare numbers or arrays: to the last bit, or but for rounding."""
+    """Compare numbers or arrays: to the last bit, or up to rounding."""
     got, want = np.asarray(got), np.asarray(want)
     assert got.dtype == want.dtype
     tolerance = 0 if exact else 1e-5 if want.dtype == np.float32 else 1e-12

@@ -1,4 +1,4 @@
-"""What the page to walk through is told, and that it is one file that is safe to open.
+"""The data of the page to walk through, and that it is one file, safe to open.
 
 Owns: `viz/explore.py` and the files that a page is made of.
 Must not own: what the page does in a browser (`test_browser.py`).
@@ -48,7 +48,7 @@ def nodes_of(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def edges_of(told: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the edges likewise, with the ids of what they connect."""
+    """Return the edges too, with the ids of the nodes that they connect."""
     ids = [node["id"] for node in told["nodes"]]
     return [
         {**told["rules"][rule], "source": ids[source], "target": ids[target], **(own[0] if own else {})}

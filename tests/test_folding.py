@@ -163,7 +163,7 @@ FOLDED = {
     "rows, each reversed": of_square,
     "parts of a plain array": recurrence(lambda w, h, t: np.tanh(h @ w + CUBE[1, t, :3])),
     "columns": of_columns,
-    "elements backwards": of_elements_backwards,
+    "elements reversed": of_elements_backwards,
     "a sum that begins as a number": from_numbers,
     "vectors taken apart": of_few_numbers,
     "a first turn that takes another value": recurrence(lambda w, h, t: chosen(np.sin(h @ w), np.cos(h), t)),
@@ -194,7 +194,7 @@ def seconds(f):
 
 
 def along(f):
-    """Return the derivative in a direction, forwards."""
+    """Return the derivative in a direction, by forward mode."""
     return lambda w: mg.jvp(f, (w,), (2 * w,))
 
 

@@ -71,7 +71,7 @@ def pixels(figure: Figure) -> Any:
 
 def colour_at(figure: Figure, x: float, y: float, reach: int = 4) -> tuple[int, ...]:
     """Return the colour that is seen at a place of the picture, in its own coordinates,
-    but for thin bright lines.
+    except for thin bright lines.
     """
     seen = pixels(figure)
     column, row = (round(place) for place in figure.axes[0].transData.transform((x, y)))

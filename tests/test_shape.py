@@ -229,7 +229,7 @@ def t(*shape):
 
 REFUSED = {
     "reshape": (lambda: np.reshape(t(2, 2), -1, order="A").sum().backward(), NotImplementedError, "order='A'.*'C'"),
-    "reshape, forwards": (
+    "reshape, forward": (
         lambda: mg.jvp(lambda x: np.reshape(x, -1, order="A"), (np.ones((2, 2)),), (np.ones((2, 2)),)),
         NotImplementedError,
         "order='A' depends on the memory layout",

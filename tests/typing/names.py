@@ -1,4 +1,4 @@
-"""Names that don't exist are errors, although modules say at run time which was meant."""
+"""Names that don't exist are errors, although modules suggest one at run time."""
 
 from typing import reveal_type
 
@@ -20,7 +20,7 @@ t.clone()  # error: attr-defined
 t.require_grad = True  # error: attr-defined
 mg.tensor([1.0], require_grad=True)  # error: call-arg
 t.backward(retain=True)  # error: arg-type
-viz.draw(t, view="backwards")  # error: arg-type
+viz.draw(t, view="sideways")  # error: arg-type
 viz.table(t, max_node=3)  # error: call-arg
 
 reveal_type(mg.__version__)  # -> str

@@ -1,4 +1,4 @@
-"""What a type checker knows of Tensors: operators, methods, attributes, and NumPy's functions."""
+"""Types of Tensors: operators, methods, attributes, and NumPy's functions."""
 
 from typing import reveal_type
 
@@ -50,8 +50,8 @@ reveal_type(t.grad)  # -> NDArray | Any
 reveal_type(t.requires_grad)  # -> bool
 reveal_type(t.name)  # -> str | None
 
-# NumPy's functions: its own stubs decide. They see a Tensor as an array of unknown numbers, so that most give Any, and
-# the result may be used as the Tensor that it is.
+# NumPy's functions: its own stubs decide. They see a Tensor as an array of unknown
+# numbers, so most give Any, and the result may be used as the Tensor that it is.
 reveal_type(np.sum(t))  # -> Any
 reveal_type(np.mean(t))  # -> Any
 reveal_type(np.sin(t))  # -> Any
