@@ -1,8 +1,8 @@
 """The benchmarks' own programs give the same numbers, and their report says what was
 measured.
 
-Owns: what `benchmarks/` promises apart from times: that programs are compared before they
-are timed, and how that is shown.
+Owns: what `benchmarks/` promises apart from times: that programs are compared before
+they are timed, and how that is shown.
 Must not own: times; programs of other libraries.
 Read next: `../benchmarks/run.py`.
 """
