@@ -166,7 +166,9 @@ FOLDED = {
     "elements reversed": of_elements_backwards,
     "a sum that begins as a number": from_numbers,
     "vectors taken apart": of_few_numbers,
-    "a first turn that takes another value": recurrence(lambda w, h, t: chosen(np.sin(h @ w), np.cos(h), t)),
+    "a first turn that takes another value": recurrence(
+        lambda w, h, t: chosen(np.sin(h @ w), np.cos(h), t), lambda w: w[0]
+    ),
     "a value of the first turn": first_kept,
     "float32": of_single_precision,
     "two loops": twice,

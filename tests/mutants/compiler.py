@@ -1013,7 +1013,6 @@ ENTRIES += [
     ("folding.py", "return not self.start <= first < self.stop", "return True", FOLDING),
     ("folding.py", "slice(column[0], stop if stop >= 0 else None, step)", "slice(column[0], stop, step)", FOLDING),
     ("folding.py", "and all(part in full for part in index)", "", FOLDING),
-    ("folding.py", "np.array(values, node.out.dtype) if alike", "np.array(values) if alike", FOLDING),
     ("folding.py", "ends[: at + 1] + ends[at + self.count :]", "ends[:at] + ends[at + self.count :]", FOLDING),
     (
         "folding.py",
