@@ -98,6 +98,13 @@ def losses(row, variables):
     return values, sum(map(np.sum, squares))
 
 
+def pushed_through(row, arrays):
+    """Return a number that depends on all that a row computes, and its derivative in
+    one direction.
+    """
+    return mg.jvp(lambda *variables: losses(row, variables)[1], tuple(arrays), tuple(arrays))
+
+
 def outcome(row, name):
     """Return "lazy" or "refused", or raise where neither a right result came out nor a
     clear error.
@@ -116,9 +123,12 @@ def outcome(row, name):
             warnings.simplefilter("ignore")  # Dask warns of functions that it doesn't have
             values, loss = losses(row, theirs)
             loss.backward()
+            pushed = pushed_through(row, [t.data for t in theirs])
     except ByBlocks as error:
         return "refused" if "mg.distributed.value_and_grad" in str(error) else str(error)
     assert other.computed == 0
+    for got, want in zip(pushed, pushed_through(row, arrays), strict=True):
+        same(other, got, want)
     for got, want in [*zip(values, expected, strict=True), *zip(theirs, ours, strict=True)]:
         same(other, got._array, want._array)
         if want.grad is not None:

@@ -29,7 +29,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/saving.py", "while name in RESERVED or name in arrays", "while name in arrays", SAVING),
     ("microgradnd/saving.py", "        written.unlink(missing_ok=True)", "        pass", SAVING),
     ("microgradnd/saving.py", "if dtype.name not in SAFE or not dtype.isnative", "if dtype.name not in SAFE", SAVING),
-    ("microgradnd/nn/fit.py", "if isinstance(part, np.random.Generator)]]", "if part is rng]]", FIT),
+    ("microgradnd/nn/fit.py", "[rng, *generators(with_loss)]", "[rng]", FIT),
     (
         "microgradnd/nn/fit.py",
         "self.accumulate * self.size, self.rows - group)",
