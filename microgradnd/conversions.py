@@ -96,8 +96,9 @@ def number_of(tensor: Any, what: str) -> Any:
 
 
 def computed(array: Any, size: int | None = None) -> Any:
-    """Return NumPy's array in the place of one that is computed on demand, as Dask's is,
-    or raise if it has another size.
+    """Return an array; one that is computed on demand, as Dask's is, as NumPy's.
+
+    Raises unless such an array has `size` elements, where that is given.
     """
     if not hasattr(array, "compute"):
         return array
