@@ -1,7 +1,8 @@
-"""The cost of a step on a cluster: one and two workers measured, a hundred simulated.
+"""What a step on a cluster costs: measured with one and two workers, and simulated for
+a hundred.
 
-Owns: the overhead of a step besides its arithmetic, a model that is fitted to the
-measurements and compared with them, and the model's figures for clusters that we don't
+Owns: the overhead of a step besides its arithmetic, a model of it that is fitted to the
+measurements and compared with them, and what the model says of clusters that we don't
 have.
 Must not own: data larger than memory (`out_of_core.py`).
 Read next: `../docs/how-to/scale.md`.
@@ -9,11 +10,18 @@ Read next: `../docs/how-to/scale.md`.
     python benchmarks/cluster.py            # measure, fit, compare, simulate
     python benchmarks/cluster.py --simulate # simulate with the figures below
 
-In the model, a step has these parts. The scheduler hands out one task after the other,
-`task` seconds for each. The parameters go from worker to worker, which takes
-log2(workers) transfers. A task reads its rows and computes; its time is lognormal. A
-worker fails after an exponential time: its task is lost, and it is back after `restart`
-seconds. Parts are added in groups of eight, level by level.
+The model follows a step from message to message. The client builds and pickles the
+tasks. Then the scheduler hands them out one by one. The parameters go from worker to
+worker. A task reads its rows and computes, and its time varies as a lognormal does;
+a task that adds eight parts starts when the last of them is there. A worker fails after
+an exponential time: its task is lost, and it is back after `restart` seconds. Each
+dependence of one task on another costs a `hop`, the time in which messages are under
+way and nobody computes.
+
+Client, scheduler and workers each have costs for a step, a task and a MB: seconds of
+processor time, which processes measure of themselves. Only the hop is taken from the
+clock, in a step of one task. So the times of all other steps are predictions. On one
+machine the processes share `cores`: a step takes at least their work divided by that.
 """
 
 from __future__ import annotations
@@ -24,8 +32,8 @@ import heapq
 import json
 import logging
 import math
-import statistics
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,24 +44,42 @@ import microgradnd as mg
 from microgradnd.distributed import FAN_IN
 
 BLOCKS = 16
+CORES = 2  # of the machine of the figures below
 
 
-class Costs(NamedTuple):
-    """The costs of a step that don't depend on its computation.
-
-    Attributes
-    ----------
-    step, task, megabyte : float
-        Seconds for each step, each task, and each MB of parameters.
+class Share(NamedTuple):
+    """Seconds of processor time that a process spends on a step, on each task, and on
+    each MB that it packs or unpacks.
     """
 
     step: float
     task: float
     megabyte: float
 
+    def of(self, tasks: float, megabytes: float) -> float:
+        """Return the processor time of some tasks and MB."""
+        return self.step + self.task * tasks + self.megabyte * megabytes
+
+
+class Costs(NamedTuple):
+    """The costs of a step that don't depend on what is computed.
+
+    Attributes
+    ----------
+    client, scheduler, worker : Share
+        The step of `worker` is that of all workers together.
+    hop : float
+        Seconds between the end of a task and the start of one that depends on it.
+    """
+
+    client: Share
+    scheduler: Share
+    worker: Share
+    hop: float
+
 
 class Cluster(NamedTuple):
-    """The assumptions about a cluster.
+    """What is assumed of a cluster.
 
     Attributes
     ----------
@@ -68,6 +94,8 @@ class Cluster(NamedTuple):
         How often a worker fails, in a day.
     restart : float
         Seconds until a worker that failed is back.
+    cores : float
+        Processors that client, scheduler and workers share, if they are on one machine.
     """
 
     workers: int
@@ -77,6 +105,51 @@ class Cluster(NamedTuple):
     spread: float = 0.0
     failures: float = 0.0
     restart: float = 60.0
+    cores: float = math.inf
+
+
+def sums(tasks: int) -> Iterator[int]:
+    """Yield how many tasks add parts, level by level."""
+    while tasks > 1:
+        tasks = math.ceil(tasks / FAN_IN)
+        yield tasks
+
+
+def handled(tasks: int, workers: int) -> float:
+    """Return how often the workers together pack, unpack or make the parameters or a
+    part, which is as large.
+
+    Each worker with a task receives the parameters, all but the first from another one.
+    A part is made once; if it is added on another worker, it is packed and unpacked.
+    """
+    used = min(tasks, workers)
+    added = tasks + sum(sums(tasks)) - 1
+    return 2 * used - 1 + tasks + 2 * added * (1 - 1 / used) + 1
+
+
+class Machine:
+    """The workers of a simulation: when each is free, and what was lost."""
+
+    def __init__(self, cluster: Cluster, rng: np.random.Generator, begin: float) -> None:
+        self.cluster, self.rng = cluster, rng
+        self.free = [begin] * cluster.workers
+        self.lost, self.busy = 0, 0.0
+
+    def run(self, ready: float, seconds: float) -> float:
+        """Return when a task ends that is ready at some time: on the worker that is
+        free first, and again on others while a worker fails.
+        """
+        spread, rate = self.cluster.spread, self.cluster.failures / 86_400
+        while True:
+            start = max(heapq.heappop(self.free), ready)
+            takes = seconds * math.exp(self.rng.normal(0.0, spread) - spread**2 / 2) if spread else seconds
+            fails = self.rng.exponential(1 / rate) if rate else math.inf
+            if fails >= takes:
+                heapq.heappush(self.free, start + takes)
+                self.busy += takes
+                return start + takes
+            self.lost += 1
+            heapq.heappush(self.free, start + fails + self.cluster.restart)
 
 
 def simulate(
@@ -99,26 +172,28 @@ def simulate(
     megabytes : float
         Of parameters.
     """
-    transfer = megabytes / cluster.network
-    begin = costs.step + costs.megabyte * megabytes + transfer * math.log2(max(cluster.workers, 2))
-    mean = rows * (cluster.row + row_bytes / 1e6 / cluster.read)
-    free = [begin] * cluster.workers
-    rate = cluster.failures / 86_400
-    handed_out, end, lost, todo = begin, begin, 0, tasks
-    while todo:
-        handed_out += costs.task
-        start = max(heapq.heappop(free), handed_out)
-        takes = mean * math.exp(rng.normal(0.0, cluster.spread) - cluster.spread**2 / 2) if cluster.spread else mean
-        fails = rng.exponential(1 / rate) if rate else math.inf
-        if fails < takes:
-            lost += 1
-            heapq.heappush(free, start + fails + cluster.restart)
-            continue
-        todo -= 1
-        heapq.heappush(free, start + takes)
-        end = max(end, start + takes)
-    levels = math.ceil(math.log(tasks, FAN_IN)) if tasks > 1 else 0
-    return end + levels * (FAN_IN - 1) * transfer, lost
+    client, scheduler, worker, hop = costs
+    used = min(tasks, cluster.workers)
+    unpack = worker.megabyte * megabytes
+    prepared = client.of(tasks, megabytes) + scheduler.step + scheduler.megabyte * megabytes
+    arrives = prepared + hop + unpack + math.log2(used) * (2 * unpack + megabytes / cluster.network)
+    machine = Machine(cluster, rng, arrives + worker.step / used)
+    mean = worker.task + unpack + rows * (cluster.row + row_bytes / 1e6 / cluster.read)
+    ends = [machine.run(arrives + hop + scheduler.task * (i + 1), mean) for i in range(tasks)]
+    elsewhere = 1 - 1 / used  # the share of the parts that a sum has to fetch
+    while len(ends) > 1:
+        groups = [ends[i : i + FAN_IN] for i in range(0, len(ends), FAN_IN)]
+        fetch = [len(group) * elsewhere * (2 * unpack + megabytes / cluster.network) for group in groups]
+        ends = [
+            machine.run(max(group) + hop + scheduler.task, worker.task + seconds)
+            for group, seconds in zip(groups, fetch, strict=True)
+        ]
+    added = sum(sums(tasks))
+    hops = 2 + len(list(sums(tasks)))
+    work = client.of(tasks, megabytes) + scheduler.of(tasks + added, megabytes)
+    work += worker.step + worker.megabyte * handled(tasks, cluster.workers) * megabytes
+    work += worker.task * (tasks + added) + tasks * rows * cluster.row
+    return max(ends[0] + unpack, work / cluster.cores + hops * hop), machine.lost
 
 
 # Measurements
@@ -130,54 +205,94 @@ def nothing(params: Any, block: Any) -> Any:
 
 
 def work(params: Any, block: int, rounds: int) -> Any:
-    """Return a loss that takes some time, on numbers that stay in the cache."""
+    """Return a loss that takes some time, for numbers that stay in the cache."""
     x = np.full(20_000, 0.5 + block)
     for _ in range(rounds):
         np.tanh(x, out=x)
     return np.sum(params * x[: len(params)])
 
 
-def median_of(f: Any, repeat: int) -> float:
-    """Return the median seconds of a step; a first step doesn't count."""
+def timed(f: Callable[[], Any]) -> float:
+    """Return the seconds of a call."""
+    start = time.perf_counter()
     f()
-    found = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        f()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
+    return time.perf_counter() - start
 
 
-def measure_overhead(client: Client, repeat: int) -> tuple[Costs, list[tuple[int, float, float]]]:
-    """Return the costs that fit best, and steps that compute nothing."""
+class Point(NamedTuple):
+    """A step without arithmetic that was measured.
+
+    Attributes
+    ----------
+    tasks, megabytes : float
+    wall : float
+        The seconds of the fastest of several.
+    client, scheduler, worker : float
+        Processor time: of this thread, of the other threads of this process, and of all
+        workers.
+    """
+
+    tasks: int
+    megabytes: float
+    wall: float
+    client: float
+    scheduler: float
+    worker: float
+
+
+def measure_step(client: Client, tasks: int, megabytes: int, repeat: int) -> Point:
+    """Measure steps that compute nothing: the least of each time over some batches of
+    steps, as other programs only add to it.
+    """
     f = mg.distributed.value_and_grad(nothing, client)
-    points = []
-    for tasks, megabytes in ((1, 0), (8, 0), (32, 0), (128, 0), (8, 1), (8, 8), (8, 32)):
-        params = np.ones(max(1, megabytes * 125_000))
-        seconds = median_of(functools.partial(f, params, list(range(tasks))), repeat)
-        points.append((tasks, float(megabytes), seconds))
-    left = np.array([[1.0, tasks, megabytes] for tasks, megabytes, _ in points])
-    right = np.array([seconds for _, _, seconds in points])
-    weighted = left / right[:, None]  # so that the small ones count as much
-    return Costs(*np.maximum(np.linalg.lstsq(weighted, np.ones(len(right)), rcond=None)[0], 0.0)), points
+    call = functools.partial(f, np.ones(max(1, megabytes * 125_000)), list(range(tasks)))
+    call()
+    steps = max(2, 8 // (1 + megabytes))
+    walls, used = [], []
+    for _ in range(repeat):
+        before = time.thread_time(), time.process_time(), sum(client.run(time.process_time).values())
+        walls += [timed(call) for _ in range(steps)]
+        after = time.thread_time(), time.process_time(), sum(client.run(time.process_time).values())
+        main, process, workers = ((b - a) / steps for a, b in zip(before, after, strict=True))
+        used.append((main, process - main, workers))
+    return Point(tasks, megabytes, min(walls), *np.min(used, axis=0).tolist())
+
+
+def fitted(points: list[Point], workers: int) -> Costs:
+    """Return the costs that fit processor times best, each error relative to its time,
+    and the hop.
+    """
+
+    def share(name: str, count: Callable[[Point], list[float]]) -> Share:
+        seconds = np.array([getattr(point, name) for point in points])
+        left = np.array([count(point) for point in points]) / seconds[:, None]
+        return Share(*np.maximum(np.linalg.lstsq(left, np.ones(len(points)), rcond=None)[0], 0.0).tolist())
+
+    def of_all(point: Point) -> float:
+        return point.tasks + sum(sums(point.tasks))
+
+    client = share("client", lambda point: [1.0, point.tasks, point.megabytes])
+    scheduler = share("scheduler", lambda point: [1.0, of_all(point), point.megabytes])
+    worker = share("worker", lambda p: [1.0, of_all(p), handled(p.tasks, workers) * p.megabytes])
+    first = points[0]  # one task, no parameters: two hops
+    waits = first.wall - client.of(1, 0) - scheduler.of(1, 0) - worker.of(1, 0)
+    return Costs(client, scheduler, worker, max(waits / 2, 0.0))
 
 
 def measure_work(clients: list[Client], repeat: int) -> list[list[float]]:
-    """Return the seconds of steps with more and less arithmetic, here and on each
-    cluster.
+    """Return the seconds of steps with different amounts of arithmetic: here alone,
+    then on each cluster in turns; the fastest of several.
     """
     found = []
     for rounds in (30, 300, 3000):
         loss = functools.partial(work, rounds=rounds)
         params, blocks = np.ones(4), list(range(BLOCKS))
-        calls = [mg.distributed.value_and_grad(loss, client) for client in (None, *clients)]
-        times: list[list[float]] = [[] for _ in calls]
-        for i in range(repeat + 1):
-            for seen, call in zip(times, calls, strict=True):
-                start = time.perf_counter()
-                call(params, blocks)
-                seen += [time.perf_counter() - start] * (i > 0)  # in the first call more is done
-        found.append([statistics.median(seen) for seen in times])
+        calls = [
+            functools.partial(mg.distributed.value_and_grad(loss, client), params, blocks)
+            for client in (None, *clients)
+        ]
+        times = [[timed(call) for call in calls] for _ in range(repeat + 1)]
+        found.append(np.min(times[1:], axis=0).tolist())  # in the first call more is done
     return found
 
 
@@ -186,35 +301,50 @@ def start(workers: int) -> LocalCluster:
     return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR)
 
 
+SIZES = ((1, 0), (8, 0), (32, 0), (128, 0), (8, 1), (1, 8), (8, 8), (32, 4))
+
+
 def measure(repeat: int) -> dict[str, Any]:
     """Measure, fit and compare, with one worker and with two."""
     with start(1) as single, Client(single) as one, start(2) as pair, Client(pair) as two:
-        costs, points = measure_overhead(two, repeat)
+        points = [measure_step(two, *size, repeat) for size in SIZES]
+        print(points, flush=True)
         times = measure_work([one, two], repeat)
-    print(f"a step costs {1e3 * costs.step:.0f} ms, and {1e3 * costs.task:.1f} ms for each task,", end=" ")
-    print(f"{1e3 * costs.megabyte:.1f} ms for each MB of parameters")
-    print("tasks   MB   measured    model  (ms, two workers, no arithmetic)")
-    for tasks, megabytes, seconds in points:
-        model = costs.step + costs.task * tasks + costs.megabyte * megabytes
-        print(f"{tasks:5d} {megabytes:4.0f} {1e3 * seconds:10.1f} {1e3 * model:8.1f}")
-    print(f"arithmetic   1 worker   model   2 workers   model   gain  (ms, {BLOCKS} blocks)")
+    return {"points": points, "times": times}
+
+
+def compare(points: list[Point], times: list[list[float]]) -> Costs:
+    """Print what was measured beside what the model says; return the costs."""
+    costs = fitted(points, 2)
+    print("processor time, ms           step   task     MB")
+    for name, share in costs._asdict().items():
+        if name != "hop":
+            print(f"{name:24} {1e3 * share.step:8.2f} {1e3 * share.task:6.2f} {1e3 * share.megabyte:6.2f}")
+    print(f"a hop takes {1e3 * costs.hop:.1f} ms")
+    print("tasks   MB   measured    model  ratio  (ms, two workers, no arithmetic)")
+    rng = np.random.default_rng(0)
+    for point in points:
+        model, _ = simulate(costs, Cluster(2, cores=CORES), point.tasks, 0, 0, point.megabytes, rng)
+        print(f"{point.tasks:5d} {point.megabytes:4.0f} {1e3 * point.wall:10.1f} {1e3 * model:8.1f}", end=" ")
+        print(f"{model / point.wall:6.2f}")
+    print(f"arithmetic   1 worker   model   2 workers   model   gain  (ms, {BLOCKS} tasks)")
     for here, *there in times:
-        rng = np.random.default_rng(0)
-        model = [simulate(costs, Cluster(n, row=here / BLOCKS), BLOCKS, 1, 0, 0, rng)[0] for n in (1, 2)]
+        clusters = (Cluster(n, row=here / BLOCKS, cores=CORES) for n in (1, 2))
+        model = [simulate(costs, cluster, BLOCKS, 1, 0, 0, rng)[0] for cluster in clusters]
         print(f"{1e3 * here:10.1f} {1e3 * there[0]:10.0f} {1e3 * model[0]:7.0f} {1e3 * there[1]:11.0f}", end=" ")
         print(f"{1e3 * model[1]:7.0f} {there[0] / there[1]:6.2f}")
-    return {"costs": costs._asdict(), "points": points, "times": times}
+    return costs
 
 
 # Simulation
 
 ROWS, ROW_BYTES = 1e12, 40.0  # five float64, 40 TB
-ASSUMED = Costs(step=0.018, task=0.0018, megabyte=0.015)  # as measured here on two cores
+ASSUMED = Costs(Share(0, 0, 0), Share(0, 0, 0), Share(0, 0, 0), 0.0)  # as measured here on two cores
 HUNDRED = Cluster(100, read=500.0, network=1000.0, row=20e-9, spread=0.2, failures=1.0, restart=60.0)
 
 
 def tell(costs: Costs) -> None:
-    """Print the model's figures for 100 workers and 1e12 rows."""
+    """Print what the model says of 100 workers and 1e12 rows."""
     rng = np.random.default_rng(0)
     print(
         f"\n{ROWS:.0e} rows of {ROW_BYTES:.0f} bytes on {HUNDRED.workers} workers; each reads {HUNDRED.read:.0f} MB/s,"
@@ -255,9 +385,9 @@ def main() -> None:
     costs = ASSUMED
     if not given.simulate:
         found = measure(given.repeat)
-        costs = Costs(**found["costs"])
         given.out.mkdir(exist_ok=True)
         (given.out / "cluster.json").write_text(json.dumps(found))
+        costs = compare(**found)
     tell(costs)
 
 

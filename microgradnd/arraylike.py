@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from microgradnd import display, primitives, refusals
 from microgradnd.annotations import Like, Method
-from microgradnd.conversions import Count, number_of
+from microgradnd.conversions import Count, computed, number_of
 from microgradnd.failures import fail
 from microgradnd.tape import current, traceable
 
@@ -85,11 +85,11 @@ class ArrayLike:
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
-        return self._known("item()").item()
+        return computed(self._known("item()"), 1).item()
 
     def tolist(self) -> Any:
         """Return the elements as Python numbers, in nested lists."""
-        return self._known("tolist()").tolist()
+        return computed(self._known("tolist()")).tolist()
 
     def __float__(self) -> float:
         return float(number_of(self, "float()"))

@@ -14,6 +14,7 @@ import sys
 import warnings
 from typing import Any, NoReturn
 
+from microgradnd.refusals import library_of
 from microgradnd.tape import Operation, current
 
 
@@ -92,6 +93,21 @@ def number_of(tensor: Any, what: str) -> Any:
             stacklevel=3,
         )
     return array
+
+
+def computed(array: Any, size: int | None = None) -> Any:
+    """Return an array; one that is computed on demand, as Dask's is, as NumPy's.
+
+    Raises unless such an array has `size` elements, where that is given.
+    """
+    if not hasattr(array, "compute"):
+        return array
+    if size not in (None, array.size):
+        raise ValueError(
+            f"item() of a {library_of(array)} of shape {array.shape}, which has not been computed: only one element is "
+            f"a number; reduce the array first, as with .sum()"
+        )
+    return array.compute()
 
 
 def copy_of(tensor: Any, what: str) -> Any:

@@ -18,7 +18,9 @@ from microgradnd.tape import Leaf
 
 def text_of(tensor: Any) -> str:
     """Return the text of `repr(tensor)`."""
-    text = f"tensor({np.array2string(tensor._array, separator=', ', prefix='tensor(')}"
+    array = tensor._array
+    is_own = isinstance(array, np.ndarray | np.generic)  # another library's array knows how to show itself
+    text = f"tensor({np.array2string(array, separator=', ', prefix='tensor(') if is_own else repr(array)}"
     if tensor.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
         text += f", dtype={tensor.dtype}"
     if isinstance(tensor._node, Leaf):

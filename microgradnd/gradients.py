@@ -17,8 +17,8 @@ import numpy as np
 from microgradnd import inplace
 from microgradnd.arraylike import ArrayLike
 from microgradnd.broadcasting import cast
-from microgradnd.operands import as_array, new_array, one, operand
-from microgradnd.tape import Leaf, Lift, Node, Operation, Path, current, describe, next_position, walk
+from microgradnd.operands import LAZY, as_array, check_lazy, new_array, one, operand
+from microgradnd.tape import Leaf, Lift, Node, Operation, Path, arrays_of, current, describe, next_position, walk
 
 ndarray = np.ndarray
 ACCUMULATING = threading.Lock()
@@ -64,7 +64,7 @@ def backward(
     anomaly, trace = (mode := current()).anomaly, mode.trace
     if trace is not None and path is None:
         trace.fold()
-    if anomaly is None and (trace is None or lift is None):
+    if anomaly is None and (trace is None or lift is None) and not LAZY:
         return walk(seeds, retain, lift, path, run_note)
 
     def arrive(node: Operation, g: Any) -> Any:
@@ -73,12 +73,15 @@ def backward(
         return run_note(node, g)
 
     def check(node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
-        for _, new in parts:
-            anomaly(new, node)  # type: ignore[misc]
+        for i, new in parts:
+            if anomaly is not None:
+                anomaly(new, node)
+            if LAZY:
+                check_lazy(node.function, [arrays_of(node)[i]], new, "its rule gives NumPy's array, which takes")
 
     if getattr(trace, "sizes", None) is not None and lift is not None:
         seeds = [(node, unknown(g, trace, lift)) for node, g in seeds]
-    ends = walk(seeds, retain or lift is not None, lift, path, arrive, check if anomaly is not None else None)
+    ends = walk(seeds, retain or lift is not None, lift, path, arrive, check if anomaly is not None or LAZY else None)
     if trace is not None and lift is not None:
         for end, g in ends.items():
             trace.arrived(end, g, path is None)

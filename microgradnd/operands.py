@@ -111,7 +111,7 @@ def is_foreign(value: Any) -> bool:
     return not own and hasattr(kind, "__array_function__") and hasattr(value, "shape")
 
 
-def check_lazy(function: Function, values: Iterable[Any], out: Any = None) -> None:
+def check_lazy(function: Function, values: Iterable[Any], out: Any = None, what: str = "it needs") -> None:
     """Raise if a function computes all of an array that its library computes on demand.
 
     It does if it looks at the numbers, or returns a NumPy array.
@@ -119,7 +119,7 @@ def check_lazy(function: Function, values: Iterable[Any], out: Any = None) -> No
     first = out[0] if isinstance(out, list | tuple) and out else out
     computes = function in LOOKING or isinstance(first, np.ndarray | np.generic)
     if computes and (whole := [v for v in values if type(v) in LAZY]):
-        raise refusals.ByBlocks(name_of(function), whole[0], "it needs all the numbers of the array")
+        raise refusals.ByBlocks(name_of(function), whole[0], f"{what} all the numbers of the array")
 
 
 def as_array(value: Any) -> Any:

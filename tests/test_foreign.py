@@ -8,6 +8,7 @@ Must not own: whether a rule is right (`test_laws.py`).
 Read next: `test_laws.py`.
 """
 
+import contextlib
 import functools
 import importlib
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 import microgradnd as mg
 from microgradnd.refusals import ByBlocks
@@ -28,7 +30,77 @@ WRONG = {  # what other libraries compute differently, without a Tensor too
     "dask.array": {"qr-matrix-3x2", "qr-complex", "tall_qr-tall", "toeplitz-number", "toeplitz-empty"},
     "pint": {"deg2rad", "radians", "masked-log"},
     "cupy": set(),
+    "strict": set(),
 }
+
+
+class Strict(NDArrayOperatorsMixin):
+    """An array of another library, as strict as CuPy's: it never turns into NumPy's, it
+    meets none of them but numbers, and what is computed from it is an array, of no
+    dimension for a single number.
+    """
+
+    def __init__(self, held):
+        self.held = np.asarray(held)
+
+    shape, ndim, size, dtype, nbytes = (
+        property(lambda self, name=name: getattr(self.held, name))
+        for name in ("shape", "ndim", "size", "dtype", "nbytes")
+    )
+    T, real, imag = (
+        property(lambda self, name=name: Strict(getattr(self.held, name))) for name in ("T", "real", "imag")
+    )
+
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed")
+
+    def __array_ufunc__(self, ufunc, method, *args, **kwargs):
+        return computed_strictly(getattr(ufunc, method), args, kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        return computed_strictly(function, args, kwargs)
+
+    def __getitem__(self, index):
+        return computed_strictly(np.ndarray.__getitem__, (self, index), {})
+
+    def __len__(self):
+        return len(self.held)
+
+    def __bool__(self):
+        return bool(self.held)
+
+    def __float__(self):
+        return float(self.held)
+
+    def get(self):
+        return self.held
+
+    def astype(self, dtype, copy=True):
+        return Strict(self.held.astype(dtype, copy=copy))
+
+    def reshape(self, *shape):
+        return Strict(self.held.reshape(*shape))
+
+    def transpose(self, *axes):
+        return Strict(self.held.transpose(*axes))
+
+    def sum(self, *args, **kwargs):
+        return Strict(self.held.sum(*args, **kwargs))
+
+    def copy(self):
+        return Strict(self.held.copy())
+
+
+def computed_strictly(function, args, kwargs):
+    """Call a function of NumPy on strict arrays."""
+    leaves, form = flatten((args, kwargs))
+    is_indexed = function is np.ndarray.__getitem__
+    if not is_indexed and any(isinstance(leaf, np.ndarray) and leaf.ndim for leaf in leaves):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    args, kwargs = form.rebuild([leaf.held if isinstance(leaf, Strict) else leaf for leaf in leaves])
+    results, form = flatten(function(*args, **kwargs))
+    is_number = function in (np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.may_share_memory)
+    return form.rebuild([r if is_number or not isinstance(r, np.ndarray | np.generic) else Strict(r) for r in results])
 
 
 class Library:
@@ -37,9 +109,11 @@ class Library:
     """
 
     def __init__(self, name):
-        module = importlib.import_module(name)
+        module = importlib.import_module(name) if name != "strict" else None
         self.computed = 0
-        if name == "dask.array":
+        if name == "strict":
+            self.array, self.make, self.read = Strict, Strict, lambda a: getattr(a, "held", a)
+        elif name == "dask.array":
             self.array, self.make, self.read = module.Array, lambda a: module.from_array(a, chunks=2), np.asarray
         elif name == "cupy":
             self.array, self.make, self.read = module.ndarray, module.asarray, module.asnumpy
@@ -51,6 +125,8 @@ class Library:
         """Return a context in which Dask's computations are counted; no other library
         puts them off.
         """
+        if self.array.__module__.partition(".")[0] != "dask":
+            return contextlib.nullcontext()
         dask = importlib.import_module("dask")
 
         def scheduler(graph, keys, **_):
@@ -63,7 +139,8 @@ class Library:
 @functools.cache
 def library(name):
     package = name.partition(".")[0]
-    pytest.importorskip(package, reason=f"arrays of {package} are tried where it is installed")
+    if name != "strict":
+        pytest.importorskip(package, reason=f"arrays of {package} are tried where it is installed")
     return Library(name)
 
 
@@ -98,6 +175,13 @@ def losses(row, variables):
     return values, sum(map(np.sum, squares))
 
 
+def pushed_through(row, arrays):
+    """Return a number that depends on all that a row computes, and its derivative in
+    one direction.
+    """
+    return mg.jvp(lambda *variables: losses(row, variables)[1], tuple(arrays), tuple(arrays))
+
+
 def outcome(row, name):
     """Return "lazy" or "refused", or raise where neither a right result came out nor a
     clear error.
@@ -116,9 +200,12 @@ def outcome(row, name):
             warnings.simplefilter("ignore")  # Dask warns of functions that it doesn't have
             values, loss = losses(row, theirs)
             loss.backward()
+            pushed = pushed_through(row, [t.data for t in theirs])
     except ByBlocks as error:
         return "refused" if "mg.distributed.value_and_grad" in str(error) else str(error)
     assert other.computed == 0
+    for got, want in zip(pushed, pushed_through(row, arrays), strict=True):
+        same(other, got, want)
     for got, want in [*zip(values, expected, strict=True), *zip(theirs, ours, strict=True)]:
         same(other, got._array, want._array)
         if want.grad is not None:
@@ -141,7 +228,7 @@ def test_on_dask_a_row_is_lazy_and_right_or_refused(module):
     assert f"| {subject} | {counts['lazy']} | {counts['refused']} |" in PAGE, (subject, counts)
 
 
-@pytest.mark.parametrize("name", ["pint", "cupy"])
+@pytest.mark.parametrize("name", ["strict", "pint", "cupy"])
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_on_other_libraries_a_row_is_right_or_refused(module, name):
     assert {outcome(row, name) for row in module.ROWS if row.name not in WRONG[name]} <= {"lazy", "refused"}
@@ -198,3 +285,25 @@ def test_a_refusal_says_what_to_do():
     x = mg.tensor(importlib.import_module("dask.array").ones((4, 2), chunks=2), requires_grad=True)
     with pytest.raises(ByBlocks, match=r"sort of a dask Array of shape \(4, 2\).*mg\.distributed\.value_and_grad"):
         np.sort(x)
+
+
+def test_a_users_rule_that_gives_numpys_array_is_refused():
+    @mg.primitive
+    def cube(x):
+        return x**3
+
+    mg.defvjp(cube, lambda g, out, x: np.asarray(3 * x**2 * g))
+    x = mg.tensor(importlib.import_module("dask.array").ones((4, 2), chunks=2), requires_grad=True)
+    with pytest.raises(ByBlocks, match=r"cube of a dask Array of shape \(4, 2\): its rule gives NumPy's array"):
+        np.sum(cube(x)).backward()
+
+
+def test_a_number_is_computed_when_it_is_asked_for_and_a_text_never():
+    x = mg.tensor(importlib.import_module("dask.array").ones((4, 2), chunks=2), requires_grad=True)
+    library("dask.array").computed = 0
+    with library("dask.array").counting():
+        assert repr(x).startswith("tensor(dask.array<")
+        assert library("dask.array").computed == 0
+        assert np.sum(x).item() == 8.0
+        assert x[0].tolist() == [1.0, 1.0]
+    assert library("dask.array").computed == 2

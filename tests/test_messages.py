@@ -1872,6 +1872,9 @@ TRAINING: dict[str, Row] = {
     ),
     # fit
     "fit a class": Row(trained(model=nn.ReLU), TypeError, "fit: model|a Module instance|ReLU"),
+    "item of many lazy numbers": Row(
+        lambda: mg.tensor(da.ones(4, chunks=2)).item(), ValueError, "item()|dask Array|(4,)|.sum()"
+    ),
     "sums over blocks without Dask": Row(
         without("distributed", lambda: summed(client=3)()), ImportError, 'Dask|pip install "microgradnd[cluster]"'
     ),

@@ -62,7 +62,7 @@ defjvp(
     setitem,
     lambda t, out, x, index, value: setitem(t, index, 0),
     None,
-    lambda t, out, x, index, value: setitem(np.zeros(x.shape, out.dtype), index, t),
+    lambda t, out, x, index, value: setitem(np.zeros_like(out), index, t),
 )
 
 

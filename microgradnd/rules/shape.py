@@ -82,7 +82,8 @@ def inverse(axes: Any, ndim: int) -> Any:
 
 
 linear(np.transpose, lambda g, out, x, axes=None: np.transpose(g, inverse(axes, x.ndim)))
-linear(np.matrix_transpose, lambda g, out, x: mT(g))
+defvjp(np.matrix_transpose, lambda g, out, x: mT(g))
+defjvp(np.matrix_transpose, lambda t, out, x: mT(t))
 BODIES.update({np.matrix_transpose: mT, np.reshape: reshaped, np.copy: copied})
 linear(np.swapaxes, lambda g, out, x, axis1, axis2: np.swapaxes(g, axis1, axis2))
 linear(np.moveaxis, lambda g, out, x, source, destination: np.moveaxis(g, destination, source))

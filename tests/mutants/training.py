@@ -30,6 +30,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/saving.py", "        written.unlink(missing_ok=True)", "        pass", SAVING),
     ("microgradnd/saving.py", "if dtype.name not in SAFE or not dtype.isnative", "if dtype.name not in SAFE", SAVING),
     ("microgradnd/nn/fit.py", "return [part for part in parts if", "return [part for part in () if", FIT),
+    ("microgradnd/nn/fit.py", "[rng, *generators(with_loss)]", "[rng]", FIT),
     (
         "microgradnd/nn/fit.py",
         "self.accumulate * self.size, self.rows - group)",
