@@ -1154,7 +1154,7 @@ LIBRARY = {
         lambda: viz.draw_network(nn.Conv1d(1, 1, 2), np.ones((1, 1, 5))), ValueError, "Conv1d|nn.Linear|viz.draw"
     ),
     "draw_network of nothing": Row(
-        lambda: viz.draw_network(nn.Linear(2, 1), np.ones((0, 2))), ValueError, "one observation or more|(0, 2)"
+        lambda: viz.draw_network(nn.Linear(2, 1), np.ones((0, 2))), ValueError, "at least one observation|(0, 2)"
     ),
     "draw_network of a recurrent layer": Row(
         lambda: viz.draw_network(nn.GRU(2, 3), np.ones((4, 1, 2))), ValueError, "GRU|nn.Linear|viz.draw"
@@ -1171,7 +1171,9 @@ LIBRARY = {
     "compare(rtol=text)": Row(lambda: viz.compare(t, t, rtol="a"), ValueError, "rtol must be 0 or more|'a'"),
     "compare what has changed": Row(changed_since, ValueError, "'w' was changed|'first'|copy.deepcopy(model)"),
     "profile(3)": Row(lambda: viz.profile(3), TypeError, "viz.profile|a function|int"),
-    "profile(repeat=0)": Row(lambda: viz.profile(np.sum, repeat=0), ValueError, "repeat must be at least 1|0"),
+    "profile(repeat=0)": Row(
+        lambda: viz.profile(np.sum, repeat=0), ValueError, "number of timed runs|must be at least 1|0"
+    ),
     "profile of an array": Row(
         lambda: viz.profile(lambda: np.ones(3)), TypeError, "viz.profile|ndarray|requires_grad=True"
     ),

@@ -357,8 +357,8 @@ def test_gaps_in_a_fit_are_marked() -> None:
         ((np.zeros(4), np.zeros(4), {"net": np.sum}), r"the result of net must have shape .* got shape \(\)"),
         ((np.zeros(4), np.zeros(4), lambda x: x[:7]), "the result of fitted must be 400 numbers, .* got 7"),
         ((np.array(["a"]), None), "x must be real numbers"),
-        ((np.array([np.nan]), None), "x must be finite numbers"),
-        (([], []), "x must be finite numbers, at least one"),
+        ((np.array([np.nan]), None), "x must hold at least one number, all finite, got 1 numbers"),
+        (([], []), "x must hold at least one number"),
     ],
 )
 def test_what_isnt_a_fit(arguments: tuple[Any, ...], message: str) -> None:
@@ -559,7 +559,7 @@ def test_odd_surfaces_are_drawn(loss: Any, log: bool) -> None:
         ({"at": np.ones(3), "directions": (np.ones(3),)}, "directions must be two sets of parameters, got 1"),
         ({"at": np.ones(3), "directions": (np.ones(3), np.ones(3))}, "the two directions span no plane"),
         ({"at": np.ones(3), "directions": (np.ones(3), np.ones(4))}, "a direction must hold arrays of the shapes"),
-        ({"at": np.ones(2), "steps": 1}, "steps must be at least 2 .* got 1"),
+        ({"at": np.ones(2), "steps": 1}, "steps.* must be at least 2, got 1"),
         ({"at": np.ones(2), "log": True}, r"a loss of -\S+ has no logarithm; use log=False"),
         ({"at": np.array([1j, 2])}, r"at must hold real numbers, got \['complex128'\]"),
         ({"at": np.ones(2), "loss": lambda w: w}, r"the loss must be one real number, got float64 of shape \(2,\)"),

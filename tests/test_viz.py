@@ -142,7 +142,7 @@ def test_after_backward_the_same_graph_has_gradients(named_data: bool) -> None:
             (n.id, n.kind, n.name, n.text, n.shape) for n in before.nodes
         ]
         assert after.edges == before.edges
-    else:  # y was freed with the subtraction: a picture can only show that there was a constant
+    else:  # y was freed with the subtraction: only a constant is left
         assert by_id(before)["n1_0"].shape == (100, 3)
         assert by_id(after)["n1_0"] == Node("n1_0", "constant")
         assert "− const" in [node.text for node in after.nodes]

@@ -175,7 +175,7 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     if not callable(f):
         raise TypeError(f"viz.profile: f must be a function that returns a loss, got a {type(f).__name__}")
     if repeat < 1:
-        raise ValueError(f"viz.profile: repeat must be at least 1, for time to be taken at all, got {repeat}")
+        raise ValueError(f"viz.profile: repeat, the number of timed runs, must be at least 1, got {repeat}")
     figure_class()  # raises before the measurement if matplotlib is missing
     _measured(f, args, clock())
     runs = [_measured(f, args, clock()) for _ in range(repeat)]

@@ -86,7 +86,8 @@ def plot_fit(
     places = _column(x, "x")
     if not places.size or not np.all(np.isfinite(places)):
         raise ValueError(
-            f"plot_fit: x must be finite numbers, at least one, got {places.size} numbers, some not finite"
+            f"plot_fit: x must hold at least one number, all finite, got {places.size} numbers, of which "
+            f"{np.count_nonzero(~np.isfinite(places))} aren't finite"
         )
     low, high = float(places.min()), float(places.max())
     margin = 0.0 if high > low else 0.5

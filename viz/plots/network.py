@@ -107,7 +107,7 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
         raise ValueError(f"draw_network: most must be at least 2, the first neuron and the last, got {most}")
     x = array_of(x)
     if not x.size:
-        raise ValueError(f"draw_network: x must be one observation or more, to have activations, got shape {x.shape}")
+        raise ValueError(f"draw_network: x must hold at least one observation, got shape {x.shape}")
     layers = _layers(model, x)
     shown = [_shown(len(layer.values), most) for layer in layers]
     tallest = max(map(len, shown))

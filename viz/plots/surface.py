@@ -113,7 +113,7 @@ def plot_surface(
     ('parameter 0', 'loss')
     """
     if steps < 2:
-        raise ValueError(f"plot_surface: steps must be at least 2 to make a surface, got {steps}")
+        raise ValueError(f"plot_surface: steps, the points along each axis, must be at least 2, got {steps}")
     points = [] if path is None else list(path)
     if at is None:
         if not points:
