@@ -314,7 +314,7 @@ def measure(repeat: int) -> dict[str, Any]:
 
 
 def compare(points: list[Point], times: list[list[float]]) -> Costs:
-    """Print what was measured beside what the model says; return the costs."""
+    """Print the measured times next to the model's; return the costs."""
     costs = fitted(points, 2)
     print("processor time, ms           step   task     MB")
     for name, share in costs._asdict().items():

@@ -292,7 +292,7 @@ def sum_over(
 
 
 def arrived(client: Any, future: Any, timeout: float) -> Any:
-    """Wait for a result, unless the cluster has no workers for so many seconds."""
+    """Wait for a result, unless the cluster has no workers for this many seconds."""
     while not future.done():
         try:
             needed("distributed").wait([future], timeout=min(1.0, timeout))

@@ -28,7 +28,7 @@ FOLDERS = {
 }
 FILES = {f"microgradnd/{name}.py" for name in ("tape", "tensor", "assignment", "transforms", "testing", "recompute")}
 FILES |= {f"microgradnd/{name}.py" for name in ("reasons", "__main__", "data", "saving", "onnx")}
-FILES |= {f"microgradnd/{name}.py" for name in ("distributed", "tasks", "steps")}
+FILES |= {f"microgradnd/{name}.py" for name in ("distributed", "steps")}
 
 NAMES = Counter(row.name for row in ROWS)  # of the cases that are named, all are rows; pytest numbers equal names
 
