@@ -1,4 +1,4 @@
-# make demo    train the seed network, and write its loss curve and computation graph to out/
+# make demo    train a two-layer network, and write its loss curve and computation graph to out/
 # make test    run every test (PyTorch is not needed)
 # make docs    build the site in out/site/, its notebooks and pictures included, and check every link
 # make changelog  show the next section of the change log; WRITE=yes writes it
