@@ -404,5 +404,5 @@ def added_up(items: Sequence[Any], value_of: Callable[[Any], Any] = lambda item:
 def added(a: Tree, b: Tree) -> Tree:
     """Return the sum of two trees."""
     ours, form = flatten(a)
-    theirs = matching(*flatten(b), ours, form, "distributed.value_and_grad: what the loss returns for a block")
+    theirs = matching(*flatten(b), ours, form, "distributed.value_and_grad: the sum over blocks")
     return form.rebuild([x + y for x, y in zip(ours, theirs, strict=True)])

@@ -64,7 +64,9 @@ def backward(
     anomaly, trace = (mode := current()).anomaly, mode.trace
     if trace is not None and path is None:
         trace.fold()
-    if anomaly is None and (trace is None or lift is None) and not LAZY:
+    seeds = list(seeds)
+    is_lazy = bool(LAZY) and any(type(g._array if isinstance(g, ArrayLike) else g) in LAZY for _, g in seeds)
+    if anomaly is None and (trace is None or lift is None) and not is_lazy:
         return walk(seeds, retain, lift, path, run_note)
 
     def arrive(node: Operation, g: Any) -> Any:
@@ -76,12 +78,14 @@ def backward(
         for i, new in parts:
             if anomaly is not None:
                 anomaly(new, node)
-            if LAZY:
+            if is_lazy:
                 check_lazy(node.function, [arrays_of(node)[i]], new, "its rule gives NumPy's array, which takes")
 
     if getattr(trace, "sizes", None) is not None and lift is not None:
         seeds = [(node, unknown(g, trace, lift)) for node, g in seeds]
-    ends = walk(seeds, retain or lift is not None, lift, path, arrive, check if anomaly is not None or LAZY else None)
+    ends = walk(
+        seeds, retain or lift is not None, lift, path, arrive, check if anomaly is not None or is_lazy else None
+    )
     if trace is not None and lift is not None:
         for end, g in ends.items():
             trace.arrived(end, g, path is None)

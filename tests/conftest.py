@@ -8,11 +8,14 @@ them. `unshrunk` is for `make mutants`, which needs a failure, not the smallest 
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells switch off in the background
 
 collect_ignore = ["typing"]  # programs for mypy, most of which don't run
 

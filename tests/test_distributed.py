@@ -157,7 +157,7 @@ def test_parameters_travel_without_the_tape_that_they_were_computed_on(client: C
 
 @pytest.mark.parametrize("wrong", ["right", None])
 def test_auxiliary_results_must_be_numbers(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"what the loss returns for a block was given .* pass a number"):
+    with pytest.raises(TypeError, match=r"the sum over blocks got .* pass a number"):
         value_and_grad(lambda w, x: (np.sum(w * x), wrong), has_aux=True)(1.0, [np.ones(3)])
 
 

@@ -94,8 +94,12 @@ def standardized(x: Any, mean: Any, variance: Any, axes: Axes, eps: float) -> tu
 
 
 def projected(v: Any, z: Any, mean: Any, axes: Axes) -> Any:
-    """Return v minus its mean and its component along z, as neither affects z."""
-    v = v - z * mean_along(v, axes, z)
+    """Return v minus its mean and its component along z, as neither affects z.
+
+    v stands on the left of a product: an array of another library may take a Tensor on
+    its right for a number.
+    """
+    v = v - mean_along(v, axes, z) * z
     return v if mean is None else v - mean_along(v, axes)
 
 
@@ -105,9 +109,9 @@ def normalized_cotangents(
     """Return the cotangents of x, weight and bias."""
     z, scale = standardized(x, mean, variance, axes, eps)
     if weight is None or varies(weight, axes):
-        of_x = scale * projected(g if weight is None else g * weight, z, mean, axes)
+        of_x = projected(g if weight is None else g * weight, z, mean, axes) * scale
     else:
-        of_x = (scale * weight) * projected(g, z, mean, axes)
+        of_x = projected(g, z, mean, axes) * (scale * weight)
     return [of_x, total_of_copies(g, weight, z), total_of_copies(g, bias)]
 
 
