@@ -93,7 +93,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/losses.py", "p * np.log(np.where(p == 0, 1, p))", "p * np.log(p)", "tests/test_functional.py"),
     ("microgradnd/nn/normalization.py", "(1, n / max(n - 1, 1))", "(1, 1)", LAYERS),
     ("microgradnd/nn/normalization.py", "variance = variance_along(x, mean, axes)\n    scale", "scale", LAWS),
-    ("microgradnd/nn/normalization.py", "v - z * mean_along(v, axes, z)", "v - z", LAWS),
+    ("microgradnd/nn/normalization.py", "v - mean_along(v, axes, z) * z", "v - z", LAWS),
     (
         "microgradnd/nn/losses.py",
         "    if a != b:\n        advice",
