@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from numpy.lib import NumpyVersion
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 import microgradnd as mg
@@ -225,7 +226,8 @@ def test_on_dask_a_row_is_lazy_and_right_or_refused(module):
     outcomes = [outcome(row, "dask.array") for row in module.ROWS if row.name not in uncounted]
     counts = {word: outcomes.count(word) for word in ("lazy", "refused")}
     subject = module.__name__.rpartition(".")[2]
-    assert f"| {subject} | {counts['lazy']} | {counts['refused']} |" in PAGE, (subject, counts)
+    if NumpyVersion(np.__version__) >= "2.1.0":  # which has rows that NumPy 2.0 has not
+        assert f"| {subject} | {counts['lazy']} | {counts['refused']} |" in PAGE, (subject, counts)
 
 
 @pytest.mark.parametrize("name", ["strict", "pint", "cupy"])

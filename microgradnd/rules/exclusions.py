@@ -59,6 +59,8 @@ exclude(
 )
 exclude("NumPy is about to remove it; write np.vstack", functions("row_stack"))
 exclude("NumPy is about to remove it; write np.trunc", functions("fix"))
+exclude("NumPy 2.4 removes it; write np.trapezoid", functions("trapz"))
+exclude("NumPy 2.4 removes it; write np.isin", functions("in1d"))
 exclude("it runs NumPy's own tests", functions("test", np, np.linalg, np.fft))
 exclude(
     "it makes or runs Python functions; call the function on the Tensor, or make it an operation with mg.primitive",

@@ -16,8 +16,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib import NumpyVersion
 
 from microgradnd.registry import composite, linear
+
+LAST_FIRST = NumpyVersion(np.__version__) >= "2.1.2"  # the order of axes in np.fft.rfftn, which rounding shows
 
 
 def resized(g: Any, like: Any, axis: int) -> Any:
@@ -126,7 +129,9 @@ def of_real_arrays(default: Any) -> Callable[..., Any]:
 
     def spelled(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         lengths, axes = lengths_and_axes(a, s, axes)
-        return over_axes(np.fft.rfft(a, lengths[-1], axes[-1], norm), lengths[:-1], axes[:-1], np.fft.fft, norm)
+        order = range(len(axes) - 1) if LAST_FIRST else range(len(axes) - 2, -1, -1)
+        others = [lengths[i] for i in order], [axes[i] for i in order]
+        return over_axes(np.fft.rfft(a, lengths[-1], axes[-1], norm), *others, np.fft.fft, norm)
 
     return spelled
 
