@@ -21,7 +21,8 @@ way and nobody computes.
 Client, scheduler and workers each have costs for a step, a task and a MB: seconds of
 processor time, which processes measure of themselves. Only the hop is taken from the
 clock, in a step of one task. So the times of all other steps are predictions. On one
-machine the processes share `cores`: a step takes at least their work divided by that.
+machine the processes share `cores`, which is measured as the speed of two workers that
+only compute: a step takes at least the work of all processes divided by that.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import heapq
 import json
 import logging
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,7 +46,6 @@ import microgradnd as mg
 from microgradnd.distributed import FAN_IN
 
 BLOCKS = 16
-CORES = 2  # of the machine of the figures below
 
 
 class Share(NamedTuple):
@@ -240,7 +241,36 @@ class Point(NamedTuple):
     worker: float
 
 
-def measure_step(client: Client, tasks: int, megabytes: int, repeat: int) -> Point:
+def used(client: Client) -> Any:
+    """Return the seconds of processor time that this thread, the other threads of this
+    process, and all workers have used.
+    """
+    thread = time.thread_time()
+    return np.array([thread, time.process_time() - thread, sum(client.run(time.process_time).values())])
+
+
+def measure_idle(client: Client) -> Any:
+    """Return the seconds that are used in each second in which nothing is asked for:
+    by Dask's profiler, and by messages that processes send to say that they are there.
+    """
+    before = used(client)
+    time.sleep(2.0)
+    return (used(client) - before) / 2.0
+
+
+def measure_cores(client: Client) -> float:
+    """Return how much faster all workers together are than one of them: less than their
+    number where processors share a core, or have other work.
+    """
+    spin = functools.partial(work, np.ones(4), 0, 3000)
+    first = [next(iter(client.nthreads()))]
+    alone, together = (
+        min(timed(functools.partial(client.run, spin, workers=workers)) for _ in range(12)) for workers in (first, None)
+    )
+    return len(client.nthreads()) * alone / together
+
+
+def measure_step(client: Client, tasks: int, megabytes: int, repeat: int, idle: Any) -> Point:
     """Measure steps that compute nothing: the least of each time over some batches of
     steps, as other programs only add to it.
     """
@@ -248,14 +278,13 @@ def measure_step(client: Client, tasks: int, megabytes: int, repeat: int) -> Poi
     call = functools.partial(f, np.ones(max(1, megabytes * 125_000)), list(range(tasks)))
     call()
     steps = max(2, 8 // (1 + megabytes))
-    walls, used = [], []
+    walls, shares = [], []
     for _ in range(repeat):
-        before = time.thread_time(), time.process_time(), sum(client.run(time.process_time).values())
-        walls += [timed(call) for _ in range(steps)]
-        after = time.thread_time(), time.process_time(), sum(client.run(time.process_time).values())
-        main, process, workers = ((b - a) / steps for a, b in zip(before, after, strict=True))
-        used.append((main, process - main, workers))
-    return Point(tasks, megabytes, min(walls), *np.min(used, axis=0).tolist())
+        before = used(client)
+        batch = [timed(call) for _ in range(steps)]
+        shares.append((used(client) - before - sum(batch) * idle) / steps)
+        walls += batch
+    return Point(tasks, megabytes, min(walls), *np.min(shares, axis=0).tolist())
 
 
 def fitted(points: list[Point], workers: int) -> Costs:
@@ -307,29 +336,33 @@ SIZES = ((1, 0), (8, 0), (32, 0), (128, 0), (8, 1), (1, 8), (8, 8), (32, 4))
 def measure(repeat: int) -> dict[str, Any]:
     """Measure, fit and compare, with one worker and with two."""
     with start(1) as single, Client(single) as one, start(2) as pair, Client(pair) as two:
-        points = [measure_step(two, *size, repeat) for size in SIZES]
-        print(points, flush=True)
+        measure_step(two, 8, 1, 1, np.zeros(3))  # which loads what the workers need
+        idle = measure_idle(two)
+        cores = [measure_cores(two)]
+        points = [measure_step(two, *size, repeat, idle) for size in SIZES]
+        cores += [measure_cores(two)]
         times = measure_work([one, two], repeat)
-    return {"points": points, "times": times}
+        cores += [measure_cores(two)]
+    return {"points": points, "times": times, "cores": statistics.median(cores)}
 
 
-def compare(points: list[Point], times: list[list[float]]) -> Costs:
+def compare(points: list[Point], times: list[list[float]], cores: float) -> Costs:
     """Print the measured times next to the model's; return the costs."""
     costs = fitted(points, 2)
     print("processor time, ms           step   task     MB")
     for name, share in costs._asdict().items():
         if name != "hop":
             print(f"{name:24} {1e3 * share.step:8.2f} {1e3 * share.task:6.2f} {1e3 * share.megabyte:6.2f}")
-    print(f"a hop takes {1e3 * costs.hop:.1f} ms")
+    print(f"a hop takes {1e3 * costs.hop:.1f} ms; two workers compute {cores:.2f} times as fast as one")
     print("tasks   MB   measured    model  ratio  (ms, two workers, no arithmetic)")
     rng = np.random.default_rng(0)
     for point in points:
-        model, _ = simulate(costs, Cluster(2, cores=CORES), point.tasks, 0, 0, point.megabytes, rng)
+        model, _ = simulate(costs, Cluster(2, cores=cores), point.tasks, 0, 0, point.megabytes, rng)
         print(f"{point.tasks:5d} {point.megabytes:4.0f} {1e3 * point.wall:10.1f} {1e3 * model:8.1f}", end=" ")
         print(f"{model / point.wall:6.2f}")
     print(f"arithmetic   1 worker   model   2 workers   model   gain  (ms, {BLOCKS} tasks)")
     for here, *there in times:
-        clusters = (Cluster(n, row=here / BLOCKS, cores=CORES) for n in (1, 2))
+        clusters = (Cluster(n, row=here / BLOCKS, cores=cores) for n in (1, 2))
         model = [simulate(costs, cluster, BLOCKS, 1, 0, 0, rng)[0] for cluster in clusters]
         print(f"{1e3 * here:10.1f} {1e3 * there[0]:10.0f} {1e3 * model[0]:7.0f} {1e3 * there[1]:11.0f}", end=" ")
         print(f"{1e3 * model[1]:7.0f} {there[0] / there[1]:6.2f}")
@@ -339,7 +372,12 @@ def compare(points: list[Point], times: list[list[float]]) -> Costs:
 # Simulation
 
 ROWS, ROW_BYTES = 1e12, 40.0  # five float64, 40 TB
-ASSUMED = Costs(Share(0, 0, 0), Share(0, 0, 0), Share(0, 0, 0), 0.0)  # as measured here on two cores
+ASSUMED = Costs(  # as measured on a machine of two cores
+    client=Share(0.0013, 0.00004, 0.0007),
+    scheduler=Share(0.0055, 0.0005, 0.0024),
+    worker=Share(0.0032, 0.0014, 0.0007),
+    hop=0.0007,
+)
 HUNDRED = Cluster(100, read=500.0, network=1000.0, row=20e-9, spread=0.2, failures=1.0, restart=60.0)
 
 
@@ -364,6 +402,7 @@ def tell(costs: Costs) -> None:
         "no failures": {"failures": 0.0},
         "a worker fails every hour": {"failures": 24.0},
         "data in memory": {"read": math.inf},
+        "reads of 100 MB/s": {"read": 100.0},
         "10 workers": {"workers": 10},
         "1000 workers": {"workers": 1000},
     }
@@ -371,9 +410,11 @@ def tell(costs: Costs) -> None:
         cluster = HUNDRED._replace(**change)
         seconds, lost = simulate(costs, cluster, 10_000, 1e8, ROW_BYTES, 1.0, rng)
         print(f"{name:28} {seconds / 60:8.1f} minutes, {lost} tasks lost")
-    for megabytes in (100.0, 1000.0):
-        seconds, _ = simulate(costs, HUNDRED, 10_000, 1e8, ROW_BYTES, megabytes, rng)
-        print(f"{f'{megabytes:.0f} MB of parameters':28} {seconds / 60:8.1f} minutes")
+    for megabytes, network in ((100.0, 1000.0), (1000.0, 1000.0), (1000.0, 100.0)):
+        cluster = HUNDRED._replace(network=network)
+        seconds, _ = simulate(costs, cluster, 10_000, 1e8, ROW_BYTES, megabytes, rng)
+        name = f"{megabytes:.0f} MB of parameters, {network:.0f} MB/s"
+        print(f"{name:36} {seconds / 60:8.1f} minutes")
 
 
 def main() -> None:
