@@ -25,7 +25,7 @@ CHAPTERS = "learn/"
 SOURCE = "source/"  # the folder of pages that show files from outside docs/
 FUNCTION = r"<mi>(?:sin|cos|tanh|log|exp)</mi>"
 THIN_SPACE = '<mspace width="0.17em"/>'
-LINK = re.compile(r"(?<=\]\()([^)#\s:]+)")
+LINK = re.compile(r"(?<=\]\()(?!\w+:)([^)#\s]+)")  # not those with a scheme, such as https:
 
 
 def on_files(files: Any, config: Any) -> Any:
