@@ -84,6 +84,9 @@ def test_planted_faults_are_found_and_made_small(fault, oracle, monkeypatch):
         assert oracle in printed.getvalue()
 
 
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy 2.0 computes v[[1, 0]] = v without a copy, wrongly"
+)
 def test_a_right_rule_passes():
     session = planted(right)
     assert first_failure(session) is None, session.failures
