@@ -354,18 +354,16 @@ def compare(points: list[Point], times: list[list[float]], cores: float) -> Cost
         if name != "hop":
             print(f"{name:24} {1e3 * share.step:8.2f} {1e3 * share.task:6.2f} {1e3 * share.megabyte:6.2f}")
     print(f"a hop takes {1e3 * costs.hop:.1f} ms; two workers compute {cores:.2f} times as fast as one")
-    print("tasks   MB   measured    model  ratio  (ms, two workers, no arithmetic)")
-    rng = np.random.default_rng(0)
-    for point in points:
-        model, _ = simulate(costs, Cluster(2, cores=cores), point.tasks, 0, 0, point.megabytes, rng)
-        print(f"{point.tasks:5d} {point.megabytes:4.0f} {1e3 * point.wall:10.1f} {1e3 * model:8.1f}", end=" ")
-        print(f"{model / point.wall:6.2f}")
-    print(f"arithmetic   1 worker   model   2 workers   model   gain  (ms, {BLOCKS} tasks)")
-    for here, *there in times:
-        clusters = (Cluster(n, row=here / BLOCKS, cores=cores) for n in (1, 2))
-        model = [simulate(costs, cluster, BLOCKS, 1, 0, 0, rng)[0] for cluster in clusters]
-        print(f"{1e3 * here:10.1f} {1e3 * there[0]:10.0f} {1e3 * model[0]:7.0f} {1e3 * there[1]:11.0f}", end=" ")
-        print(f"{1e3 * model[1]:7.0f} {there[0] / there[1]:6.2f}")
+    print("arithmetic   tasks   MB   workers   measured   model, busy cores   model, free cores  (ms)")
+    cases = [(0.0, point.tasks, point.megabytes, 2, point.wall) for point in points]
+    cases += [(here, BLOCKS, 0.0, n, there[n - 1]) for here, *there in times for n in (1, 2)]
+    for here, tasks, megabytes, n, measured in cases:
+        models = [
+            simulate(costs, Cluster(n, row=here / tasks, cores=k), tasks, 1, 0, megabytes, np.random.default_rng(0))[0]
+            for k in (cores, 2)
+        ]
+        print(f"{1e3 * here:10.1f} {tasks:7d} {megabytes:4.0f} {n:9d} {1e3 * measured:10.1f}", end=" ")
+        print(f"{1e3 * models[0]:19.1f} {1e3 * models[1]:19.1f}")
     return costs
 
 
@@ -373,10 +371,10 @@ def compare(points: list[Point], times: list[list[float]], cores: float) -> Cost
 
 ROWS, ROW_BYTES = 1e12, 40.0  # five float64, 40 TB
 ASSUMED = Costs(  # as measured on a machine of two cores
-    client=Share(0.0013, 0.00004, 0.0007),
-    scheduler=Share(0.0055, 0.0005, 0.0024),
-    worker=Share(0.0032, 0.0014, 0.0007),
-    hop=0.0007,
+    client=Share(0.0009, 0.00003, 0.0009),
+    scheduler=Share(0.0037, 0.0005, 0.0038),
+    worker=Share(0.0020, 0.0012, 0.0008),
+    hop=0.0016,
 )
 HUNDRED = Cluster(100, read=500.0, network=1000.0, row=20e-9, spread=0.2, failures=1.0, restart=60.0)
 

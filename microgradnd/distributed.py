@@ -1,21 +1,22 @@
 """Gradients of sums over blocks of data, which the workers of a Dask cluster compute.
 
-Owns: `value_and_grad` over blocks; what a block may be, and how parameters and blocks
-travel; what a task does.
-Must not own: scheduling, retries and the moving of data, which are Dask's; the steps of
+Owns: `value_and_grad` over blocks; the kinds of blocks, how parameters and blocks
+travel, and the work of a task.
+Must not own: scheduling, retries and the moving of data, which Dask does; the steps of
 `nn.fit` on a cluster (`steps.py`).
 Read next: `transforms.py`, whose `value_and_grad` is called for each block.
 
 The gradient of a sum over rows is the sum of the gradients of its blocks. Parameters
-and blocks travel as tasks, never as scattered data: if a worker is lost, Dask computes
-again what was on it. Parts are added in pairs, in a tree whose shape depends on the
-number of blocks alone, so the result is the same to the bit on any number of workers,
-and without a cluster.
+and blocks travel as tasks, never as scattered data: if a worker is lost, Dask runs its
+tasks again. Parts are added in pairs, in a tree whose shape depends only on the number
+of blocks. So the result is the same to the bit on any number of workers, and without a
+cluster.
 
 A task may run twice, so it depends on its arguments alone. The numbers of the
-parameters travel by themselves. Everything else about a loss and its parameters is the
-same in each step, and a worker keeps what it made from it, such as a compiled function.
-Generators are seeded by step and block, and a loss that changes a buffer is refused.
+parameters travel by themselves. The rest, called a shell, is the same in each step: the
+loss, and modules without their numbers. A worker keeps the functions that it makes from
+a shell, compiled or not. Generators are seeded by step and block, and a loss that
+changes a buffer is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from microgradnd.tape import current
 from microgradnd.tensor import tensor
 from microgradnd.trees import Tree, flatten, is_module
 
-FAN_IN = 8  # parts that one task adds: a power of 2, so that the tree is that of adding in pairs
+FAN_IN = 8  # parts that one task adds: a power of 2, so that they are a branch of the tree of pairs
 
 
 @explained
@@ -57,30 +58,27 @@ def value_and_grad(
     rng: np.random.Generator | None = None,
     timeout: float = 60.0,
 ) -> Callable[[Tree, Any], tuple[Any, Tree]]:
-    """Return a function that returns the sum of a loss over blocks of data, and the
-    gradient of this sum.
+    """Return a function that sums a loss over blocks of data, and its gradient.
 
     Parameters
     ----------
     loss : callable
         Takes parameters and a block; returns one real number, the sum over the rows of
-        the block. Its result may depend on nothing else, as a block whose worker is
-        lost is computed again.
+        the block. Its result may depend on nothing else, since Dask computes a block
+        again if its worker is lost.
     client : dask.distributed.Client, optional
-        The connection to a cluster; by default everything is computed here, one block
-        after the other, with the same result to the bit.
+        The connection to a cluster. By default this process computes one block after
+        another, with the same result to the bit.
     has_aux : bool
-        Whether the loss returns `(value, aux)`: `aux`, numbers and arrays in
-        containers, is summed over the blocks too.
+        Whether the loss returns `(value, aux)`. Numbers and arrays in `aux` are summed
+        over the blocks too.
     compile : bool
-        Whether to compile the gradient, by `mg.compile`, once in each thread of a
-        worker.
+        Whether each thread of a worker compiles the gradient, by `mg.compile`.
     blocks_per_task : int
-        Blocks that a task goes through, one after the other; it holds one of them at a
-        time.
+        The number of blocks in a task, which holds one of them at a time.
     rng : numpy.random.Generator, optional
-        If given, the loss is called with `rng=`, a generator of its own for each block
-        and step.
+        If given, the loss is called with `rng=`, a generator seeded for the block and
+        the step.
     timeout : float
         Seconds to wait for a worker while the cluster has none.
 
@@ -111,7 +109,7 @@ def value_and_grad(
 
     See Also
     --------
-    microgradnd.value_and_grad : of one call.
+    microgradnd.value_and_grad : the value and gradient of one call.
     microgradnd.nn.fit : a training loop, which takes `client=` too.
 
     Notes
@@ -156,7 +154,7 @@ def without_aux(loss: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[An
 
 
 def needed(name: str) -> Any:
-    """Return a module that comes with Dask, or raise."""
+    """Import a module that comes with Dask, or raise."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -172,14 +170,12 @@ def check_client(client: Any) -> None:
         )
 
 
-# Blocks. Each is a list: whether it is a tuple, and what its parts are loaded from
+# Blocks. Each is a list: whether it is a tuple, and the sources of its parts
 
 
 def is_collection(data: Any) -> bool:
-    """Return whether data is a Dask collection of several blocks; a delayed object
-    would say yes to any attribute.
-    """
-    return hasattr(type(data), "to_delayed")
+    """Return whether data is a Dask collection of several blocks."""
+    return hasattr(type(data), "to_delayed")  # a delayed object itself has any attribute
 
 
 def sources(data: Any, client: Any) -> list[list[Any]]:
@@ -201,10 +197,11 @@ def sources(data: Any, client: Any) -> list[list[Any]]:
 
 
 def parts_of(collection: Any, client: Any) -> list[Any]:
-    """Return what each block of a Dask collection is loaded from: a function, or a
-    future where it is in memory.
+    """Return the source of each block of a Dask collection.
+
+    It is a function, or a future if the block is in memory.
     """
-    if hasattr(collection, "rechunk"):  # an array, whose blocks are to be whole rows
+    if hasattr(collection, "rechunk"):  # an array: its blocks must hold whole rows
         collection = collection.rechunk(dict.fromkeys(range(1, collection.ndim), -1))
     parts = np.ravel(np.array(collection.to_delayed(), object)).tolist()
     if needed("distributed").futures_of(collection):  # a block stays where it is, and its task goes there
@@ -214,16 +211,14 @@ def parts_of(collection: Any, client: Any) -> list[Any]:
 
 
 def source(part: Any, client: Any) -> Any:
-    """Return what a part of a block is loaded from: a function, a future, or the part
-    itself.
-    """
+    """Return the source of a part of a block: a function, a future, or the part."""
     if hasattr(type(part), "__dask_graph__"):
         return functools.partial(part.compute, scheduler="synchronous")
     return part.result if client is None and type(part).__name__ == "Future" else part
 
 
 def loaded(source: list[Any]) -> Any:
-    """Return a block."""
+    """Return a block from its sources."""
     is_tuple, *parts = source
     parts = [part() if callable(part) else part for part in parts]
     return tuple(parts) if is_tuple else parts[0]
@@ -233,7 +228,7 @@ def loaded(source: list[Any]) -> Any:
 
 
 class Job(NamedTuple):
-    """What is computed for each block, apart from the numbers of the parameters.
+    """The computation for each block, without the numbers of the parameters.
 
     Attributes
     ----------
@@ -245,7 +240,7 @@ class Job(NamedTuple):
         Takes the auxiliary tree, of arrays, and the block; returns a tree to sum in its
         place.
     given : dict
-        The generator that the loss is called with, as `rng`, if it takes one.
+        The generator to call the loss with, as `rng`, if it takes one.
     differentiates, compiles : bool
         Whether the gradient is computed, and whether it is compiled.
     """
@@ -261,10 +256,10 @@ class Job(NamedTuple):
 def sum_over(
     job: Job, client: Any, params: Tree, blocks: list[Any], stream: int = 1, timeout: float = 60.0, checks: bool = False
 ) -> Any:
-    """Return `((value, aux), gradient)`, summed over blocks on a cluster or here; the
-    gradient is a list of arrays.
+    """Return `((value, aux), gradient)`, summed over blocks on a cluster or here.
 
-    `stream` blocks are one task. With `checks`, the first block is computed twice.
+    The gradient is a list of arrays. `stream` blocks are one task. With `checks`, the
+    first block is computed twice.
     """
     if current().trace is not None or current().is_transformed:
         raise TypeError(
@@ -292,7 +287,7 @@ def sum_over(
 
 
 def arrived(client: Any, future: Any, timeout: float) -> Any:
-    """Wait for a result, unless the cluster has no workers for this many seconds."""
+    """Return a result; raise if the cluster has no workers for `timeout` seconds."""
     while not future.done():
         try:
             needed("distributed").wait([future], timeout=min(1.0, timeout))
@@ -311,9 +306,7 @@ def modules_in(params: Tree) -> list[Any]:
 
 
 def emptied(params: Tree) -> Tree:
-    """Return a copy of a tree without the numbers that are trained, and with generators
-    in a state of their own.
-    """
+    """Return a copy of a tree without its trained numbers and states of generators."""
     leaves, form = flatten(params, is_module)
     modules = modules_in(params)
     instead: dict[int, Any] = {id(p): Parameter(0.0) for m in modules for p in m.parameters() if p.requires_grad}
@@ -323,8 +316,9 @@ def emptied(params: Tree) -> Tree:
 
 @functools.lru_cache(maxsize=16)
 def made(shell: Any, thread: int) -> tuple[Job, Callable[..., Any]]:
-    """Return a job, and its function of numbers and a block; each thread has its own,
-    as several may run a job at the same time.
+    """Return a job, and its function of numbers and a block.
+
+    Each thread has its own, since several may run a job at the same time.
     """
     job = needed("cloudpickle").loads(shell) if isinstance(shell, bytes) else shell
     form = flatten(job.params)[1]
@@ -337,9 +331,9 @@ def made(shell: Any, thread: int) -> tuple[Job, Callable[..., Any]]:
 
 
 def run(step: Any, start: int, group: list[list[Any]]) -> Any:
-    """Return the sum over a group of blocks, the first of which has this number."""
+    """Return the sum over a group of blocks; `start` is the number of the first."""
     shell, numbers, seeds, checks = step
-    make = made if isinstance(shell, bytes) else made.__wrapped__  # what was pickled is kept
+    make = made if isinstance(shell, bytes) else made.__wrapped__  # only a pickled job is kept
     job, function = make(shell, threading.get_ident())
 
     def result(number: int) -> Any:
@@ -357,9 +351,7 @@ def run(step: Any, start: int, group: list[list[Any]]) -> Any:
 
 
 def called(job: Job, function: Any, numbers: list[Any], seeds: list[int], block: Any, number: int) -> Any:
-    """Call a function of numbers and a block, with generators that are seeded for this
-    step and block.
-    """
+    """Call a function of numbers and a block, with generators seeded for the block."""
     modules = modules_in(job.params)
     for rng, seed in zip((*job.given.values(), *generators(modules)), seeds, strict=True):
         rng.bit_generator.state = type(rng.bit_generator)([seed, number]).state
@@ -392,8 +384,9 @@ def check_same(first: Any, second: Any) -> None:
 
 
 def added_up(items: Sequence[Any], value_of: Callable[[Any], Any] = lambda item: item) -> Any:
-    """Return the sum of the values of items, added in pairs: sums of as many as a power
-    of 2 can be added up first, to the same result to the bit.
+    """Return the sum of the values of items, added in pairs.
+
+    It is the same to the bit if groups of a power of 2 are added up first.
     """
     if len(items) == 1:
         return value_of(items[0])

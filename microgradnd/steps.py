@@ -1,9 +1,8 @@
-"""The steps of `nn.fit` on a cluster: each batch is a block, and the batches of one
-step are computed at the same time.
+"""The steps of `nn.fit` on a cluster, which computes the batches of a step in parallel.
 
-Owns: what takes the place of `Loop` in `nn.fit(..., client=client)`, and Dask arrays as
-its data.
-Must not own: the training loop (`nn/fit.py`), or how blocks are computed
+Owns: the loop of `nn.fit(..., client=client)`, whose blocks are batches, and Dask
+arrays as its data.
+Must not own: the training loop (`nn/fit.py`), or the computation of blocks
 (`distributed.py`).
 Read next: `distributed.py`.
 """
@@ -31,9 +30,9 @@ class Blocks:
     Attributes
     ----------
     sources : list
-        What each block is loaded from.
+        The sources of each block.
     ends : array of int
-        The number of the row after each block.
+        The number of the row that follows each block.
     """
 
     def __init__(self, taker: str, data: Any, client: Any) -> None:
@@ -50,15 +49,13 @@ class Blocks:
         return int(self.ends[-1])
 
     def batches(self, order: Any) -> Iterator[tuple[Any, ...]]:
-        """Yield the numbers of the rows of each block, and what it is loaded from."""
+        """Yield the numbers of the rows of each block, and its sources."""
         starts = [0, *self.ends]
         return ((range(starts[i], starts[i + 1]), *self.sources[i][1:]) for i in order)
 
 
 def reader(client: Any) -> Callable[[str, Any], list[Any]]:
-    """Return a function that returns the arrays of a data set; all blocks of Dask
-    arrays are one of them.
-    """
+    """Return a function that reads a data set: its arrays, or blocks of Dask arrays."""
     check_client(client)
 
     def read(taker: str, data: Any) -> list[Any]:
@@ -69,8 +66,9 @@ def reader(client: Any) -> Callable[[str, Any], list[Any]]:
 
 
 def batch_loss(loss: Any, measures: bool, modules: list[Any], block: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Return the share of a batch in the loss of its step, and what the model returned
-    if a metric needs it.
+    """Return the share of a batch in its step's loss, and a prediction for metrics.
+
+    Without metrics, the prediction is empty.
     """
     model, *own = modules
     share, *batch = block
@@ -124,8 +122,9 @@ class Steps(Loop):
     def train(
         self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: tuple[float, int]
     ) -> Iterator[float]:
-        """Take the steps of an epoch, and yield the loss of its step for each batch;
-        from `suspect` on look for NaN.
+        """Take the steps of an epoch, and yield for each batch the loss of its step.
+
+        From `suspect` on, look for NaN.
         """
         if not self.model.training:
             self.model.train()
@@ -160,20 +159,19 @@ class Steps(Loop):
     def compute(
         self, means: dict[str, float], rows: int, group: list[Any], job: Job, stream: int = 1, checks: bool = False
     ) -> tuple[float, list[Any]]:
-        """Return the loss of batches and its gradients; add loss and metrics to the
-        means over all rows.
+        """Return the loss of batches and its gradients.
+
+        Add loss and metrics to the means over all rows.
         """
         count = sum(len(numbers) for numbers, *_ in group)
         blocks = [[True, len(numbers) / count, *batch] for numbers, *batch in group]
-        (value, measured), gradients = sum_over(job, self.client, self.params, blocks, stream, checks=checks)
-        for name, total in {"loss": value * count, **dict(measured)}.items():
+        (value, sums), gradients = sum_over(job, self.client, self.params, blocks, stream, checks=checks)
+        for name, total in {"loss": value * count, **dict(sums)}.items():
             means[name] = means.get(name, 0.0) + float(total) / rows
         return float(value), gradients
 
     def watch(self, group: list[Any], when: str) -> None:
-        """Take a step's batches one by one, here, and raise where the first NaN or
-        infinity is made.
-        """
+        """Repeat a step's batches here, and raise at the first NaN or infinity."""
         drawing = generators(self.params)
         before = saving.states(drawing)
         for numbers, *parts in group:
