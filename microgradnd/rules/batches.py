@@ -79,8 +79,8 @@ def shifted(axis: Any, ndim: int) -> Any:
 def along(*functions: Function, names: tuple[str, ...] = ("axis",), of_all: str = "several") -> None:
     """Add the row of functions of their first argument along axes.
 
-    `of_all` is the meaning of an axis of None: all axes of an example as "several"
-    axes, or as one axis that is "flat".
+    `of_all` says how axis=None treats an example: as "several" axes, or as a single
+    "flat" one.
     """
     for function in functions:
         parameters = parameters_of(function)[1:]

@@ -179,9 +179,7 @@ def differ(ours: dict[str, Any], right: dict[str, Any], tolerance: float = DOUBL
 
 
 def alike(x: Any, y: Any, tolerance: float) -> bool:
-    """Return whether two values are equal to rounding; an array may stand for a number
-    of Python.
-    """
+    """Return whether two values are equal to rounding; arrays may replace numbers."""
     numbers = bool | int | float | complex | np.ndarray
     if not (isinstance(x, numbers) and isinstance(y, numbers)):
         return type(x) is type(y) and x == y
