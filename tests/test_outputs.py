@@ -10,8 +10,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,10 +21,14 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.viz import dot, exchange, labels
-from microgradnd.viz.model import Edge, Graph, Node, Scope
+from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
+from microgradnd.viz.record import ScopeKind
 from microgradnd.viz.values import values_of
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "how-to" / "graph-json.md"
+DOCS = Path(__file__).parents[1] / "docs"
+DOCUMENT = DOCS / "how-to" / "graph-json.md"
+SCHEMA = json.loads((DOCS / "reference" / "graph.schema.json").read_text())
+VALID = jsonschema.Draft202012Validator(SCHEMA)
 NASTY = [
     'a "quote"', "<b>bold</b>", "a & b &amp; #35;", "two\nlines", "emoji 🦊", "x" * 10_000, "`code`", "**bold** _it_",
     "1. first", "- item", "+ item", "# head", "> quote", "$$x^2$$", "a|b", "end", "[0] (x) {y}", "\\n \\", "%% remark",
@@ -38,12 +43,14 @@ def network() -> tuple[nn.Module, mg.Tensor]:
 
 
 def strict(text: str) -> Any:
-    """Read JSON as others do, to whom NaN is no number."""
+    """Read a graph as others do, to whom NaN is no number, and check it by the schema."""
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    model = json.loads(text, parse_constant=refuse)
+    VALID.validate(model)
+    return model
 
 
 # Mermaid
@@ -179,6 +186,36 @@ def test_the_document_describes_every_key() -> None:
     assert list(next(n for n in model["nodes"] if n["values"])["values"]) == values
     assert list(model["edges"][0]) == edge
     assert list(model["scopes"][0]) == scope
+
+
+def test_the_schema_has_the_keys_of_the_document() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    parts = [SCHEMA, *(SCHEMA["$defs"][name] for name in ("node", "values", "edge", "scope"))]
+    assert [part["required"] for part in parts] == [list(part["properties"]) for part in parts]
+    assert [part["required"] for part in parts] == list(documented().values())
+
+
+def test_the_schema_knows_the_words_of_the_model() -> None:
+    kinds = {name: SCHEMA["$defs"][name]["properties"]["kind"]["enum"] for name in ("node", "scope")}
+    assert kinds == {"node": list(get_args(Kind)), "scope": list(get_args(ScopeKind))}
+    assert SCHEMA["properties"]["version"]["const"] == exchange.VERSION
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda model: model.pop("notes"), "$"),
+        (lambda model: model["nodes"][0].update(kind="leaf"), "$.nodes[0].kind"),
+        (lambda model: model["edges"][0].update(position=-1), "$.edges[0].position"),
+        (lambda model: model["nodes"][0].update(values={"size": 1}), "$.nodes[0].values"),
+    ],
+)
+def test_the_schema_refuses_what_is_no_graph(change: Any, where: str) -> None:
+    model = strict(viz.to_json(network()[1]))
+    change(model)
+    with pytest.raises(jsonschema.ValidationError) as caught:
+        VALID.validate(model)
+    assert caught.value.json_path == where
 
 
 def test_a_network_in_json() -> None:
