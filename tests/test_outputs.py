@@ -43,7 +43,7 @@ def network() -> tuple[nn.Module, mg.Tensor]:
 
 
 def strict(text: str) -> Any:
-    """Read a graph as others do, to whom NaN is no number, and check it by the schema."""
+    """Read a graph as others do, to whom NaN is no number; it must fit the schema."""
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")

@@ -54,10 +54,23 @@ class Tree:
         stamp = time.time() + 10 * self.edits
         os.utime(path, (stamp, stamp))
 
-    def run(self, tests: Sequence[str]) -> tuple[int | None, str]:
-        """Run tests; return pytest's exit status (None if they hang) and output."""
+    def run(self, tests: Sequence[str], jobs: int = 0) -> tuple[int | None, str]:
+        """Run tests, on some processes or in one; return pytest's exit status (None if
+        they hang) and output.
+        """
         env = os.environ | {"PYTHONPATH": str(self.folder), "HYPOTHESIS_PROFILE": "unshrunk"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "--tb=line",
+            "-p",
+            "no:cacheprovider",
+            f"-n{jobs}",
+            *tests,
+        ]
         process = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -134,7 +147,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         trees = [Tree(Path(scratch, str(i))) for i in range(min(given.jobs, len(faults)))]
         tests = sorted({test for fault in faults for test in fault.tests.split()})
-        status, output = trees[0].run([t for t in tests if t.partition("::")[0] not in {*tests} - {t}])
+        status, output = trees[0].run([t for t in tests if t.partition("::")[0] not in {*tests} - {t}], len(trees))
         if status != PASSED:
             print(f"{output}\nwithout any fault, the tests must pass")
             return 1
