@@ -239,6 +239,7 @@ def jax_words() -> Words:
         cross_entropy=cross_entropy,
         conv2d=conv2d,
         max_pool2d=max_pool2d,
+        scan=jax.lax.scan,  # a loop that is written out takes minutes to compile
     )
 
 
@@ -322,13 +323,15 @@ def numpy_words(xp: Any, logsumexp: Any = None) -> Words:
         losses = xp.log(xp.sum(xp.exp(shifted), axis=1)) - shifted[np.arange(labels.shape[0]), labels]
         return xp.mean(losses)
 
+    has_algebra = hasattr(getattr(xp, "linalg", None), "cholesky")
+    algebra = {"cholesky": xp.linalg.cholesky, "solve_lower": xp.linalg.solve} if has_algebra else {}
     return Words(
         sum=xp.sum,
         stack=xp.stack,
         sin=xp.sin,
         exp=xp.exp,
         log=xp.log,
-        **({"cholesky": xp.linalg.cholesky, "solve_lower": xp.linalg.solve} if hasattr(xp, "linalg") else {}),
+        **algebra,
         diagonal=getattr(xp, "diagonal", None),
         tanh=xp.tanh,
         relu=lambda x: xp.maximum(x, 0),

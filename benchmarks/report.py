@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+COMPILED = ("compiled", "numba", "jax", "torch.compile")
 OURS = ("eager", "eager nn", "compiled", "numba")
 ORDER = (
     "numpy out=",
@@ -49,6 +50,7 @@ NAMES = {
     "mygrad": "MyGrad",
     "autograd": "autograd",
 }
+SMALL, LARGE, EVERY = range(1, 10), range(10, 100), range(1, 100)  # the numbers of workloads in a table
 SHOWN_LINES = 6
 MIB = 2**20
 LONGEST = 10  # the ratio at which a bar ends
@@ -56,7 +58,7 @@ LONGEST = 10  # the ratio at which a bar ends
 
 def number(value: float) -> str:
     """Return a ratio with about two digits."""
-    return f"{value:.2f}" if value < 9.95 else f"{value:.0f}"
+    return f"{value:.2g}" if value < 0.095 else f"{value:.2f}" if value < 9.95 else f"{value:.0f}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -80,16 +82,43 @@ def setting(file: dict[str, Any]) -> tuple[int, str]:
     return file["environment"]["threads"], file["environment"]["kernels"]
 
 
-def ratios(files: list[dict[str, Any]]) -> str:
+def place(name: str) -> tuple[int, str]:
+    """Return where a workload belongs: W2 before W10, and "W14" before "W14 small"."""
+    digits = re.match(r"W(\d+)", name)
+    assert digits
+    return int(digits[1]), name
+
+
+def workloads(files: list[dict[str, Any]], numbers: range) -> list[str]:
+    """Return the measured workloads of a table, in order; W6 has one of its own."""
+    return sorted((name for name in joined(files, "results") if name != "W6" and place(name)[0] in numbers), key=place)
+
+
+def ratios(files: list[dict[str, Any]], numbers: range = SMALL) -> str:
     """Return the table of the workloads' ratios to NumPy by hand."""
-    results = joined(files, "results")
-    names = sorted(name for name in results if name != "W6")
+    results, names = joined(files, "results"), workloads(files, numbers)
     programs = [p for p in ORDER if any(p in results[name] for name in names)]
     rows = []
     for program in programs:
         cells = [number(results[n][program]["ratio"]) if program in results[n] else "-" for n in names]
         rows.append([NAMES.get(program, program), *cells])
-    return table(["", *names], rows)
+    return table(["", *names], rows) if rows else "Not measured."
+
+
+def firsts(files: list[dict[str, Any]]) -> str:
+    """Return how many eager steps the first step takes where a program is compiled."""
+    results = joined(files, "results")
+    names = workloads(files, EVERY)
+    rows = []
+    for program in [p for p in ORDER if p in COMPILED and any(p in results[name] for name in names)]:
+        cells = [
+            f"{results[n][program]['first'] / results[n]['eager']['seconds']:,.0f}"
+            if program in results[n] and "eager" in results[n]
+            else "-"
+            for n in names
+        ]
+        rows.append([NAMES[program], *cells])
+    return table(["", *names], rows) if rows else "Not measured."
 
 
 def absent(files: list[dict[str, Any]]) -> str:
@@ -107,7 +136,7 @@ def titles(files: list[dict[str, Any]]) -> str:
     found: dict[str, str] = {}
     for file in files:
         found = {**file["titles"], **found}
-    return table(["", "one unit of work"], [[name, found[name]] for name in sorted(found)])
+    return table(["", "one unit of work"], [[name, found[name]] for name in sorted(found, key=place)])
 
 
 def of_torch(files: list[dict[str, Any]]) -> str:
@@ -225,6 +254,8 @@ LIBRARIES = ("numpy", "numba", "torch", "jax", "autograd", "mygrad", "advect", "
 TABLES = {
     "titles": titles,
     "ratios": ratios,
+    "larger": lambda files: ratios(files, LARGE),
+    "firsts": firsts,
     "absent": absent,
     "chain": of_torch,
     "depths": depths,
@@ -246,7 +277,8 @@ def plot(files: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams.update({"font.size": 9, "svg.hashsalt": "benchmarks", "svg.fonttype": "none"})
-    results = {name: rows for name, rows in sorted(joined(files, "results").items()) if name != "W6"}
+    measured = joined(files, "results")
+    results = {name: measured[name] for name in workloads(files, EVERY)}
     columns = 4
     lines = -(-len(results) // columns)
     most = max(len(rows) for rows in results.values())

@@ -13,7 +13,7 @@ in libraries without one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -283,27 +283,34 @@ def slope(words: Words, y: Any, p: Any) -> Any:
     return words.stack([p[0] * y[0] - p[1] * y[0] * y[1], p[2] * y[0] * y[1] - p[3] * y[1]])
 
 
-def orbit(words: Words, y: Any, p: Any) -> Iterator[Any]:
-    """Yield the result of each step of a Runge-Kutta method of fourth order."""
-    for _ in range(TURNS):
-        k1 = slope(words, y, p)
-        k2 = slope(words, y + STEP / 2 * k1, p)
-        k3 = slope(words, y + STEP / 2 * k2, p)
-        k4 = slope(words, y + STEP * k3, p)
-        y = y + STEP / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-        yield y
+def moved(words: Words, y: Any, p: Any) -> Any:
+    """Return what a step of a Runge-Kutta method of fourth order leads to."""
+    k1 = slope(words, y, p)
+    k2 = slope(words, y + STEP / 2 * k1, p)
+    k3 = slope(words, y + STEP / 2 * k2, p)
+    k4 = slope(words, y + STEP * k3, p)
+    return y + STEP / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
 def w13() -> Work:
     rng = np.random.default_rng(13)
     first = np.array([2.0, 1.0])
-    seen = np.stack([*orbit(Words(stack=np.stack), first, np.array([1.1, 0.4, 0.35, 0.9]))])
-    seen = seen + 0.1 * rng.normal(size=seen.shape)
+    orbit, plain = [first], Words(stack=np.stack)
+    for _ in range(TURNS):
+        orbit.append(moved(plain, orbit[-1], np.array([1.1, 0.4, 0.35, 0.9])))
+    seen = np.stack(orbit[1:]) + 0.1 * rng.normal(size=(TURNS, 2))
 
     def loss(words: Words, p: Any, first: Any, seen: Any) -> Any:
-        misfit = 0.0
-        for t, y in enumerate(orbit(words, first, p)):
-            misfit = misfit + words.sum((y - seen[t]) ** 2)
+        def turn(y: Any, at: Any) -> Any:
+            y = moved(words, y, p)
+            return y, words.sum((y - at) ** 2)
+
+        if hasattr(words, "scan"):
+            return words.sum(words.scan(turn, first, seen)[1])
+        y, misfit = first, 0.0
+        for t in range(TURNS):
+            y, more = turn(y, seen[t])
+            misfit = misfit + more
         return misfit
 
     title = "squared misfit of Lotka-Volterra by RK4, 500 steps, and its gradient in 4 parameters, float64"
@@ -395,12 +402,16 @@ class Candidate:
         there.
     source : callable
         Returns the program's source, if it is a compiled one.
+    first : float
+        Seconds that it took to make the program and take its first step, with whatever
+        is traced and compiled for it.
     """
 
     step: Callable[[], Any]
     state: Callable[[], Sequence[Any]] = lambda: ()
     restart: Callable[[], Any] = lambda: None
     source: Callable[[], str] = lambda: ""
+    first: float = 0.0
 
 
 def overwritten(arrays: Sequence[Any], values: Sequence[Any]) -> Callable[[], None]:

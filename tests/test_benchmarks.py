@@ -137,7 +137,8 @@ def test_what_is_missing_is_said_with_its_reason(load: Any) -> None:
 def measured(threads: int = 1, kernels: str = "", **ratios: float) -> dict[str, Any]:
     """Return what `run.py` writes, for a workload W1."""
     rows = {
-        name: {"ratio": ratio, "low": ratio, "high": ratio, "seconds": 1, "cores": 1} for name, ratio in ratios.items()
+        name: {"ratio": ratio, "low": ratio, "high": ratio, "seconds": 1, "cores": 1, "first": 3}
+        for name, ratio in ratios.items()
     }
     environment = {"threads": threads, "kernels": kernels, "python": "3", "system": "Linux", "machine": "m"}
     return {
@@ -234,10 +235,23 @@ def test_the_other_tables(load: Any) -> None:
     failed = measured(mygrad=2.0)
     assert report.absent([file]) == "- MyGrad, W1: it can't"
     assert report.absent([file, failed]) == "Nothing is missing."
-    assert [report.number(x) for x in (0.004, 0.996, 9.94, 9.96, 12.4)] == ["0.00", "1.00", "9.94", "10", "12"]
+    assert [report.number(x) for x in (0.004, 0.996, 9.94, 9.96, 12.4)] == ["0.004", "1.00", "9.94", "10", "12"]
     for table in (report.memory, report.profiles, report.spellings):
         assert table([other]) == "Not measured."
     assert "threads: 1; Python 3, numpy 2; 3 rounds" in report.versions([other])
+
+
+def test_large_workloads_have_a_table_of_their_own(load: Any) -> None:
+    report = load("report")
+    file = measured(compiled=0.5, eager=2.0)
+    rows = file["results"].pop("W1")
+    file["results"] = dict.fromkeys(("W6", "W14 small", "W14", "W10", "W2"), rows)
+    assert report.ratios([file]).splitlines()[0] == "|  | W2 |"
+    assert report.ratios([file], report.LARGE).splitlines()[0] == "|  | W10 | W14 | W14 small |"
+    assert report.firsts([file]).splitlines()[2:] == ["| **compiled** | 3 | 3 | 3 | 3 |"]
+    del rows["eager"]
+    assert report.firsts([file]).splitlines()[2:] == ["| **compiled** | - | - | - | - |"]
+    assert report.ratios([measured()], report.LARGE) == "Not measured."
 
 
 def test_a_page_shows_the_files_of_the_first_ones_setting(load: Any, tmp_path: Path, monkeypatch: Any) -> None:
