@@ -186,7 +186,7 @@ def test_unknown_arguments_are_refused_with_advice(t):
     with pytest.raises(TypeError, match="out="):
         np.add(t, 1.0, out=np.zeros(3))
     for fill in (lambda: np.dot(np.eye(3), t, np.zeros(3)), lambda: np.sum(t[None], 0, None, np.zeros(3))):
-        with pytest.raises(TypeError, match="out="):
+        with pytest.raises(TypeError, match=r"out=|by position"):  # NumPy 2.0 doesn't say which parameters np.dot has
             fill()
     with pytest.raises(TypeError, match=r"list that holds a Tensor.*np\.stack"):
         t.sum() + [t, t]

@@ -130,6 +130,8 @@ class Arguments:
     def names(self, function: Callable[..., Any]) -> list[str]:
         """Return names for the leaves: a parameter's name, or a path inside it."""
         parameters = [p.name for p in parameters_of.__wrapped__(function)]
+        if not parameters and len(self.args) == 1:  # of a function without a signature
+            parameters = ["x"]
         parameters += [f"x{i}" for i in range(len(parameters), len(self.args))]
         given = [*zip(parameters, self.args, strict=False), *self.kwargs.items()]
         return [name for parameter, arg in given for name in paths(arg, parameter, is_module)]

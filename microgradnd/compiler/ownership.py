@@ -70,6 +70,8 @@ def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequenc
 
 def is_foreign(function: Any) -> bool:
     """Return whether a function is neither NumPy's nor ours."""
+    if isinstance(function, np.ufunc):  # those of NumPy 2.0 name no module
+        return getattr(np, function.__name__, None) is not function
     return str(getattr(function, "__module__", "")).partition(".")[0] not in ("numpy", "microgradnd")
 
 

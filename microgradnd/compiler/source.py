@@ -64,6 +64,7 @@ HELPERS = {  # for operations that NumPy has no expression for
     ),
 }
 STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # dtypes for which `**` is always np.power
+SQUARES = np.lib.NumpyVersion(np.__version__) < "2.1.0"  # whether only `**`, and not np.power, squares an array for 2
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside another
 OWN = {"references", "sized", "programs", "np", "math", "sys", "Path"}  # names that programs use themselves
@@ -222,7 +223,9 @@ class Writer:
         """Return a step as an expression."""
         function, args, kwargs = step.function, step.args, step.kwargs
         form = traits(function).form
-        is_odd = getattr(args[0] if args else None, "dtype", np.float64) not in STARRED
+        base = args[0] if args else None
+        is_odd = getattr(base, "dtype", np.float64) not in STARRED
+        is_odd |= SQUARES and function is np.power and bool(getattr(base, "shape", ()))
         if form and form.fits(args) and not kwargs and not (form.rank == POWER and is_odd):
             return form.text.format(
                 *(self.text(a, form.right if i else form.left) for i, a in enumerate(args))
