@@ -161,7 +161,7 @@ def elementwise_grad(f: Function) -> Function:
 
 def fix_lengths(trace: Trace) -> None:
     """Fix every open length of a compiled function: each element takes a walk."""
-    for x in (*trace.inputs, *trace.outputs):
+    for x in (*trace.inputs, *trace.outputs) if current().trace is not None else ():
         for n in np.shape(x):
             int(n)
 
@@ -224,7 +224,7 @@ def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence
     with entered(len(units)) as level:
         basis = [Batched(units, level.number) if i == k else None for i in range(len(arrays))]
         made = [without(x, level) for x in derive(trace, basis, arrays[k])]
-    return [alone(x) for x in made]
+    return [alone(made.pop(0)) for _ in range(len(made))]  # popped: a reference here would make it a copy
 
 
 def is_watched(trace: Trace) -> bool:

@@ -38,7 +38,8 @@ def own(g: Any, like: Any) -> Any:
         return g
     if isinstance(like, float | complex | np.generic):
         return g[()]
-    return alone(operands.as_array(g))
+    g = operands.as_array(g)
+    return g if not isinstance(g, np.ndarray) or inplace.is_alone(g) else np.array(g)
 
 
 def alone(value: Any) -> Any:

@@ -107,10 +107,11 @@ class enable_grad(Recording):
     """
 
     def changed(self, mode: Mode) -> Mode:
-        if mode.trace is not None:
-            return mode._replace(record=mode.trace.record)
-        outer = (before.record for _, before in reversed(mode.entered) if before.record is not None)
-        return mode._replace(record=mode.record or next(outer, Operation))  # as before: with checks, if it had checks
+        record = mode.record if mode.trace is None else mode.trace.record
+        if record is None:  # as before: with checks, if it had checks
+            outer = (before.record for _, before in reversed(mode.entered) if before.record is not None)
+            record = next(outer, Operation)
+        return mode if record is mode.record else mode._replace(record=record)
 
 
 class transformed(enable_grad):

@@ -33,7 +33,7 @@ from microgradnd.tape import Leaf, Operation, current, describe
 ndarray = np.ndarray
 COPIED = 2**15  # bytes: copying up to this takes less time than the operation
 SAMPLED = 1024  # elements to compare of a larger array, about
-SCALARS = {bool, np.float64, np.float32, np.int64, np.bool_}  # may enter an operator unchanged
+SCALARS = {bool, int, float, np.float64, np.float32, np.int64, np.bool_}  # may enter an operator unchanged
 LAZY: set[type] = set()  # classes of arrays that are computed on demand, of those met so far
 KEPT = {np.ndarray, list, tuple, dict}  # types that the user may change
 OPTIONS = {tuple, list, dict, slice, str, bool, int, float, type(None), type, types.FunctionType}  # not arrays
@@ -107,7 +107,7 @@ def admitted(taker: Function | str, value: Any) -> Any:
 def is_foreign(value: Any) -> bool:
     """Return whether a value is another library's array with NumPy's protocols."""
     kind = type(value)
-    own = isinstance(value, np.ndarray) or hasattr(kind, "__primitive__")
+    own = isinstance(value, np.ndarray | np.generic) or hasattr(kind, "__primitive__")
     return not own and hasattr(kind, "__array_function__") and hasattr(value, "shape")
 
 
@@ -142,6 +142,8 @@ def one(like: Any) -> Any:
 
 def operand(taker: Function | str, value: Any) -> Any:
     """Return an operand as an array or number, or raise if it can't be one."""
+    if type(value) in SCALARS:  # nearly every number
+        return value
     if isinstance(value, list | tuple | range):
         try:
             value = np.asarray(value)

@@ -39,7 +39,7 @@ from microgradnd.operands import (
     record_kept,
     refuse_nested,
 )
-from microgradnd.registry import name_of
+from microgradnd.registry import VJPS, name_of
 from microgradnd.tape import Operation, current, traceable
 
 new_object = object.__new__
@@ -70,7 +70,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         kind = type(other)
         if kind is type(self):
             y, other_node = other._array, other._node
-        elif kind is float or kind is int or kind in SCALARS:
+        elif kind is float or kind in SCALARS:
             y, other_node = other, None
         elif kind is ndarray:
             if other.dtype.kind in KINDS:
@@ -128,14 +128,17 @@ def _pair(function: Any, run: Callable[[Any, Any], Any]) -> tuple[Callable[[Like
     return _binary(function, run), _binary(function, run, swap=True)
 
 
+@functools.cache
 def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[Like], Like]:
     """Make the method of a unary operator; `run` is a faster equivalent."""
     run = run or function
 
     def method(self: Any) -> Any:
-        result = new_object(type(self))
-        result._array = out = run(self._array)
-        node = self._node
+        node, result = self._node, new_object(type(self))
+        try:
+            result._array = out = run(self._array)
+        except Exception as error:
+            fail(function, (self,), NO_KEYWORDS, error)
         if node is None or (record := current().record) is None:
             result._node = None
         elif record is not Operation:
@@ -178,6 +181,7 @@ class Operators(Assignable):
     __floordiv__, __rfloordiv__ = _pair(np.floor_divide, operator.floordiv)
     _square = _unary(np.square)
     _power, __rpow__ = _pair(np.power, powers.power)
+    _element = _binary(primitives.getitem, operator.getitem)
 
     __and__, __rand__ = _pair(np.bitwise_and, operator.and_)
     __lshift__, __rlshift__ = _pair(np.left_shift, operator.lshift)
@@ -211,11 +215,14 @@ class Operators(Assignable):
         return self.__array_function__(np.sum, (), (self, *args), kwargs) if args or kwargs else self._total()
 
     def __getitem__(self, index: Any) -> Self:
-        if type(index) in SEQUENCES and not primitives.is_basic(index):
-            if highest(index) is not None:
-                return Batched.__primitive__(primitives.getitem, (self, index), NO_KEYWORDS)
-            index = self._one_argument(index)
-        picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
+        if type(index) is int and self._array.ndim == 1:  # a number, which is no view
+            picked = self._element(index)
+        else:
+            if type(index) in SEQUENCES and not primitives.is_basic(index):
+                if highest(index) is not None:
+                    return Batched.__primitive__(primitives.getitem, (self, index), NO_KEYWORDS)
+                index = self._one_argument(index)
+            picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
         if isinstance(picked._array, np.generic):
             let_go(picked)
         return picked
@@ -225,6 +232,8 @@ class Operators(Assignable):
             if ufunc in BINARY:  # array + tensor, or np.add(...)
                 forward, swapped = BINARY[ufunc]
                 return forward(*inputs) if isinstance(inputs[0], Operators) else swapped(inputs[1], inputs[0])
+            if ufunc.nin == ufunc.nout == 1 and ufunc in VJPS:
+                return _unary(ufunc)(*inputs)
             return self.__array_function__(ufunc, (), inputs, NO_KEYWORDS)
         if method == "outer":
             x, y = inputs

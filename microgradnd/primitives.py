@@ -53,7 +53,7 @@ def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
 
 
 @primitive
-def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
+def concatenate(axis: int, ends: tuple[int, ...], *arrays: Any) -> Any:
     """Return `np.concatenate(arrays, axis)`, with arrays as separate arguments.
 
     They end at `ends` along the axis.
@@ -138,7 +138,7 @@ def array(x: Any) -> Any:
 
 def is_basic(index: Any) -> bool:
     """Return whether an index has only integers, slices, None and ...: no repeats."""
-    return {type(part) for part in (index if type(index) is tuple else (index,))} <= BASIC
+    return BASIC.issuperset(map(type, index)) if type(index) is tuple else type(index) in BASIC
 
 
 @primitive

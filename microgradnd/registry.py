@@ -39,7 +39,8 @@ PLAIN: set[Function] = set()  # integer or boolean results: plain arrays without
 CONSTANT: set[Function] = set()  # results that depend only on shapes and dtypes
 LOOKING: set[Function] = set()  # functions that look at an array's numbers, which Dask would have to compute
 BODIES: dict[Function, Function] = {}  # a faster function to call on arrays instead
-ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # types that can't be Tensors
+# Types that can't be Tensors
+ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), slice, tuple}
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
 
@@ -127,8 +128,6 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
     12.0
     """
     check_recordable("defvjp", function)
-    if hasattr(function, "body"):
-        BODIES[function] = function.body
     VJPS[function] = tuple(rule or _no_rule(VJPS, function, i) for i, rule in enumerate(rules))
 
 
@@ -162,8 +161,6 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
     2.0
     """
     check_recordable("defjvp", function)
-    if hasattr(function, "body"):
-        BODIES[function] = function.body
     VJPS.setdefault(function, ())  # so that calls are recorded
     JVPS[function] = tuple(rule or _no_rule(JVPS, function, i) for i, rule in enumerate(rules))
 
@@ -314,5 +311,5 @@ def primitive(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError as error:
             fail(call, args, kwargs, error)
 
-    call.body = function  # type: ignore[attr-defined]  # for the compiler, which traces it
+    call.body = BODIES[call] = function  # type: ignore[attr-defined]  # for the compiler, which traces it
     return call

@@ -22,6 +22,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import Any, Concatenate, NamedTuple, Protocol, final
 from weakref import ref
 
@@ -316,7 +317,7 @@ class Path:
         """The operations among the nodes, oldest first."""
         nodes, found = set(self.inputs), self.reached.difference(self.inputs, self.outside, [None])
         operations = []
-        for node in sorted(found, key=lambda node: node.position):
+        for node in sorted(found, key=attrgetter("position")):
             if not nodes.isdisjoint(node.parents):
                 nodes.add(node)
                 operations.append(node)
@@ -468,16 +469,17 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
         try:
             check_ages(node)
             rules = JVPS.get(function, ())
+            parts = []
             if type(rules) is Joint:
                 given = [tangents.get(parent) for parent in node.parents]
-                new = [rules.rule(given, out, *values, **kwargs)] if any(t is not None for t in given) else []
+                if any(t is not None for t in given):
+                    parts.append(rules.rule(given, out, *values, **kwargs))
             else:
-                new = [
-                    (rules[i] if i < len(rules) else rule_for(JVPS, function, i))(tangents[p], out, *values, **kwargs)
-                    for i, p in enumerate(node.parents)
-                    if p in tangents
-                ]
-            for part in new:
+                for i, parent in enumerate(node.parents):
+                    if parent in tangents:
+                        rule = rules[i] if i < len(rules) else rule_for(JVPS, function, i)
+                        parts.append(rule(tangents[parent], out, *values, **kwargs))
+            for part in parts:
                 if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
                     part = cast(spread(part, out.shape), out.dtype)
                 total = part if total is None else total + part

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, Self
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import gradients, primitives, refusals, tape, views
+from microgradnd import gradients, operands, primitives, refusals, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index
 from microgradnd.batching import Batched, highest
@@ -36,22 +36,20 @@ from microgradnd.forms import OUT_SLOTS, by_position, out_slot, positional, refu
 from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad
 from microgradnd.operands import (
+    KEPT,
     KINDS,
     LAZY,
     admitted,
-    check_differentiable,
     check_kind,
     check_lazy,
     copied,
     is_small,
-    new_array,
-    new_data,
     operand,
     protected,
     record_kept,
     refuse_nested,
 )
-from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object
+from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, ndarray, new_object
 from microgradnd.registry import (
     BODIES,
     COMPOSITES,
@@ -71,7 +69,6 @@ def _array_method(name: str) -> Callable[..., Any]:
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
 
 
-ndarray = np.ndarray
 ARRAYS = {np.ndarray, np.float64, np.float32}  # the usual results
 
 # An array's own method skips NumPy's Python wrapper, which takes half the time of a
@@ -121,9 +118,9 @@ def tensor(
     array([2., 4.])
     """
     given = copy_of(data, "mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data)
-    array = new_array(given, dtype)
+    array = operands.new_array(given, dtype)
     if requires_grad:
-        check_differentiable(array.dtype)
+        operands.check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
 
 
@@ -206,7 +203,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 check_kind(function, arg)
             plain += 1
             place = len(values)
-        elif kind not in ORDINARY or kind is tuple:
+        elif kind not in ORDINARY or (kind is tuple and not primitives.is_basic(arg)):
             if kind is Batched:
                 return Batched.__primitive__(function, args, kwargs)
             if kind in SEQUENCES:
@@ -240,7 +237,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if plain == 1 and record is Operation and not kwargs and is_small(values[place]):
             values[place] = copied(values[place])
             result._node = Operation(function, tuple(values), kwargs, tuple(parents), out)
-        elif plain or kwargs:
+        elif plain or (kwargs and not KEPT.isdisjoint(map(type, kwargs.values()))):
             result._node = record_kept(record, function, values, kwargs, tuple(parents), out)
         else:
             result._node = record(function, tuple(values), kwargs, tuple(parents), out)
@@ -344,7 +341,7 @@ class Tensor(Operators, Generic[Numbers]):
             raise protected(node)
         given = copy_of(value, "an assignment to .data") if isinstance(value, Tensor) else value
         # t.data += v assigns this same array, changed in place
-        self._array = array = value if value is self._array else new_data(given, self.shape, self.dtype)
+        self._array = array = value if value is self._array else operands.new_data(given, self.shape, self.dtype)
         if isinstance(node, Leaf):
             if node.data is array:
                 tape.touch(node)
@@ -393,7 +390,7 @@ class Tensor(Operators, Generic[Numbers]):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if value:
-            check_differentiable(self.dtype)
+            operands.check_differentiable(self.dtype)
         if self._node is None:
             views.make_leaf(self, value)
         elif isinstance(self._node, Leaf):

@@ -192,7 +192,7 @@ def tile(flags: list[Any], x: Any, reps: Any) -> Any:
 
 
 @rows(primitives.concatenate)
-def concatenate(flags: list[Any], axis: int, ends: list[int], *arrays: Any) -> Any:
+def concatenate(flags: list[Any], axis: int, ends: tuple[int, ...], *arrays: Any) -> Any:
     """Repeat the arrays that are the same for all examples."""
     size = next(x.shape[0] for x, flag in zip(arrays, flags[2:], strict=True) if flag)
     whole = [x if flag else np.broadcast_to(x, (size, *x.shape)) for x, flag in zip(arrays, flags[2:], strict=True)]

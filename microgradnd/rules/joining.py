@@ -23,12 +23,12 @@ from microgradnd.rules.axes import at_axis
 from microgradnd.rules.values import instead, of_floats, on_arrays
 
 
-def concatenated_parts(g: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> list[Any]:
+def concatenated_parts(g: Any, out: Any, axis: int, ends: tuple[int, ...], *arrays: Any) -> list[Any]:
     """Return the slices of the cotangent that belong to the arrays."""
     return [None, None, *(g[at_axis(slice(*place), axis)] for place in pairwise(ends))]
 
 
-def concatenated_tangent(tangents: list[Any], out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:
+def concatenated_tangent(tangents: list[Any], out: Any, axis: int, ends: tuple[int, ...], *arrays: Any) -> Any:
     """Return the tangent of the joined array: zeros for a part without one."""
     parts = zip(tangents[2:], arrays, strict=True)
     return primitives.concatenate(axis, ends, *(np.zeros_like(a) if t is None else t for t, a in parts))
@@ -51,7 +51,7 @@ def concatenate(
     if not parts or not all(part.ndim for part in parts):
         raise ValueError("concatenate: arrays must have at least one axis; np.stack joins numbers and 0-d tensors")
     axis = normalize_axis_index(axis or 0, parts[0].ndim)
-    ends = [0, *accumulate(part.shape[axis] if axis < part.ndim else 0 for part in parts)]
+    ends = (0, *accumulate([part.shape[axis] if axis < part.ndim else 0 for part in parts]))
     return primitives.concatenate(axis, ends, *parts)
 
 
@@ -62,7 +62,7 @@ def stack(arrays: Any, axis: int = 0, out: None = None, **options: Any) -> Any:
     shapes = sorted({part.shape for part in parts})
     if len(shapes) > 1:
         raise ValueError(f"stack: all arrays must have the same shape, got {', '.join(map(str, shapes))}")
-    return np.concatenate([np.expand_dims(part, axis) for part in parts], axis=axis, **options)
+    return concatenate([np.expand_dims(part, axis) for part in parts], axis, **options)
 
 
 @composite(np.vstack)

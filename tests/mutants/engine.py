@@ -200,7 +200,10 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/operators.py", "pair = (x, copied(y)) if", "pair = (x, y) if", MUTATION),
     ("microgradnd/operators.py", "x, y, node, other_node = y, x, other_node, node", "x, y = y, x", TENSOR),
     ("microgradnd/operators.py", "reads = function not in (np.add, np.subtract)", "reads = False", MUTATION),
-    ("microgradnd/tensor.py", "elif plain or kwargs:", "elif kwargs:", MUTATION),
+    ("microgradnd/tensor.py", "elif plain or (kwargs and", "elif (kwargs and", MUTATION),
+    ("microgradnd/operators.py", "is int and self._array.ndim == 1:", "is int:", TENSOR + " " + TAPE),
+    ("microgradnd/tensor.py", "(kind is tuple and not primitives.is_basic(arg))", "False", MUTATION),
+    ("microgradnd/tensor.py", "or (kwargs and not KEPT.isdisjoint", "or (kwargs and KEPT.isdisjoint", MUTATION),
     ("microgradnd/tensor.py", "values[place] = copied(values[place])", "pass", MUTATION),
     (
         "microgradnd/tensor.py",
@@ -237,7 +240,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/suspended.py", "or (flags & COROUTINE and is_task())", "", SUSPENDED),
     ("microgradnd/suspended.py", "if frame.f_back is None or not is_manager(frame.f_back):", "if True:", SUSPENDED),
     ("microgradnd/compiler/programs.py", "mode=resolved(current())", "mode=current()", SUSPENDED),
-    ("microgradnd/modes.py", "mode.record or next(outer, Operation)", "Operation", TAPE),
+    ("microgradnd/modes.py", "record = next(outer, Operation)", "record = Operation", TAPE),
     (
         "microgradnd/modes.py",
         "_replace(is_transformed=True)",
@@ -249,8 +252,8 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/transforms.py", 'array = array.copy("K")', "pass", TRANSFORMS),
     (
         "microgradnd/matching.py",
-        "return alone(operands.as_array(g))",
-        "return operands.as_array(g)",
+        "return g if not isinstance(g, np.ndarray) or inplace.is_alone(g) else np.array(g)",
+        "return g",
         TRANSFORMS + " " + PROMISES,
     ),
     ("microgradnd/transforms.py", "if operands.sample(array) != seen:", "if False:", TRANSFORMS + " " + MUTATION),
