@@ -9,6 +9,7 @@ everything, later ones take the quick way.
 """
 
 import functools
+import itertools
 import os
 import random
 import threading
@@ -386,7 +387,13 @@ class Hidden:
         self.sources = {"a": [np.random.default_rng(0)]}
 
 
-HIDDEN = Hidden()
+def batches(rng):
+    while True:
+        yield rng.normal(size=3)
+
+
+HIDDEN, BATCHES, NUMBERS = Hidden(), batches(np.random.default_rng(0)), iter(GENERATOR.random, None)
+next(BATCHES)  # it waits at the same place in each call
 DRAWS = {
     "a Generator": lambda x: x + GENERATOR.normal(size=3),
     "a RandomState": lambda x: x + STATE.normal(size=3),
@@ -401,6 +408,8 @@ DRAWS = {
     "entropy of the system": lambda x: x + os.urandom(1)[0],
     "the system's generator": lambda x: x + SYSTEM.random(),
     "a RandomState without a seed": lambda x: x + np.random.RandomState().normal(size=3),
+    "a suspended generator": lambda x: x + next(BATCHES),
+    "a function that is called again": lambda x: x + next(NUMBERS),
 }
 
 
@@ -410,6 +419,43 @@ def test_draws_are_refused(f):
     with pytest.raises(TypeError, match=r"(were drawn|without a seed)(?s:.*)mg\.anew"):
         mg.compile(f)(X)
     assert (bit_generator.randbits, random.Random.seed) == before
+
+
+def numbered():
+    n = 0
+    while True:
+        n += 1
+        yield n
+
+
+def read_again():
+    while True:
+        yield SETTINGS["scale"]
+
+
+def alternating():
+    yield from itertools.cycle([1.0, 2.0])
+
+
+SETTINGS = {"scale": 2.0}
+
+
+@pytest.mark.parametrize("make", [numbered, alternating, lambda: map(abs, numbered()), lambda: zip([1, 2, 3, 4])])
+@pytest.mark.parametrize("is_started", [False, True])
+def test_an_iterator_that_the_function_advances_is_refused(make, is_started):
+    iterator = make()
+    if is_started:
+        next(iterator)
+    with pytest.raises(TypeError, match=r"'iterator' was changed; call next\(\) outside"):
+        mg.compile(lambda x: x * np.sum(next(iterator)))(X)
+
+
+def test_what_a_suspended_generator_reads():
+    iterator = read_again()
+    next(iterator)
+    compiled = mg.compile(lambda x: x * next(iterator))
+    for SETTINGS["scale"] in (2.0, 3.0):
+        alike(compiled(X), X * SETTINGS["scale"])
 
 
 def test_generators_made_from_a_seed_give_constants():

@@ -100,6 +100,18 @@ class Buffer:
         vars(self.owner)[self.attribute] = value if is_buffer else wrap(value)
 
 
+class Setting:
+    """A number or text that the function assigns to an attribute unread."""
+
+    def __init__(self, owner: Any, attribute: str, constant: Any) -> None:
+        self.owner, self.attribute, self.constant = owner, attribute, constant
+
+    def set(self, value: None) -> None:
+        """Set it; no value is computed for it."""
+        if getattr(self.owner, self.attribute, self) is not self.constant:  # modules count how often one is set
+            setattr(self.owner, self.attribute, self.constant)
+
+
 class Recorder:
     """The tracer while a function is traced.
 

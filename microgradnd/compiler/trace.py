@@ -177,10 +177,10 @@ class Recording:
                 if recorder.is_outer(before) or before in arrays
             ]
             watch.undo.close()
-            changed, wrong = watch.put_back()
+            left, wrong = watch.put_back()
             self.left: list[tuple[Any, Any]] = [
                 *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
-                *((Buffer(owner, name), as_it_is(value)) for owner, name, value in changed),
+                *((thing, as_it_is(value)) for thing, value in left),
             ]
             recorder.restore()
             recorder.refused = recorder.caught = refused = cause = found = None  # or they would hold this frame
@@ -272,10 +272,9 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
         if numbers is None:  # a Python number has no precision of its own, so it becomes part of the program
             fixed = {i: x for i in arguments.inputs if type(x := arguments.leaves[i]) in (float, complex)}
         given = [i for i in arguments.inputs if i not in fixed]
-        recording = Recording(function, arguments, given, numbers or {}, sizes, scans)
-        with contextlib.nullcontext() if sizes is None else sizes.observed():
-            translation = Translation(recording.recorder, recording.inputs, recording.names)
-        general = program = translation.program(results_of(recording, translation), recording.updated)
+        recording = recorded(function, arguments, given, numbers or {}, sizes, scans)
+        translation, program = translated(recording)
+        general = program
         if sizes is not None:
             sizes.forget()
             program = instance(general, sizes.hints)
@@ -284,8 +283,6 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
         if not has_number or precision(dtypes | others) == numbers:
             break
         dtypes |= others
-    if recording.watch.draws.is_doubtful:
-        check_alike(function, recording, program, scans)
     found = finished(recording, translation, program, fixed)
     return found if sizes is None else found._replace(sizes=sizes, general=general)
 
@@ -373,22 +370,51 @@ def is_plain_tree(form: Form) -> bool:
     )
 
 
-def check_alike(function: Callable[..., Any], first: Recording, program: Program, scans: bool) -> None:
-    """Trace again, and raise if the numbers differ, as they must be random."""
-    recording = Recording(function, first.arguments, list(first.inputs), first.numbers, None, scans)
-    translation = Translation(recording.recorder, recording.inputs, recording.names)
-    again = translation.program(results_of(recording, translation), recording.updated)
-    if constants_in(again) != constants_in(program):
-        raise drawn("", None)
+def recorded(
+    function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: Any, sizes: Sizes | None, scans: bool
+) -> Recording:
+    """Call a function, and again if it has filled a cache or may have drawn.
+
+    Raise if the two calls don't give the same program: then what was filled is no
+    cache, and different numbers must be random.
+    """
+    first = Recording(function, arguments, given, numbers, sizes, scans)
+    filled = first.watch.filled
+    if not filled and not first.watch.draws.is_doubtful:
+        return first
+    try:
+        if filled and sizes is not None:
+            raise Closed  # a cache holds numbers
+        again = Recording(function, arguments, given, numbers, sizes, scans)
+        if again.watch.filled or constants_in(again) != constants_in(first):
+            raise filled[0][1] if filled else drawn("", None)
+    except Exception:
+        for place, _ in filled:
+            place.put_back()
+        raise
+    return again
 
 
-def constants_in(program: Program) -> list[Any]:
+def translated(recording: Recording) -> tuple[Translation, Program]:
+    """Return the program of a call, and its translation."""
+    sizes = recording.recorder.sizes
+    with contextlib.nullcontext() if sizes is None else sizes.observed():
+        translation = Translation(recording.recorder, recording.inputs, recording.names)
+    return translation, translation.program(results_of(recording, translation), recording.updated)
+
+
+def constants_in(recording: Recording) -> list[Any]:
     """Return a program's functions and numbers, for comparison with another's."""
-    numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs)}
+    translation, program = translated(recording)
+    count = len(recording.inputs)
+    numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs[:count])}
+    captured = [thing if isinstance(thing, np.ndarray) else thing.data for thing in translation.captured]
+    known = dict(zip(program.inputs[count:], captured, strict=True))  # the other call may have made such an array
 
     def shown(part: Any) -> Any:
-        if isinstance(part, Value):
+        if isinstance(part, Value) and part not in known:
             return numbers.setdefault(part, len(numbers))
+        part = known.get(part, part) if isinstance(part, Value) else part
         return np.asarray(part).tobytes() if isinstance(part, np.ndarray | Constant) else repr(part)
 
     calls = [(step.function, step.args, dict(step.kwargs), step.outs()) for step in program.steps]
