@@ -450,6 +450,15 @@ def test_an_iterator_that_the_function_advances_is_refused(make, is_started):
         mg.compile(lambda x: x * np.sum(next(iterator)))(X)
 
 
+def test_an_iterator_that_stays_where_it_is_needs_no_new_program():
+    iterator = itertools.cycle([1.0, 2.0])
+    next(iterator)
+    compiled = mg.compile(lambda x, advances=False: x * next(iterator) if advances else x)
+    for _ in range(2):
+        alike(compiled(X), X)
+    assert compiled.cache_info().misses == 1
+
+
 def test_what_a_suspended_generator_reads():
     iterator = read_again()
     next(iterator)

@@ -16,6 +16,7 @@ import sys
 import threading
 import types
 import weakref
+from collections import deque
 from contextvars import ContextVar
 
 import numpy as np
@@ -1010,6 +1011,43 @@ def part_that_the_first_call_makes(wrap):
     return [plain(part) for part in (*found, f(X))]
 
 
+def length_in_a_dict(wrap):
+    lengths = {}
+
+    def f(x):
+        if "first" not in lengths:
+            lengths["first"] = len(x)
+        return x * lengths["first"]
+
+    f = wrap(f)
+    return [*(f(np.ones(n)) for n in (3, 4, 5)), lengths["first"], type(lengths["first"]) is int]
+
+
+def entry_of_a_dict(wrap):
+    found, settings = [], {"scale": 1.0}
+
+    def f(x):
+        settings["scale"] = 2.0
+        return x * settings["scale"]
+
+    f = wrap(f)
+    for scale in (1.0, 2.0, 5.0):
+        settings["scale"] = scale
+        found += [f(X), settings["scale"]]
+    return found
+
+
+def frozen_parameter(wrap):
+    w = nn.Parameter(X.copy())
+
+    def f(x):
+        w.requires_grad = False
+        return np.sum(w * x)
+
+    f = wrap(f)
+    return [part for _ in range(2) for part in (plain(f(X)), w.requires_grad)]
+
+
 def generic_function(wrap):
     @functools.singledispatch
     def scale(thing):
@@ -1034,6 +1072,9 @@ KEEPING = [
     cache_in_a_variable_of_a_function_around,
     cached_property,
     part_that_the_first_call_makes,
+    length_in_a_dict,
+    entry_of_a_dict,
+    frozen_parameter,
     generic_function,
 ]
 
@@ -1075,6 +1116,33 @@ def test_other_side_effects_are_refused(f, match, monkeypatch):
         monkeypatch.setitem(globals(), name, value)
     with pytest.raises(TypeError, match=match):
         mg.compile(f)(X)
+    assert (SCALE, LOG, TABLE) == (2.0, [], {"calls": [0]})
+
+
+def takes_from_a_deque(x):
+    return x * QUEUE.popleft()
+
+
+def adds_to_a_set(x):
+    KEYS.add(len(KEYS))
+    return x * len(KEYS)
+
+
+def keeps_a_value_in_a_dict(x):
+    TABLE["value"] = x * 2
+    return x
+
+
+QUEUE, KEYS = deque([1.0, 2.0]), {0}
+
+
+@pytest.mark.parametrize("f", [takes_from_a_deque, adds_to_a_set, keeps_a_value_in_a_dict])
+def test_containers_are_restored(f):
+    before = [*QUEUE], {*KEYS}, {**TABLE}
+    for _ in range(2):
+        with pytest.raises(TypeError, match="was changed; pass it as an argument"):
+            mg.compile(f)(X)
+    assert ([*QUEUE], KEYS, TABLE) == before
 
 
 def test_another_threads_write_to_an_array_is_not_blamed():

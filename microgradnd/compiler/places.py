@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.traced import TracedTensor
-
 MISSING = object()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
 VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
@@ -55,22 +53,16 @@ class Place:
             return False
         return True
 
-    def was_filled(self) -> bool:
-        """Return whether something is where nothing was, as in a cache."""
-        if self.key is not None:
-            return self.value is MISSING or self.value is None
-        if not isinstance(self.owner, dict) or TracedTensor in map(type, contents(self.owner)):
-            return False
-        return all(key in self.owner and self.owner[key] is value for key, value in items(self.value))
-
     def put_back(self) -> None:
         """Restore what it held, where that is possible."""
         owner, key, value = self.owner, self.key, self.value
-        if key is None and isinstance(owner, list | dict):
+        if key is None and isinstance(owner, dict | list | set | deque):
             owner.clear()
-            owner.extend(value) if isinstance(owner, list) else owner.update(items(value))
+            (owner.update if isinstance(owner, dict | set) else owner.extend)(
+                items(value) if isinstance(owner, dict) else value
+            )
         elif isinstance(owner, dict):
-            owner.update({key: value}) if value is not MISSING else owner.pop(key, None)
+            owner[key] = value  # a global name
         elif key is not None and value is MISSING:
             attributes(owner).pop(key, None)
         elif key is not None:

@@ -373,24 +373,27 @@ def is_plain_tree(form: Form) -> bool:
 def recorded(
     function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: Any, sizes: Sizes | None, scans: bool
 ) -> Recording:
-    """Call a function, and again if it has filled a cache or may have drawn.
+    """Call a function, and again if it has changed something or may have drawn.
 
-    Raise if the two calls don't give the same program: then what was filled is no
-    cache, and different numbers must be random.
+    What the first call changes may stay, as the contents of a cache, if the second
+    changes nothing and gives the same program. Other numbers must be random.
     """
     first = Recording(function, arguments, given, numbers, sizes, scans)
-    filled = first.watch.filled
-    if not filled and not first.watch.draws.is_doubtful:
+    changed = first.watch.changed
+    if not changed and not first.watch.draws.is_doubtful:
         return first
     try:
-        if filled and sizes is not None:
-            raise Closed  # a cache holds numbers
+        if changed and sizes is not None:
+            raise Closed  # what stays must be a number
         again = Recording(function, arguments, given, numbers, sizes, scans)
-        if again.watch.filled or constants_in(again) != constants_in(first):
-            raise filled[0][1] if filled else drawn("", None)
-    except Exception:
-        for place, _ in filled:
+        changed += again.watch.changed
+        if again.watch.changed or constants_in(again) != constants_in(first):
+            raise drawn("", None)
+    except Exception as error:
+        for place, _ in reversed(changed):
             place.put_back()
+        if changed and not isinstance(error, Closed | UnscannedError):
+            raise changed[0][1] from None
         raise
     return again
 

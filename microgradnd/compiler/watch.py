@@ -59,7 +59,6 @@ from microgradnd.compiler.places import (
 )
 from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line
 from microgradnd.compiler.sizes import Closed, Size
-from microgradnd.compiler.traced import TracedTensor
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
@@ -149,7 +148,7 @@ class Watch:
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
-        self.filled: list[tuple[Place, TraceError]] = []  # by the function, and the error if that is no cache
+        self.changed: list[tuple[Place, TraceError]] = []  # by the function, and the error if it always does that
         self.hooked: list[type] = []
         self.undo = ExitStack()  # gives the classes their methods back
         self.todo: list[tuple[str, Any]] = []
@@ -441,13 +440,14 @@ class Watch:
 
     # Afterwards
 
-    def put_back(self) -> tuple[list[tuple[Any, Any]], Exception | None]:
+    def put_back(self) -> tuple[list[tuple[Any, Any]], Closed | None]:
         """Restore what the function has set.
 
-        Return what each call must set, with computed values, and an error for the rest.
+        Return what each call must set, with computed values, and an error if it is a
+        length that was left open.
         """
         left: list[tuple[Any, Any]] = []
-        wrong: Exception | None = None
+        wrong: Closed | None = None
         for key, (owner, name, before, where) in self.written.items():
             own, path = attributes(owner), f"{self.known[id(owner)][0]}.{name}"
             now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
@@ -463,15 +463,13 @@ class Watch:
             elif type(now) is Size:
                 now.number()
                 wrong = Closed()
-            elif place.was_filled() and not isinstance(now, Tensor if is_state else TracedTensor):
-                self.filled.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
-                continue
             elif now is self.buffers.get(key):
                 pass  # changed in place: `buffer *= 2` also ends in an assignment
             elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
                 left.append((Buffer(owner, name), now))
-            elif wrong is None:
-                wrong = self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)
+            else:
+                self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
+                continue
             place.put_back()
         return left, wrong
 
@@ -484,11 +482,7 @@ class Watch:
                     f"the captured {place.name!r} was changed; {USED_UP if is_used_up else KEEP}",
                     self.line_of(place.name, CHANGES),
                 )
-                if not place.was_filled():
-                    if isinstance(place.owner, list | dict) and TracedTensor in map(type, contents(place.owner)):
-                        place.put_back()  # values of the trace exist in no call
-                    raise error
-                self.filled.append((place, error))
+                self.changed.append((place, error))
         for name, array, before in self.arrays.values():
             if sample(array) == before if array.nbytes > LARGE else equal(array, before):
                 continue
