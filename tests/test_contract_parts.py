@@ -446,8 +446,15 @@ def test_an_iterator_that_the_function_advances_is_refused(make, is_started):
     iterator = make()
     if is_started:
         next(iterator)
+    log = []
     with pytest.raises(TypeError, match=r"'iterator' was changed; call next\(\) outside"):
-        mg.compile(lambda x: x * np.sum(next(iterator)))(X)
+        mg.compile(lambda x: (log.append(1), x * np.sum(next(iterator)))[1])(X)
+    assert not log
+
+
+def test_an_iterator_that_is_passed_is_refused():
+    with pytest.raises(TypeError, match=r"'items' was changed; (?s:.*)make a list of all items"):
+        mg.compile(lambda items: sum(items))(x * 2 for x in (X, X))
 
 
 def test_an_iterator_that_stays_where_it_is_needs_no_new_program():

@@ -824,6 +824,11 @@ def is_different_in_its_first_call(x):
     return x * OWNER.none
 
 
+def sets_another_constant_in_its_first_call(x):
+    OWNER.own, OWNER.new = "later" if hasattr(OWNER, "new") else "first", 1
+    return x
+
+
 EFFECTS = {
     sets_an_attribute: (r"'OWNER.own' was changed", 1),
     sets_an_attribute_by_name: (r"'OWNER.own' was changed", 1),
@@ -834,6 +839,7 @@ EFFECTS = {
     sets_an_attribute_of_a_module: (r"'MODEL.calls' was changed", 1),
     keeps_a_value: (r"'OWNER.own' was changed", 1),
     keeps_its_first_values: (r"'OWNER.new' was changed", 2),
+    sets_another_constant_in_its_first_call: (r"'OWNER.new' was changed", 1),
     is_different_in_its_first_call: (r"'OWNER.none' was changed", 2),
 }
 
@@ -1117,6 +1123,18 @@ def test_other_side_effects_are_refused(f, match, monkeypatch):
     with pytest.raises(TypeError, match=match):
         mg.compile(f)(X)
     assert (SCALE, LOG, TABLE) == (2.0, [], {"calls": [0]})
+
+
+def fails_after_a_change(x):
+    OWNER.own = [x]
+    return x if x[0] > 0 else -x
+
+
+def test_attributes_are_restored_after_an_error():
+    vars(OWNER)["own"] = 0
+    with pytest.raises(TypeError, match="`if`"):
+        mg.compile(fails_after_a_change)(X)
+    assert vars(OWNER) == {"own": 0}
 
 
 def takes_from_a_deque(x):

@@ -23,6 +23,9 @@ VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
 
 
+CHANGEABLE = (dict, list, set, deque)
+
+
 class Place:
     """A place that a function has read: an attribute, a global name, or a container.
 
@@ -56,7 +59,7 @@ class Place:
     def put_back(self) -> None:
         """Restore what it held, where that is possible."""
         owner, key, value = self.owner, self.key, self.value
-        if key is None and isinstance(owner, dict | list | set | deque):
+        if key is None and isinstance(owner, CHANGEABLE):
             owner.clear()
             (owner.update if isinstance(owner, dict | set) else owner.extend)(
                 items(value) if isinstance(owner, dict) else value

@@ -152,6 +152,7 @@ class Recording:
         shown, form = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         record = recorder.record_constant if current().record is None else recorder.record
         token = MODE.set(current()._replace(record=record, trace=recorder))
+        has_failed = True
         try:
             seen = contextlib.nullcontext() if sizes is None else sizes.observed()
             with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder), seen:
@@ -160,6 +161,7 @@ class Recording:
             del leaves
             if (found := recorder.refused or recorder.caught) is not None:
                 raise found  # the function has caught this
+            has_failed = False
         except Exception as error:
             cause = error.__cause__  # NumPy wraps an error in an assignment to a part of a plain array
             refused = cause if isinstance(cause, TraceError) else recorder.refused
@@ -178,16 +180,33 @@ class Recording:
             ]
             watch.undo.close()
             left, wrong = watch.put_back()
+            if has_failed:
+                watch.undo_changes()
             self.left: list[tuple[Any, Any]] = [
                 *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
                 *((thing, as_it_is(value)) for thing, value in left),
             ]
             recorder.restore()
             recorder.refused = recorder.caught = refused = cause = found = None  # or they would hold this frame
-        if wrong is not None:
-            raise wrong
+        now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
+        try:
+            if wrong is not None:
+                raise wrong
+            self.check()
+            if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
+                raise TraceError(
+                    "a list, dict or object among the arguments was changed inside a compiled function, which gets "
+                    "a copy of it; return the new value, and change it outside"
+                )
+        except Exception:
+            watch.undo_changes()
+            raise
+
+    def check(self) -> None:
+        """Raise if a program can't do what the function did around its operations."""
+        watch, sizes = self.watch, self.recorder.sizes
         watch.check()
-        for call in (node.function for node in recorder.operations if type(node.function) is Anew):
+        for call in (node.function for node in self.recorder.operations if type(node.function) is Anew):
             if rebound := call.rebound():
                 raise TraceError(
                     f"{call.__name__}, passed to mg.anew, uses {rebound[0]!r}, to which the compiled function later "
@@ -196,12 +215,6 @@ class Recording:
         if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
             sizes.pin(*sizes.symbols(), where=line)
             raise Closed  # type() distinguishes an open length from an int
-        now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
-        if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
-            raise TraceError(
-                "a list, dict or object among the arguments was changed inside a compiled function, which gets "
-                "a copy of it; return the new value, and change it outside"
-            )
 
 
 @contextmanager
@@ -382,19 +395,19 @@ def recorded(
     changed = first.watch.changed
     if not changed and not first.watch.draws.is_doubtful:
         return first
+    refused = changed[0][1] if changed else drawn("", None)
     try:
         if changed and sizes is not None:
             raise Closed  # what stays must be a number
         again = Recording(function, arguments, given, numbers, sizes, scans)
-        changed += again.watch.changed
         if again.watch.changed or constants_in(again) != constants_in(first):
-            raise drawn("", None)
+            again.watch.undo_changes()
+            raise refused
     except Exception as error:
-        for place, _ in reversed(changed):
-            place.put_back()
-        if changed and not isinstance(error, Closed | UnscannedError):
-            raise changed[0][1] from None
-        raise
+        first.watch.undo_changes()
+        if isinstance(error, Closed | UnscannedError):
+            raise
+        raise refused from None
     return again
 
 
@@ -421,4 +434,5 @@ def constants_in(recording: Recording) -> list[Any]:
         return np.asarray(part).tobytes() if isinstance(part, np.ndarray | Constant) else repr(part)
 
     calls = [(step.function, step.args, dict(step.kwargs), step.outs()) for step in program.steps]
-    return mapped(shown, [*calls, program.outputs])
+    settings = [getattr(thing, "constant", None) for thing, _ in recording.left]
+    return mapped(shown, [*calls, program.outputs, settings])

@@ -39,6 +39,7 @@ import numpy as np
 from microgradnd.compiler.bytecode import lines_of, names_in
 from microgradnd.compiler.draws import Draws
 from microgradnd.compiler.places import (
+    CHANGEABLE,
     CONTAINERS,
     MISSING,
     PLAIN,
@@ -482,6 +483,8 @@ class Watch:
                     f"the captured {place.name!r} was changed; {USED_UP if is_used_up else KEEP}",
                     self.line_of(place.name, CHANGES),
                 )
+                if place.key is None and not isinstance(place.owner, CHANGEABLE):
+                    raise error  # nothing can put it back, as where a file or an iterator is
                 self.changed.append((place, error))
         for name, array, before in self.arrays.values():
             if sample(array) == before if array.nbytes > LARGE else equal(array, before):
@@ -496,6 +499,11 @@ class Watch:
                 if found := next((name for name in BLIND if f"LOAD_GLOBAL {name}" in words), None):
                     raise self.side_effect(f"{found}() is called, which hides what it reads; use names instead", line)
         self.draws.check(self.codes, self.names)
+
+    def undo_changes(self) -> None:
+        """Put back what the function has changed, as if it hadn't run."""
+        while self.changed:
+            self.changed.pop()[0].put_back()
 
     def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
         error = TraceError(
