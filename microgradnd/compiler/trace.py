@@ -159,6 +159,7 @@ class Recording:
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
+            recorder.refuse_views()
             if (found := recorder.refused or recorder.caught) is not None:
                 raise found  # the function has caught this
             has_failed = False

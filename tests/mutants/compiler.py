@@ -634,6 +634,19 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "if thing.dtype == object:", "if False:", WATCH),
     ("watch.py", "return value  # an object that the function has made", "pass  # an object", WATCH),
     ("watch.py", "if self.hook(kind):\n                return", "if self.hook(kind):\n                pass", WATCH),
+    # .data and copies
+    ("recorder.py", "                values._node = self.without_derivative(value)\n", "                pass\n", PARTS),
+    ("recorder.py", "for other in replace(values, value._array, index)[1]:", "for other in ():", PARTS),
+    ("recorder.py", "if id(variable) in self.values:", "if False:", PARTS),
+    (
+        "recorder.py",
+        "if isinstance(variable._node, Operation) and variable._node.requires_grad:",
+        "if False:",
+        "tests/test_messages.py",
+    ),
+    ("recorder.py", "if any(type(values) is TracedTensor.outdated for", "if any(False for", PARTS),
+    ("traced.py", "tracer().stands_for[leaf] = value._node", "pass", PARTS),
+    ("traced.py", "value = self if dtype is None else self.astype(dtype)", "value = self", PARTS),
     # draws.py
     ("draws.py", "if pickle.dumps(read()) == before:", "if True:", PARTS),
     ("draws.py", "if current().trace is self.recorder and self.entropy is None:", "if False:", PARTS),
