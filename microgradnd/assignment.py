@@ -98,6 +98,7 @@ class Assignable(ArrayLike):
     def __copy__(self) -> Self:
         return self.__deepcopy__({})
 
+    @traceable
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         node = self._node
         if node is not None and node.requires_grad and current().is_transformed:
@@ -106,7 +107,7 @@ class Assignable(ArrayLike):
             raise refusals.not_a_variable()
         return variable(
             type(self),
-            np.array(self._known("copy.copy() (t.copy() is recorded)")),
+            np.array(self._array),
             node is not None and node.requires_grad,
             node and node.name,
         )

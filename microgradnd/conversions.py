@@ -111,12 +111,15 @@ def computed(array: Any, size: int | None = None) -> Any:
 
 
 def copy_of(tensor: Any, what: str) -> Any:
-    """Return a Tensor's array for a variable without its derivative, or raise."""
-    array = tensor._known(what)
+    """Return a Tensor's array for a variable without its derivative, or raise.
+
+    While a call is traced, return a Tensor instead of an array whose numbers are
+    unknown.
+    """
     if tensor._node is not None and tensor._node.requires_grad and current().is_transformed and current().record:
         raise TypeError(
             f"{what} of a Tensor inside a function that is being differentiated: the copy would be a new variable and "
             f"lose the derivative; use the Tensor itself (t.copy() is recorded), or write t.detach() to give up the "
             f"derivative"
         )
-    return array
+    return tensor.data if tensor._node is not None else tensor._array

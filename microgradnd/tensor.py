@@ -118,6 +118,8 @@ def tensor(
     array([2., 4.])
     """
     given = copy_of(data, "mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data)
+    if isinstance(given, Tensor) and (trace := current().trace) is not None:
+        return trace.variable.as_variable(given, requires_grad, dtype, name)
     array = operands.new_array(given, dtype)
     if requires_grad:
         operands.check_differentiable(array.dtype)
@@ -324,7 +326,9 @@ class Tensor(Operators, Generic[Numbers]):
     @property
     def data(self) -> npt.NDArray[Any]:
         """The array itself, not a copy; an array that you assign is copied."""
-        if isinstance(self._known(".data"), np.generic):
+        if self._node is not None and (trace := current().trace) is not None:
+            return trace.variable.values_of(self)
+        if isinstance(self._array, np.generic):
             self._array = np.asarray(self._array)
         return self._array
 

@@ -8,7 +8,9 @@ The functions are called more than twice: the first call traces, the second chec
 everything, later ones take the quick way.
 """
 
+import copy
 import functools
+import itertools
 import os
 import random
 import threading
@@ -386,7 +388,13 @@ class Hidden:
         self.sources = {"a": [np.random.default_rng(0)]}
 
 
-HIDDEN = Hidden()
+def batches(rng):
+    while True:
+        yield rng.normal(size=3)
+
+
+HIDDEN, BATCHES, NUMBERS = Hidden(), batches(np.random.default_rng(0)), iter(GENERATOR.random, None)
+next(BATCHES)  # it waits at the same place in each call
 DRAWS = {
     "a Generator": lambda x: x + GENERATOR.normal(size=3),
     "a RandomState": lambda x: x + STATE.normal(size=3),
@@ -401,6 +409,8 @@ DRAWS = {
     "entropy of the system": lambda x: x + os.urandom(1)[0],
     "the system's generator": lambda x: x + SYSTEM.random(),
     "a RandomState without a seed": lambda x: x + np.random.RandomState().normal(size=3),
+    "a suspended generator": lambda x: x + next(BATCHES),
+    "a function that is called again": lambda x: x + next(NUMBERS),
 }
 
 
@@ -410,6 +420,59 @@ def test_draws_are_refused(f):
     with pytest.raises(TypeError, match=r"(were drawn|without a seed)(?s:.*)mg\.anew"):
         mg.compile(f)(X)
     assert (bit_generator.randbits, random.Random.seed) == before
+
+
+def numbered():
+    n = 0
+    while True:
+        n += 1
+        yield n
+
+
+def read_again():
+    while True:
+        yield SETTINGS["scale"]
+
+
+def alternating():
+    yield from itertools.cycle([1.0, 2.0])
+
+
+SETTINGS = {"scale": 2.0}
+
+
+@pytest.mark.parametrize("make", [numbered, alternating, lambda: map(abs, numbered()), lambda: zip([1, 2, 3, 4])])
+@pytest.mark.parametrize("is_started", [False, True])
+def test_an_iterator_that_the_function_advances_is_refused(make, is_started):
+    iterator = make()
+    if is_started:
+        next(iterator)
+    log = []
+    with pytest.raises(TypeError, match=r"'iterator' was changed; call next\(\) outside"):
+        mg.compile(lambda x: (log.append(1), x * np.sum(next(iterator)))[1])(X)
+    assert not log
+
+
+def test_an_iterator_that_is_passed_is_refused():
+    with pytest.raises(TypeError, match=r"'items' was changed; (?s:.*)make a list of all items"):
+        mg.compile(lambda items: sum(items))(x * 2 for x in (X, X))
+
+
+def test_an_iterator_that_stays_where_it_is_needs_no_new_program():
+    iterator = itertools.cycle([1.0, 2.0])
+    next(iterator)
+    compiled = mg.compile(lambda x, advances=False: x * next(iterator) if advances else x)
+    for _ in range(2):
+        alike(compiled(X), X)
+    assert compiled.cache_info().misses == 1
+
+
+def test_what_a_suspended_generator_reads():
+    iterator = read_again()
+    next(iterator)
+    compiled = mg.compile(lambda x: x * next(iterator))
+    for SETTINGS["scale"] in (2.0, 3.0):
+        alike(compiled(X), X * SETTINGS["scale"])
 
 
 def test_generators_made_from_a_seed_give_constants():
@@ -458,6 +521,151 @@ def test_another_threads_draw_is_not_blamed():
     finally:
         stop.set()
         thread.join()
+
+
+# Values without a derivative, and copies
+
+
+def subtracted(w):
+    w.data -= 0.25 * w.grad
+
+
+def assigned(w):
+    w.data = np.clip(w.data - 0.25 * w.grad, -0.5, 2.0)
+
+
+def assigned_to_a_part(w):
+    w.data[1:] = w.data[1:] - 0.25 * w.grad[1:]
+    w.data[0] += 1.0
+    w.data[1:] *= 2.0
+
+
+def changed_twice(w):
+    values = w.data
+    values *= 0.5
+    values[...] = values - 0.25 * w.grad
+
+
+def changed_with_no_grad(w):
+    values = w.data
+    with mg.no_grad():
+        w -= 0.25 * w.grad
+    w.data = values * 0.5  # the new values: it is the same array
+
+
+def replaced_by_constants(w):
+    w.data = np.ones(3)
+
+
+UPDATES = [
+    subtracted,
+    assigned,
+    assigned_to_a_part,
+    changed_twice,
+    changed_with_no_grad,
+    replaced_by_constants,
+]
+
+
+@pytest.mark.parametrize("is_passed", [False, True])
+@pytest.mark.parametrize("update", UPDATES, ids=lambda update: update.__name__)
+def test_updates_of_data(update, is_passed):
+    def make():
+        w = nn.Parameter(X.copy())
+
+        def step(w, x):
+            w.grad = None
+            loss = np.sum(w**2 * x) + np.sum(w.data * w)  # no derivative passes .data
+            loss.backward()
+            update(w)
+            return loss.data
+
+        return step if is_passed else lambda _, x: step(w, x), lambda: (w.data, w.grad), w
+
+    (f, state, w), (g, compiled_state, v) = make(), make()
+    compiled = mg.compile(g)
+    for x in (X, 2 * X, X):
+        alike(compiled(v, x), f(w, x))
+        for got, want in zip(compiled_state(), state(), strict=True):
+            alike(got, want)
+        v.data[0] = w.data[0] = 0.25
+
+
+@pytest.mark.parametrize("f", [lambda w: (w * 2).data.fill(1.0), lambda w: w.data[1:].fill(1.0)])
+def test_changes_of_data_that_would_be_lost_are_refused(f):
+    w = nn.Parameter(X.copy())
+    with pytest.raises(TypeError, match=r"a change of (the \.data of a computed value|a view of \.data)"):
+        mg.compile(lambda x: (f(w), np.sum(w * x)))(X)
+
+
+def test_a_part_of_data_is_not_used_with_old_values():
+    w = nn.Parameter(X.copy())
+
+    def f(x):
+        part = w.data[1:]
+        w.data *= 2.0
+        return part * x[1:]
+
+    with pytest.raises(RuntimeError, match="this tensor is outdated"):
+        mg.compile(f)(X)
+
+
+def own_variable(x):
+    w = mg.tensor(x, requires_grad=True, name="w")
+    for _ in range(3):
+        np.sum(w**3).backward()
+        with mg.no_grad():
+            w -= 0.1 * w.grad
+        w.grad = None
+    return w.detach()
+
+
+def gradient_by_its_inputs(x):
+    t = mg.tensor(x, requires_grad=True)
+    np.sum(np.sin(t) * x).backward(create_graph=True)
+    first, t.grad = t.grad, None
+    np.sum(first**2).backward()
+    return t.grad
+
+
+def copied_and_changed(x):
+    t, u, v = mg.tensor(x), copy.copy(x), copy.deepcopy({"x": [x * 2]})["x"][0]
+    t[0], u[1], v[2] = 7.0, 8.0, 9.0
+    return t, u, v, x
+
+
+def copied_model(x):
+    model = nn.Linear(3, 1, rng=np.random.default_rng(0))
+    target = copy.deepcopy(model)
+    target.weight.data *= 2.0
+    return (target(x) - model(x)).data
+
+
+COPIES = [
+    own_variable,
+    gradient_by_its_inputs,
+    copied_and_changed,
+    copied_model,
+    lambda x: mg.tensor(x, dtype=np.float32) * 2,
+    lambda x: np.sum(nn.Parameter(x) * 2).data,
+    lambda x: ((x * 2).data, np.sum(mg.tensor(x)).data),
+]
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("f", COPIES)
+def test_copies_are_new_variables(f, optimize):
+    compiled = mg.compile(f, optimize=optimize)
+    for x in (X, X - 2.0):
+        got, want = compiled(x.copy()), f(mg.tensor(x))
+        for one, other in zip(got, want, strict=True) if isinstance(want, tuple) else [(got, want)]:
+            alike(plain(one), plain(other))
+
+
+def test_the_derivative_of_a_copy_is_refused_as_in_eager_code():
+    for wrap in (lambda f: f, mg.compile):
+        with pytest.raises(TypeError, match="would be a new variable and lose the derivative"):
+            wrap(mg.grad(lambda x: np.sum(mg.tensor(x))))(X)
 
 
 # Gradients

@@ -6,7 +6,6 @@ Must not own: that the numbers are right (`test_compiled_laws.py`).
 Read next: `test_compiler.py`.
 """
 
-import copy
 import functools
 import math
 import pickle
@@ -55,12 +54,6 @@ def listed(x):
     return np.array([x[0], x[1]])
 
 
-def assigned_data(x):
-    w = mg.tensor([1.0, 1.0, 1.0], requires_grad=True)
-    w.data = np.zeros(3)
-    return w * x
-
-
 def at(x):
     mask = x > 0
     np.logical_or.at(mask, [0], True)
@@ -78,14 +71,11 @@ LOOKS = {
     "int": lambda x: x[int(x[0])],
     "complex": lambda x: x * complex(x[0]),
     "item": lambda x: x.sum().item(),
-    "copy": lambda x: copy.copy(x),
     "pickle": lambda x: pickle.dumps(x),
     "updating": lambda x: x.updating(),
     "reshape by a Tensor": lambda x: np.sum(x, axis=(np.argmax(x), 0)),
     "tolist": lambda x: x.tolist(),
-    "data": lambda x: x.data * 2,
     "numpy": lambda x: x.numpy(),
-    "assignment to data": assigned_data,
     "np.array": lambda x: np.array(x) * 2,
     "np.asarray": lambda x: np.asarray(x) * 2,
     "np.asarray of integers": lambda x: np.asarray(x > 0) * x,

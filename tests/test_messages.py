@@ -1533,8 +1533,14 @@ MORE = {
     # Compiled programs
     "compiled update of shared memory": Row(updated_twice_over, ValueError, "in place|shares memory|copy"),
     "compiled counting": Row(counted, TraceError, "runs once|calls"),
-    "compiled .data": Row(
-        compiled(lambda x: setattr(x, "data", 1.0), np.ones(3)), TraceError, "an assignment to .data"
+    "compiled .data of a computed value": Row(
+        compiled(lambda w: (w * 2).data.fill(1.0), t), TraceError, "a change of the .data of a computed value|new value"
+    ),
+    "compiled view of .data": Row(
+        compiled(lambda w: w.data[1:].fill(1.0), t), TraceError, "a change of a view of .data|t.data[i] = value"
+    ),
+    "compiled .data of another shape": Row(
+        compiled(lambda w: setattr(w, "data", np.ones(7)), t), ValueError, "shape|(7,)"
     ),
     "compiled list as an operand": Row(compiled(lambda x: np.add([x[0], x[1]], x), np.ones(2)), TraceError, "list|add"),
     "compiled array_equal": Row(

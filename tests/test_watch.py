@@ -11,10 +11,12 @@ everything, the second takes the quick way.
 """
 
 import functools
+import os
 import sys
 import threading
 import types
 import weakref
+from collections import deque
 from contextvars import ContextVar
 
 import numpy as np
@@ -512,7 +514,105 @@ def attribute_of_a_layer():
     return lambda x: layer(x), values(functools.partial(setattr, layer, "scale"), (2.0, 2.0, 3.0, 2.0))
 
 
+class Above:
+    def run(self, x):
+        return x * SCALE
+
+    @classmethod
+    def made(cls):
+        return cls.factor
+
+    @property
+    def scale(self):
+        return self.factor
+
+
+class Overriding(Above):
+    factor = 2.0
+
+    def run(self, x):
+        return super().run(x) + super().made() + super().scale
+
+    scale = made = None  # so that only super() finds them
+
+
+def what_an_overridden_method_reads():
+    thing = Overriding()
+    return lambda x: thing.run(x), [
+        *values(functools.partial(globals().__setitem__, "SCALE")),
+        *values(functools.partial(setattr, Overriding, "factor")),
+    ]
+
+
+def overridden_method_that_is_replaced():
+    class Base(nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    class Derived(Base):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    model = Derived()
+    return lambda x: model(x), [lambda: setattr(Base, "forward", lambda self, x: x * 3)]
+
+
+def attribute_that_a_base_has_too():
+    class Base:
+        scale = 2.0
+
+    class Derived(Base):
+        scale = 3.0
+
+    thing = Derived()
+    return lambda x: x * type(thing).__mro__[1].scale, values(functools.partial(setattr, Base, "scale"))
+
+
+def names_that_dir_lists():
+    class Thing:
+        first = 1.0
+
+    thing = Thing()
+    return lambda x: x * len([name for name in dir(thing) if name[0] != "_"]), [
+        lambda: setattr(Thing, "second", 2.0),
+        lambda: setattr(thing, "third", 2.0),
+    ]
+
+
+def subclasses_of_a_class():
+    class Base:
+        pass
+
+    kept = []
+    return lambda x: x * len(Base.__subclasses__()), [lambda: kept.append(type("Derived", (Base,), {}))] * 2
+
+
+def environment():
+    return lambda x: x * float(os.environ.get("MICROGRADND_SCALE", "1")), [
+        lambda: os.environ.update(MICROGRADND_SCALE="2"),
+        lambda: os.environ.pop("MICROGRADND_SCALE"),
+    ]
+
+
+def handling_of_errors():
+    return lambda x: x * len(np.geterr()["under"]), values(lambda how: np.seterr(under=how), ("warn", "ignore"))
+
+
+def numbers_in_texts():
+    return lambda x: x * np.get_printoptions()["precision"], values(
+        lambda precision: np.set_printoptions(precision=precision), (3, 8)
+    )
+
+
 AROUND = [
+    what_an_overridden_method_reads,
+    overridden_method_that_is_replaced,
+    attribute_that_a_base_has_too,
+    names_that_dir_lists,
+    subclasses_of_a_class,
+    environment,
+    handling_of_errors,
+    numbers_in_texts,
     attribute,
     attribute_of_the_class,
     attribute_of_a_base,
@@ -655,6 +755,7 @@ SLOTS.calls = 0
 
 class Owner:
     calls = 0
+    none = None
 
     def __init__(self):
         self.own = 0
@@ -676,12 +777,12 @@ def sets_an_attribute(x):
 
 
 def sets_an_attribute_by_name(x):
-    setattr(OWNER, "own", 5)  # noqa: B010
+    setattr(OWNER, "own", getattr(OWNER, "own") + 5)  # noqa: B009, B010
     return x * 2
 
 
 def gives_an_object_an_attribute(x):
-    OWNER.new = 1
+    OWNER.new = [1]
     return x * 2
 
 
@@ -701,13 +802,31 @@ def sets_a_slot(x):
 
 
 def sets_an_attribute_of_a_module(x):
-    MODEL.calls = 1
+    MODEL.calls = [x]
     return MODEL(x)
 
 
 def keeps_a_value(x):
     OWNER.own = x * 2
     return x * 2
+
+
+def keeps_its_first_values(x):
+    if getattr(OWNER, "new", None) is None:
+        OWNER.new = [x * 2]
+    return OWNER.new[0] * x
+
+
+def is_different_in_its_first_call(x):
+    if OWNER.none is None:
+        OWNER.none = 3.0
+        return x
+    return x * OWNER.none
+
+
+def sets_another_constant_in_its_first_call(x):
+    OWNER.own, OWNER.new = "later" if hasattr(OWNER, "new") else "first", 1
+    return x
 
 
 EFFECTS = {
@@ -719,6 +838,9 @@ EFFECTS = {
     sets_a_slot: (r"'SLOTS.calls' was changed", 1),
     sets_an_attribute_of_a_module: (r"'MODEL.calls' was changed", 1),
     keeps_a_value: (r"'OWNER.own' was changed", 1),
+    keeps_its_first_values: (r"'OWNER.new' was changed", 2),
+    sets_another_constant_in_its_first_call: (r"'OWNER.new' was changed", 1),
+    is_different_in_its_first_call: (r"'OWNER.none' was changed", 2),
 }
 
 
@@ -733,6 +855,240 @@ def test_assigned_attributes_are_restored(f):
     with pytest.raises(TypeError, match=rf"line {f.__code__.co_firstlineno + line}: (?s:.*){match}; pass it as an arg"):
         mg.compile(f)(X)
     assert (vars(OWNER), Owner.calls, SLOTS.calls, "calls" in vars(MODEL)) == ({"own": 0}, 0, 0, False)
+
+
+# What each call sets, and what the first call puts where nothing was
+
+
+def mode_of_a_model(wrap):
+    model = nn.Sequential(nn.Dropout(0.5, rng=np.random.default_rng(0)), nn.Tanh())
+
+    def train(x):
+        model.train()
+        return model(x)
+
+    def evaluate(x):
+        model.eval()
+        return model(x)
+
+    train, evaluate = wrap(train), wrap(evaluate)
+    return [part for _ in range(10) for part in (train(X), model.training, evaluate(X), model[0].training)]
+
+
+def constant_that_others_change(wrap):
+    owner = Owner()
+
+    def f(x):
+        owner.own = 2.0
+        return x * owner.own
+
+    f, found = wrap(f), []
+    for own in (2.0, 5.0, 5.0):
+        owner.own = own
+        found += [f(X), owner.own]
+    return found
+
+
+def slot_that_others_delete(wrap):
+    thing = Counting()
+
+    def f(x):
+        thing.calls = "a"
+        return x * len(thing.calls)
+
+    f = wrap(f)
+    found = [f(X), thing.calls]
+    del thing.calls
+    return [*found, f(X), thing.calls]
+
+
+def length_that_a_layer_keeps(wrap):
+    class Layer(nn.Module):
+        def forward(self, x):
+            self.length = len(x)
+            return x * self.length
+
+    layer = Layer()
+    f = wrap(lambda x: layer(x))
+    return [part for n in (3, 4, 6, 3) for part in (f(np.ones(n)), layer.length)]
+
+
+def derivative_after_a_constant(wrap):
+    owner, w = Owner(), nn.Parameter(X.copy())
+
+    def f(x):
+        owner.own = 2.0
+        return np.sum(w * x) * owner.own
+
+    f = wrap(f)
+    for _ in range(2):
+        f(X).backward()
+    return [w.grad]
+
+
+def cache_in_a_dict(wrap):
+    tables = {}
+
+    def f(x):
+        if len(x) not in tables:
+            tables[len(x)] = np.arange(len(x)) * 2.0
+        return x * tables[len(x)]
+
+    f = wrap(f)
+    found = [f(np.ones(n)) for n in (3, 4, 5, 3)]
+    tables[3][1] = 7.0
+    found.append(f(X))
+    tables.clear()
+    return [*found, f(X), tables[3]]
+
+
+def cache_in_an_attribute(wrap):
+    owner = Owner()
+
+    def f(x):
+        if owner.none is None:
+            owner.none = np.arange(3.0)
+        return x * owner.none
+
+    f = wrap(f)
+    found = [f(X), f(X), owner.none]
+    owner.none = X
+    return [*found, f(X)]
+
+
+def cache_in_a_global(wrap):
+    def f(x):
+        global CACHE
+        if CACHE is None:
+            CACHE = mg.tensor(np.arange(3.0))
+        return x * CACHE
+
+    f, found = wrap(f), []
+    for value in (None, X, None):
+        globals()["CACHE"] = value
+        found += [f(X), f(X), np.asarray(CACHE)]
+    return found
+
+
+def cache_in_a_variable_of_a_function_around(wrap):
+    scale = None
+
+    def f(x):
+        nonlocal scale
+        scale = 2.0 if scale is None else scale
+        return x * scale
+
+    f = wrap(f)
+    found = [f(X), scale]
+    scale = 5.0
+    return [*found, f(X)]
+
+
+def cached_property(wrap):
+    class Layer(nn.Module):
+        size = 3
+
+        @functools.cached_property
+        def mask(self):
+            return np.tril(np.ones((self.size, self.size)))
+
+    layer = Layer()
+    f = wrap(lambda x: x @ layer.mask)
+    found = [f(X), f(X), layer.mask]
+    del layer.mask
+    return [*found, f(X)]
+
+
+def part_that_the_first_call_makes(wrap):
+    class Lazy(nn.Module):
+        def __init__(self):
+            self.linear = None
+
+        def forward(self, x):
+            if self.linear is None:
+                self.linear = nn.Linear(len(x), 1, rng=np.random.default_rng(0))
+            return self.linear(x)
+
+    lazy = Lazy()
+    f = wrap(lambda x: lazy(x))
+    found = [f(X), f(X), lazy.linear.weight]
+    with mg.no_grad():
+        lazy.linear.weight *= 2.0
+    return [plain(part) for part in (*found, f(X))]
+
+
+def length_in_a_dict(wrap):
+    lengths = {}
+
+    def f(x):
+        if "first" not in lengths:
+            lengths["first"] = len(x)
+        return x * lengths["first"]
+
+    f = wrap(f)
+    return [*(f(np.ones(n)) for n in (3, 4, 5)), lengths["first"], type(lengths["first"]) is int]
+
+
+def entry_of_a_dict(wrap):
+    found, settings = [], {"scale": 1.0}
+
+    def f(x):
+        settings["scale"] = 2.0
+        return x * settings["scale"]
+
+    f = wrap(f)
+    for scale in (1.0, 2.0, 5.0):
+        settings["scale"] = scale
+        found += [f(X), settings["scale"]]
+    return found
+
+
+def frozen_parameter(wrap):
+    w = nn.Parameter(X.copy())
+
+    def f(x):
+        w.requires_grad = False
+        return np.sum(w * x)
+
+    f = wrap(f)
+    return [part for _ in range(2) for part in (plain(f(X)), w.requires_grad)]
+
+
+def generic_function(wrap):
+    @functools.singledispatch
+    def scale(thing):
+        return 2.0
+
+    f = wrap(lambda x: x * scale(1))
+    found = [f(X), f(X)]
+    scale.register(int, lambda thing: 3.0)
+    return [*found, f(X)]
+
+
+CACHE = None
+KEEPING = [
+    mode_of_a_model,
+    constant_that_others_change,
+    slot_that_others_delete,
+    length_that_a_layer_keeps,
+    derivative_after_a_constant,
+    cache_in_a_dict,
+    cache_in_an_attribute,
+    cache_in_a_global,
+    cache_in_a_variable_of_a_function_around,
+    cached_property,
+    part_that_the_first_call_makes,
+    length_in_a_dict,
+    entry_of_a_dict,
+    frozen_parameter,
+    generic_function,
+]
+
+
+@pytest.mark.parametrize("program", KEEPING, ids=lambda program: program.__name__)
+def test_what_a_function_keeps_is_kept(program):
+    for got, want in zip(program(mg.compile), program(lambda f: f), strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def appends(x):
@@ -766,6 +1122,45 @@ def test_other_side_effects_are_refused(f, match, monkeypatch):
         monkeypatch.setitem(globals(), name, value)
     with pytest.raises(TypeError, match=match):
         mg.compile(f)(X)
+    assert (SCALE, LOG, TABLE) == (2.0, [], {"calls": [0]})
+
+
+def fails_after_a_change(x):
+    OWNER.own = [x]
+    return x if x[0] > 0 else -x
+
+
+def test_attributes_are_restored_after_an_error():
+    vars(OWNER)["own"] = 0
+    with pytest.raises(TypeError, match="`if`"):
+        mg.compile(fails_after_a_change)(X)
+    assert vars(OWNER) == {"own": 0}
+
+
+def takes_from_a_deque(x):
+    return x * QUEUE.popleft()
+
+
+def adds_to_a_set(x):
+    KEYS.add(len(KEYS))
+    return x * len(KEYS)
+
+
+def keeps_a_value_in_a_dict(x):
+    TABLE["value"] = x * 2
+    return x
+
+
+QUEUE, KEYS = deque([1.0, 2.0]), {0}
+
+
+@pytest.mark.parametrize("f", [takes_from_a_deque, adds_to_a_set, keeps_a_value_in_a_dict])
+def test_containers_are_restored(f):
+    before = [*QUEUE], {*KEYS}, {**TABLE}
+    for _ in range(2):
+        with pytest.raises(TypeError, match="was changed; pass it as an argument"):
+            mg.compile(f)(X)
+    assert ([*QUEUE], KEYS, TABLE) == before
 
 
 def test_another_threads_write_to_an_array_is_not_blamed():

@@ -26,7 +26,7 @@ from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
 from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same
 from microgradnd.compiler.programs import Entry
-from microgradnd.compiler.recorder import Buffer, Gradient
+from microgradnd.compiler.recorder import Buffer, Gradient, Setting
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.tape import Leaf, current, next_position, touch
@@ -124,8 +124,8 @@ class Dispatcher:
         )
 
     def leaving(self, thing: Any, value: str) -> str:
-        """Return the statement that sets a gradient or a buffer."""
-        if isinstance(thing, Buffer):
+        """Return the statement that sets a gradient, a buffer or a setting."""
+        if isinstance(thing, Buffer | Setting):
             return f"{self.name(thing.set)}({value})"
         leaf = thing.leaf if isinstance(thing, Gradient) else self.arguments.leaves[thing]._node
         return f"{self.name(leaf)}.grad = {value}"

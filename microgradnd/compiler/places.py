@@ -23,6 +23,9 @@ VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
 
 
+CHANGEABLE = (dict, list, set, deque)
+
+
 class Place:
     """A place that a function has read: an attribute, a global name, or a container.
 
@@ -52,6 +55,21 @@ class Place:
             self.value = now
             return False
         return True
+
+    def put_back(self) -> None:
+        """Restore what it held, where that is possible."""
+        owner, key, value = self.owner, self.key, self.value
+        if key is None and isinstance(owner, CHANGEABLE):
+            owner.clear()
+            (owner.update if isinstance(owner, dict | set) else owner.extend)(
+                items(value) if isinstance(owner, dict) else value
+            )
+        elif isinstance(owner, dict):
+            owner[key] = value  # a global name
+        elif key is not None and value is MISSING:
+            attributes(owner).pop(key, None)
+        elif key is not None:
+            (setattr if isinstance(owner, type) else object.__setattr__)(owner, key, value)
 
 
 class Surroundings:
@@ -92,6 +110,11 @@ def contents(container: Any) -> tuple[Any, ...]:
     return (*container, *container.values()) if isinstance(container, Mapping) else (*container,)
 
 
+def items(held: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
+    """Return the keys and values of the contents of a dict."""
+    return zip(held[: len(held) // 2], held[len(held) // 2 :], strict=True)
+
+
 def content_of(cell: Any) -> Callable[[], Any]:
     """Return a function that returns the value of an enclosing function's variable."""
 
@@ -107,13 +130,22 @@ def content_of(cell: Any) -> Callable[[], Any]:
 def state_of(iterator: Any) -> Any:
     """Return how far an iterator has advanced."""
     if isinstance(iterator, types.GeneratorType):
-        return None if iterator.gi_frame is None else iterator.gi_frame.f_lasti
+        frame = iterator.gi_frame
+        return None if frame is None else (frame.f_lasti, iterator.gi_yieldfrom, *frame.f_locals.values())
     try:
         parts = iterator.__reduce__()
     except TypeError:
         return None
     inside = [x for part in parts[1:] for x in (part if isinstance(part, tuple) else (part,))]
-    return repr([state_of(x) if isinstance(x, Iterator) else x for x in inside])
+    return tuple(state_of(x) if isinstance(x, Iterator) else tuple(x) if type(x) is list else x for x in inside)
+
+
+def function_of(generator: types.GeneratorType[Any, Any, Any]) -> types.FunctionType | None:
+    """Return a function with a suspended generator's code and what it can reach."""
+    if (frame := generator.gi_frame) is None:
+        return None
+    cells = tuple(types.CellType(frame.f_locals.get(name)) for name in generator.gi_code.co_freevars)
+    return types.FunctionType(generator.gi_code, frame.f_globals, closure=cells)
 
 
 def times_missed(cache: Any) -> int:

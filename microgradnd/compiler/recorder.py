@@ -30,12 +30,13 @@ from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, quoted_line, user_line
+from microgradnd.modes import no_grad
 from microgradnd.primitives import is_basic
 from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
-from microgradnd.views import Family, overlap, picked
+from microgradnd.views import Family, overlap, picked, replace
 
 INDEXED = (primitives.getitem, primitives.scatter)
 ADVICE = (
@@ -100,6 +101,18 @@ class Buffer:
         vars(self.owner)[self.attribute] = value if is_buffer else wrap(value)
 
 
+class Setting:
+    """A number or text that the function assigns to an attribute unread."""
+
+    def __init__(self, owner: Any, attribute: str, constant: Any) -> None:
+        self.owner, self.attribute, self.constant = owner, attribute, constant
+
+    def set(self, value: None) -> None:
+        """Set it; no value is computed for it."""
+        if getattr(self.owner, self.attribute, self) is not self.constant:  # modules count how often one is set
+            setattr(self.owner, self.attribute, self.constant)
+
+
 class Recorder:
     """The tracer while a function is traced.
 
@@ -145,6 +158,7 @@ class Recorder:
         self.arrays: dict[int, tuple[Any, Node]] = {}  # arrays passed to a function as they are, and their nodes
         self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
+        self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
         self.given: set[Any] = set()  # leaves for arrays among the arguments, which may be changed like arrays
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
@@ -238,8 +252,30 @@ class Recorder:
         changed: tuple[Any, ...] = self.assigned, self.gradients, self.before, self.walked, self.positions
         return tuple(map(len, changed))
 
+    def values_of(self, variable: Tensor) -> Tensor:
+        """Return a variable's `.data`: no derivative passes, and changes reach both."""
+        values = wrap(variable._array, self.without_derivative(variable))
+        values.__class__ = TracedTensor
+        self.values[id(values)] = values, variable
+        return values
+
+    def without_derivative(self, value: Tensor) -> Any:
+        if isinstance(value._node, Operation) and not value._node.requires_grad:
+            return value._node
+        return self.record_constant(primitives.identity, (value._array,), {}, (value._node,), value._array)
+
+    def set_values(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
+        """Assign to a variable's `.data`."""
+        if isinstance(variable._node, Operation) and variable._node.requires_grad:
+            raise self.refusal("a change of the .data of a computed value", "Compute a new value from it")
+        with no_grad():
+            self.assign(variable, wrap(value._array, self.without_derivative(value)), index)
+
     def assign(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
         """Give a variable a new value, changed at an index, until the trace ends."""
+        if id(variable) in self.values:
+            self.set_values(self.values[id(variable)][1], value, index)
+            return
         if type(variable._node) is Leaf:
             outdate_views(variable, index)
         if current().record == self.record and variable._node not in self.given:
@@ -254,6 +290,11 @@ class Recorder:
                 self.positions.setdefault(old, old.position)
                 old.position = next_position()
         variable._array, variable._node = value._array, node
+        for values, owner in self.values.values():
+            if owner is variable:
+                for other in replace(values, value._array, index)[1]:
+                    other.__class__ = variable.outdated
+                values._node = self.without_derivative(value)
 
     def gradient(self, leaf: Leaf) -> Any:
         """Return a variable's gradient; an earlier one is an input of the program."""
@@ -323,6 +364,11 @@ class Recorder:
             leaf.position = position
 
     # Refusals
+
+    def refuse_views(self) -> None:
+        """Raise if a view of `.data` has changed, but nothing was assigned to that."""
+        if any(type(values) is TracedTensor.outdated for values, _ in self.values.values()):
+            raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
 
     def refusal(self, what: str, advice: str = "") -> TraceError:
         """Return the error for reading a value whose program is still being written."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.recorder import Setting
 from microgradnd.compiler.trace import Traced
 from microgradnd.operands import COPIED, sample
 from microgradnd.recompute import Call, recompute
@@ -53,7 +54,8 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
     seen = state(kept, passed, traced)
 
     def call() -> Any:
-        if traced.left or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
+        leaves = any(not isinstance(thing, Setting) for thing, _ in traced.left)
+        if leaves or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
             raise RuntimeError(
                 f"a result of {name}, which is compiled, can't be differentiated afterwards: {name} changes variables "
                 f"or draws, and would do so again; take the gradient inside it, or return .detach()"

@@ -269,7 +269,7 @@ class Search:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.width = max((len(step.out) for step in program.steps if isinstance(step.out, tuple)), default=1)
+        self.width = max([1, *(len(step.outs()) for step in program.steps)])
         self.steps: list[Step] = []
         self.views: dict[Value, Step] = {}
         self.code_of: dict[Any, int] = {}  # of computed values, and of everything else

@@ -152,14 +152,17 @@ class Recording:
         shown, form = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         record = recorder.record_constant if current().record is None else recorder.record
         token = MODE.set(current()._replace(record=record, trace=recorder))
+        has_failed = True
         try:
             seen = contextlib.nullcontext() if sizes is None else sizes.observed()
             with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder), seen:
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
+            recorder.refuse_views()
             if (found := recorder.refused or recorder.caught) is not None:
                 raise found  # the function has caught this
+            has_failed = False
         except Exception as error:
             cause = error.__cause__  # NumPy wraps an error in an assignment to a part of a plain array
             refused = cause if isinstance(cause, TraceError) else recorder.refused
@@ -177,17 +180,34 @@ class Recording:
                 if recorder.is_outer(before) or before in arrays
             ]
             watch.undo.close()
-            changed, wrong = watch.put_back()
+            left, wrong = watch.put_back()
+            if has_failed:
+                watch.undo_changes()
             self.left: list[tuple[Any, Any]] = [
                 *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
-                *((Buffer(owner, name), as_it_is(value)) for owner, name, value in changed),
+                *((thing, as_it_is(value)) for thing, value in left),
             ]
             recorder.restore()
             recorder.refused = recorder.caught = refused = cause = found = None  # or they would hold this frame
-        if wrong is not None:
-            raise wrong
+        now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
+        try:
+            if wrong is not None:
+                raise wrong
+            self.check()
+            if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
+                raise TraceError(
+                    "a list, dict or object among the arguments was changed inside a compiled function, which gets "
+                    "a copy of it; return the new value, and change it outside"
+                )
+        except Exception:
+            watch.undo_changes()
+            raise
+
+    def check(self) -> None:
+        """Raise if a program can't do what the function did around its operations."""
+        watch, sizes = self.watch, self.recorder.sizes
         watch.check()
-        for call in (node.function for node in recorder.operations if type(node.function) is Anew):
+        for call in (node.function for node in self.recorder.operations if type(node.function) is Anew):
             if rebound := call.rebound():
                 raise TraceError(
                     f"{call.__name__}, passed to mg.anew, uses {rebound[0]!r}, to which the compiled function later "
@@ -196,12 +216,6 @@ class Recording:
         if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
             sizes.pin(*sizes.symbols(), where=line)
             raise Closed  # type() distinguishes an open length from an int
-        now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
-        if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
-            raise TraceError(
-                "a list, dict or object among the arguments was changed inside a compiled function, which gets "
-                "a copy of it; return the new value, and change it outside"
-            )
 
 
 @contextmanager
@@ -272,10 +286,9 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
         if numbers is None:  # a Python number has no precision of its own, so it becomes part of the program
             fixed = {i: x for i in arguments.inputs if type(x := arguments.leaves[i]) in (float, complex)}
         given = [i for i in arguments.inputs if i not in fixed]
-        recording = Recording(function, arguments, given, numbers or {}, sizes, scans)
-        with contextlib.nullcontext() if sizes is None else sizes.observed():
-            translation = Translation(recording.recorder, recording.inputs, recording.names)
-        general = program = translation.program(results_of(recording, translation), recording.updated)
+        recording = recorded(function, arguments, given, numbers or {}, sizes, scans)
+        translation, program = translated(recording)
+        general = program
         if sizes is not None:
             sizes.forget()
             program = instance(general, sizes.hints)
@@ -284,8 +297,6 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
         if not has_number or precision(dtypes | others) == numbers:
             break
         dtypes |= others
-    if recording.watch.draws.is_doubtful:
-        check_alike(function, recording, program, scans)
     found = finished(recording, translation, program, fixed)
     return found if sizes is None else found._replace(sizes=sizes, general=general)
 
@@ -373,23 +384,56 @@ def is_plain_tree(form: Form) -> bool:
     )
 
 
-def check_alike(function: Callable[..., Any], first: Recording, program: Program, scans: bool) -> None:
-    """Trace again, and raise if the numbers differ, as they must be random."""
-    recording = Recording(function, first.arguments, list(first.inputs), first.numbers, None, scans)
-    translation = Translation(recording.recorder, recording.inputs, recording.names)
-    again = translation.program(results_of(recording, translation), recording.updated)
-    if constants_in(again) != constants_in(program):
-        raise drawn("", None)
+def recorded(
+    function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: Any, sizes: Sizes | None, scans: bool
+) -> Recording:
+    """Call a function, and again if it has changed something or may have drawn.
+
+    What the first call changes may stay, as the contents of a cache, if the second
+    changes nothing and gives the same program. Other numbers must be random.
+    """
+    first = Recording(function, arguments, given, numbers, sizes, scans)
+    changed = first.watch.changed
+    if not changed and not first.watch.draws.is_doubtful:
+        return first
+    refused = changed[0][1] if changed else drawn("", None)
+    try:
+        if changed and sizes is not None:
+            raise Closed  # what stays must be a number
+        again = Recording(function, arguments, given, numbers, sizes, scans)
+        if again.watch.changed or constants_in(again) != constants_in(first):
+            again.watch.undo_changes()
+            raise refused
+    except Exception as error:
+        first.watch.undo_changes()
+        if isinstance(error, Closed | UnscannedError):
+            raise
+        raise refused from None
+    return again
 
 
-def constants_in(program: Program) -> list[Any]:
+def translated(recording: Recording) -> tuple[Translation, Program]:
+    """Return the program of a call, and its translation."""
+    sizes = recording.recorder.sizes
+    with contextlib.nullcontext() if sizes is None else sizes.observed():
+        translation = Translation(recording.recorder, recording.inputs, recording.names)
+    return translation, translation.program(results_of(recording, translation), recording.updated)
+
+
+def constants_in(recording: Recording) -> list[Any]:
     """Return a program's functions and numbers, for comparison with another's."""
-    numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs)}
+    translation, program = translated(recording)
+    count = len(recording.inputs)
+    numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs[:count])}
+    captured = [thing if isinstance(thing, np.ndarray) else thing.data for thing in translation.captured]
+    known = dict(zip(program.inputs[count:], captured, strict=True))  # the other call may have made such an array
 
     def shown(part: Any) -> Any:
-        if isinstance(part, Value):
+        if isinstance(part, Value) and part not in known:
             return numbers.setdefault(part, len(numbers))
+        part = known.get(part, part) if isinstance(part, Value) else part
         return np.asarray(part).tobytes() if isinstance(part, np.ndarray | Constant) else repr(part)
 
     calls = [(step.function, step.args, dict(step.kwargs), step.outs()) for step in program.steps]
-    return mapped(shown, [*calls, program.outputs])
+    settings = [getattr(thing, "constant", None) for thing, _ in recording.left]
+    return mapped(shown, [*calls, program.outputs, settings])

@@ -21,6 +21,7 @@ from microgradnd import primitives, views
 from microgradnd.assignment import entering, fitting
 from microgradnd.lines import is_users
 from microgradnd.modes import no_grad
+from microgradnd.operands import check_differentiable, new_data
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, several, wrap
 
@@ -73,8 +74,32 @@ class TracedTensor(Tensor):
     def updating(self) -> Any:
         raise tracer().refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
 
+    # Values without a derivative
+
+    def values_of(self) -> TracedTensor:
+        """Return a variable's `.data`."""
+        values: TracedTensor = tracer().values_of(self)
+        return values
+
     def _set_data(self, value: Any) -> None:
-        raise tracer().refusal("an assignment to .data")
+        array = new_data(getattr(value, "_array", value), self.shape, self.dtype)  # raises if it doesn't fit
+        value = value.astype(self.dtype) if isinstance(value, Tensor) else wrap(array)
+        tracer().set_values(self, value)
+
+    def as_variable(self, requires_grad: bool, dtype: Any = None, name: str | None = None) -> Tensor:
+        """Return a new variable that starts with these values, as `mg.tensor` does."""
+        value = self if dtype is None else self.astype(dtype)
+        if requires_grad:
+            check_differentiable(value.dtype)
+        leaf = Leaf(value._array, requires_grad, name)
+        tracer().stands_for[leaf] = value._node
+        return wrap(value._array, leaf)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        node = self._node
+        if node is None or (node.requires_grad and (current().is_transformed or type(node) is not Leaf)):
+            return inspect.unwrap(Tensor.__deepcopy__)(self, memo)
+        return TracedTensor.values_of(self).as_variable(node.requires_grad, None, node.name)
 
     # A change is a new value
 

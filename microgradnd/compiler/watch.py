@@ -22,6 +22,7 @@ from __future__ import annotations
 import array as typed
 import enum
 import functools
+import os
 import sys
 import threading
 import types
@@ -38,6 +39,7 @@ import numpy as np
 from microgradnd.compiler.bytecode import lines_of, names_in
 from microgradnd.compiler.draws import Draws
 from microgradnd.compiler.places import (
+    CHANGEABLE,
     CONTAINERS,
     MISSING,
     PLAIN,
@@ -47,6 +49,7 @@ from microgradnd.compiler.places import (
     content_of,
     contents,
     equal,
+    function_of,
     home,
     lookup,
     names_of,
@@ -55,8 +58,8 @@ from microgradnd.compiler.places import (
     state_of,
     times_missed,
 )
-from microgradnd.compiler.recorder import Buffer, Recorder, TraceError, last_line
-from microgradnd.compiler.traced import TracedTensor
+from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line
+from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
@@ -67,6 +70,20 @@ BLIND = {"eval", "exec", "globals"}
 LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
 FUNCTIONS = (np.ufunc, type(np.sum))  # NumPy's functions, which never change
+# What all code shares, by the name of the function or object that reads it, and what
+# such a function lists of a class.
+SHARED: dict[str, Callable[[], Any]] = {
+    "environ": lambda: vars(os.environ)["_data"],
+    "getenv": lambda: vars(os.environ)["_data"],
+    "argv": lambda: sys.argv,
+    "getcwd": os.getcwd,
+    "geterr": lambda: contents(np.geterr()),
+    "get_printoptions": lambda: contents(np.get_printoptions()),
+}
+LISTED: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "dir": lambda cls: tuple(dir(cls)),
+    "__subclasses__": lambda cls: tuple(type.__subclasses__(cls)),
+}
 STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (  # how to read the state of objects that can't report
     (ContextVar, lambda variable: variable.get(MISSING)),
     (weakref.ref, lambda reference: reference()),
@@ -89,6 +106,7 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
     types.BuiltinFunctionType: ("__self__",),
     types.MethodWrapperType: ("__self__",),
 }
+CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
 UNREAD = {*HOOKS, "__annotate_func__"}  # not what a function calls: Python 3.14 makes annotations with the last
 HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
@@ -131,6 +149,7 @@ class Watch:
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
+        self.changed: list[tuple[Place, TraceError]] = []  # by the function, and the error if it always does that
         self.hooked: list[type] = []
         self.undo = ExitStack()  # gives the classes their methods back
         self.todo: list[tuple[str, Any]] = []
@@ -214,6 +233,9 @@ class Watch:
         found = set(names_in(code))
         self.names |= found
         self.todo += [(key, sys.modules[key]) for key in found & sys.modules.keys()]  # imported in the function
+        for key in found & SHARED.keys():
+            self.place(("", key), Place(key, SHARED[key]))
+            self.todo.append((key, SHARED[key]()))
         scope = function.__globals__
         for key in sorted(found & scope.keys()):
             value = scope[key]
@@ -238,6 +260,8 @@ class Watch:
         elif (read := next((read for kinds, read in STATES if isinstance(thing, kinds)), None)) is not None:
             self.place((id(thing), ""), Place(name, functools.partial(read, thing)))
             self.todo.append((name, read(thing)))
+            if isinstance(thing, types.GeneratorType):
+                self.todo.append((name, function_of(thing)))
         kinds = attributes(thing).get("_kinds", {}) if hasattr(kind, "__changes__") else {}
         if kinds:  # a module's, whose class counts its changes
             self.place((id(kinds), ""), Place(name, functools.partial(contents, kinds), thing))
@@ -261,15 +285,18 @@ class Watch:
     def look_into_classes(self) -> None:
         """Look up in the classes the names in the code, and special methods."""
         for cls, name in list(self.classes.items()):
+            for key in self.names & LISTED.keys():
+                self.place((id(cls), key), Place(name, functools.partial(LISTED[key], cls)))
             for base in cls.__mro__:
                 if base.__module__ in ("builtins", "abc") or is_installed_class(base):
                     continue
                 for key, value in list(vars(base).items()):
                     dunder = key.startswith("__") and isinstance(value, FunctionType)
                     is_asked = dunder or key in self.names or (cls in self.handed_on and not key.startswith("__"))
-                    if (cls, key) not in self.looked and key not in UNREAD and is_asked:
-                        self.looked.add((cls, key))
-                        self.in_class(name, cls, key)
+                    owner = cls if home(cls, key) is base else base  # one that is overridden can be read by super()
+                    if (owner, key) not in self.looked and key not in UNREAD and is_asked:
+                        self.looked.add((owner, key))
+                        self.in_class(name, owner, key)
 
     def in_class(self, name: str, cls: type, key: str) -> None:
         """Watch an attribute of a class, whichever of its bases has it."""
@@ -414,42 +441,51 @@ class Watch:
 
     # Afterwards
 
-    def put_back(self) -> tuple[list[tuple[Any, str, Any]], TraceError | None]:
+    def put_back(self) -> tuple[list[tuple[Any, Any]], Closed | None]:
         """Restore what the function has set.
 
-        Return the buffers among it with their new values, and the error for the rest.
+        Return what each call must set, with computed values, and an error if it is a
+        length that was left open.
         """
-        buffers, wrong = [], None
+        left: list[tuple[Any, Any]] = []
+        wrong: Closed | None = None
         for key, (owner, name, before, where) in self.written.items():
-            own = attributes(owner)
+            own, path = attributes(owner), f"{self.known[id(owner)][0]}.{name}"
             now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
-            if now is before or same(before, now):
+            place = Place(path, functools.partial(own_attribute, owner, name), owner, name)
+            place.value = before
+            is_state, was_read = is_buffer(owner, name), key in self.places
+            is_state = is_state or (hasattr(type(owner), "__changes__") and not was_read)
+            if not was_read and type(now) in CONSTANTS:
+                left.append((Setting(owner, name, now), None))
+            elif now is before or same(before, now):
+                self.attribute(path, owner, name)
                 continue
-            if before is MISSING and name in own and same(lookup(type(owner), name), now):
-                del own[name]  # the class has this value
-                continue
-            if before is MISSING:
-                own.pop(name, None)
+            elif type(now) is Size:
+                now.number()
+                wrong = Closed()
+            elif now is self.buffers.get(key):
+                pass  # changed in place: `buffer *= 2` also ends in an assignment
+            elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
+                left.append((Buffer(owner, name), now))
             else:
-                object.__setattr__(owner, name, before)
-            if now is self.buffers.get(key):
-                continue  # changed in place: `buffer *= 2` also ends in an assignment
-            is_left = is_buffer(owner, name) or (hasattr(type(owner), "__changes__") and key not in self.places)
-            if isinstance(now, Tensor) and is_left and (now.shape == np.shape(before) or not is_buffer(owner, name)):
-                buffers.append((owner, name, now))
-            elif wrong is None:
-                path = f"{self.known[id(owner)][0]}.{name}"
-                wrong = self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)
-        return buffers, wrong
+                self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
+                continue
+            place.put_back()
+        return left, wrong
 
     def check(self) -> None:
         """Raise if something changed while the function ran."""
-        for place in self.places.values():
+        for (owner, _), place in self.places.items():
             if place.changed():
-                put_back_container(place)
-                raise self.side_effect(
-                    f"the captured {place.name!r} was changed; {KEEP}", self.line_of(place.name, CHANGES)
+                is_used_up = isinstance(self.known.get(owner, (None, None))[1], Iterator)
+                error = self.side_effect(
+                    f"the captured {place.name!r} was changed; {USED_UP if is_used_up else KEEP}",
+                    self.line_of(place.name, CHANGES),
                 )
+                if place.key is None and not isinstance(place.owner, CHANGEABLE):
+                    raise error  # nothing can put it back, as where a file or an iterator is
+                self.changed.append((place, error))
         for name, array, before in self.arrays.values():
             if sample(array) == before if array.nbytes > LARGE else equal(array, before):
                 continue
@@ -463,6 +499,11 @@ class Watch:
                 if found := next((name for name in BLIND if f"LOAD_GLOBAL {name}" in words), None):
                     raise self.side_effect(f"{found}() is called, which hides what it reads; use names instead", line)
         self.draws.check(self.codes, self.names)
+
+    def undo_changes(self) -> None:
+        """Put back what the function has changed, as if it hadn't run."""
+        while self.changed:
+            self.changed.pop()[0].put_back()
 
     def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
         error = TraceError(
@@ -499,19 +540,7 @@ class Watch:
         return Surroundings(places, kept)
 
 
-def put_back_container(place: Place) -> None:
-    """Restore a dict or list that holds traced values, which exist in no call."""
-    owner, held = place.owner, place.value
-    is_container = type(owner) in (list, dict) and place.key is None
-    if is_container and any(type(part) is TracedTensor for part in contents(owner)):
-        count = len(held) // 2
-        owner.clear()
-        if isinstance(owner, dict):
-            owner.update(zip(held[:count], held[count:], strict=True))
-        else:
-            owner.extend(held)
-
-
+USED_UP = "call next() outside and pass what it returns, or make a list of all items"
 KEEP = "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to that"
 
 
@@ -538,7 +567,7 @@ def is_ours() -> bool:
 
 def is_installed(module: ModuleType) -> bool:
     """Return whether a module is Python's, NumPy's, ours, or an installed package's."""
-    file = getattr(module, "__file__", None)
+    file = attributes(module).get("__file__")
     return file.startswith(INSTALLED) if file else module.__name__.split(".")[0] in sys.stdlib_module_names
 
 
