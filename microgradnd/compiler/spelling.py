@@ -29,7 +29,7 @@ import numpy as np
 from microgradnd import contraction as contractions
 from microgradnd import powers, primitives
 from microgradnd.compiler import choices, matrices
-from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
+from microgradnd.compiler.program import Constant, Program, Step, Value, call, filled, values_in
 from microgradnd.compiler.traits import traits
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
@@ -60,14 +60,6 @@ def spell(program: Program, rules: Mapping[str, Rule] | None = None, own: Sequen
     return replace(program, steps=tuple(steps))
 
 
-def call(
-    function: Callable[..., Any], *args: Any, like: Step, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any
-) -> Step:
-    """Return a step that computes a new value, for another step's line of code."""
-    assert isinstance(like.out, Value)
-    return Step(function, args, kwargs, Value(shape, like.out.dtype if dtype is None else dtype), like.where)
-
-
 def ending(steps: list[Step], like: Step) -> list[Step]:
     """Return steps whose last computes what another step did, in its shape."""
     out = like.out
@@ -86,8 +78,10 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Multiply instead, as the eager call does."""
+    """Multiply instead, as the eager call does, or take the root for 0.5."""
     x, exponent = step.args
+    if type(exponent) is float and exponent == 0.5 and is_real(x) and not step.kwargs:
+        return [replace(step, function=np.sqrt, args=(x,))]
     if not isinstance(x, Value) or step.kwargs or not powers.is_product(x.dtype, x.shape, exponent):
         return None
     steps: list[Step] = []
@@ -118,7 +112,17 @@ def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | N
         if s is other and is_real(s) and alone and p is not None and p.shape == terms.shape == out.shape:  # type: ignore[union-attr]
             total = replace(inner, args=(a, b), out=Value(terms.shape, terms.dtype))
             return [total, replace(step, args=(total.out, p))]
-    return quotient_of_rows(step, made, uses) or halved(step, made, uses)
+    return quotient_of_rows(step, made, uses) or halved(step, made, uses) or masked(step)
+
+
+def masked(step: Step) -> list[Step] | None:
+    """Convert a mask once, where a product would convert it, buffer by buffer."""
+    out: Any = step.out
+    for x, mask in (step.args, step.args[::-1]) if out.size >= choices.LARGE and not step.kwargs else ():
+        if is_real(x) and isinstance(mask, Value) and mask.dtype == bool and (mask.shape, x.dtype) == (out.shape, out.dtype):
+            cast = call(primitives.astype, mask, out.dtype, like=step, shape=out.shape)
+            return [cast, replace(step, args=(x, cast.out))]
+    return None
 
 
 def quotient_of_rows(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:

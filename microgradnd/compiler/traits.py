@@ -229,7 +229,7 @@ ROWS: dict[Any, Row] = {
         )
     },
     np.where: fresh(lowering="where", spelling="where"),
-    **dict.fromkeys((choices.kept, choices.larger_share), fresh(is_elementwise=True)),
+    **dict.fromkeys((choices.bits, choices.kept, choices.larger), fresh(is_elementwise=True)),
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
