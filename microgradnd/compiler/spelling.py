@@ -326,18 +326,15 @@ def plain_axes(step: Step) -> tuple[int, ...] | None:
     return axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
 
 
-def averaged(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
-    """Return the steps of a mean as NumPy computes it: the sum, then divided."""
-    total = summed(x, axes, like)
+def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Divide the sum, as NumPy does."""
+    x, axes = step.args[0], plain_axes(step)
+    if axes is None:
+        return None
+    total = summed(x, axes, step)
     steps = sums(total, made, uses) or [total]
     shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
-    return [*steps, call(np.divide, steps[-1].out, n, like=like, shape=shape)]
-
-
-def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Divide the sum."""
-    axes = plain_axes(step)
-    return None if axes is None else ending(averaged(step.args[0], axes, step, made, uses), step)
+    return ending([*steps, call(np.divide, steps[-1].out, n, like=step, shape=shape)], step)
 
 
 def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -345,12 +342,11 @@ def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     x, axes = step.args[0], plain_axes(step)
     if axes is None:
         return None
-    centre = averaged(x, axes, step, made, uses)
-    apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
+    shape = summed(x, axes, step).out.shape  # type: ignore[union-attr]
+    centre = call(np.mean, x, like=step, shape=shape, axis=axes, keepdims=True)
+    apart = call(np.subtract, x, centre.out, like=step, shape=x.shape)
     squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
-    out = squares.out
-    assert isinstance(out, Value)
-    return ending([*centre, apart, squares, *averaged(out, axes, step, {out: squares}, {out: 1})], step)
+    return ending([centre, apart, squares, call(np.mean, squares.out, like=step, shape=shape, **centre.kwargs)], step)
 
 
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -387,7 +383,6 @@ SPELLINGS: dict[str, Rule] = {
         maximum,
         sums,
         mean,
-        variance,
         maxima,
         reduced,
         matrices.solve,
@@ -395,6 +390,7 @@ SPELLINGS: dict[str, Rule] = {
         choices.where,
     )
 }
-OF_LOOPS = {
-    name: SPELLINGS[name] for name in ("power", "contraction", "matmul", "solve", "cholesky")
+FIRST: dict[str, Rule] = {"variance": variance}  # its means have other spellings
+OF_LOOPS = FIRST | {
+    name: SPELLINGS[name] for name in ("power", "exponential", "contraction", "matmul", "solve", "cholesky")
 }  # those that make loops faster too
