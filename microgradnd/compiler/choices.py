@@ -106,7 +106,7 @@ def positive_part(step: Step, made: Mapping[Value, Step]) -> Step | None:
     return None
 
 
-def half_share(step: Step, made: Mapping[Value, Step]) -> list[Step] | None:
+def half_share(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
     """Write g / 2 + g / 2 * sign(h), the derivative of that, as a share of g."""
     for half, signed in (step.args, step.args[::-1]) if step.where is None else ():
         factors = step_of(signed, made, np.multiply)
