@@ -158,6 +158,7 @@ class Recording:
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
+            recorder.fold(x._node for x in self.leaves if isinstance(x, Tensor))
             if (found := recorder.refused or recorder.caught) is not None:
                 raise found  # the function has caught this
         except Exception as error:
