@@ -62,14 +62,14 @@ def logs(z):
 
 
 WORDS = {  # with texts that their programs contain, and texts that they don't
-    "relu by maximum": (lambda x: np.maximum(x, 0), ["larger_share("], ["np.where("]),
-    "relu by maximum, from the left": (lambda x: np.maximum(0.0, x), ["larger_share("], ["np.where("]),
-    "relu by minimum": (lambda x: -np.minimum(-x, 0), ["larger_share("], ["np.where("]),
+    "relu by maximum": (lambda x: np.maximum(x, 0), ["larger("], ["np.where("]),
+    "relu by maximum, from the left": (lambda x: np.maximum(0.0, x), ["larger("], ["np.where("]),
+    "relu by minimum": (lambda x: -np.minimum(-x, 0), ["larger("], ["np.where("]),
     "relu by where": (lambda x: np.where(x > 0, x, 0), ["kept("], ["np.where("]),
     "where the other way": (lambda x: np.where(x > 0, 0.0, x * x), ["kept("], ["np.where("]),
     "relu by a mask": (lambda x: x * (x > 0), [], ["np.where("]),
-    "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger_share("], ["np.sign(", "np.absolute("]),
-    "relu by half an absolute value": (lambda x: 0.5 * (np.abs(x) + x), ["larger_share("], ["np.sign("]),
+    "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger("], ["np.sign(", "np.absolute("]),
+    "relu by half an absolute value": (lambda x: 0.5 * (np.abs(x) + x), ["larger("], ["np.sign("]),
     "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
     "softmax by new axes": (
         lambda x: (lambda e: e / e.sum(axis=1)[:, None])(np.exp(x - x.max(axis=1)[:, None])),
@@ -144,7 +144,7 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "fifth power": (lambda x: np.power(x, 5.0), [], ["np.power("]),
     "eighth power": (lambda x: x**8, [], ["np.power("]),
     "ninth power": (lambda x: x**9, ["np.power("], []),
-    "power of a half": (lambda x: (x * x + 1) ** 0.5, ["np.power("], []),
+    "power of a half": (lambda x: (x * x + 1) ** 0.5, ["np.sqrt("], ["np.power("]),
     "gelu": (lambda x: 0.5 * x * (1 + np.tanh(0.8 * (x + 0.044715 * x**3))), [], ["np.power("]),
 }
 
@@ -298,19 +298,21 @@ def test_kept(make, dtype):
     for inside in (True, False):
         expected = np.where(mask, x, 0) if inside else np.where(mask, 0, x)
         out = np.array(x)
-        assert bits(choices.kept(mask, x, inside)) == bits(choices.kept(mask, out, inside, out)) == bits(expected)
+        spread = choices.bits(mask, f"i{x.itemsize}", inside)
+        assert bits(choices.kept(x, spread)) == bits(choices.kept(out, spread, out)) == bits(expected)
         assert bits(out) == bits(expected)
 
 
 @BOTH
 @pytest.mark.parametrize("ties", [True, False])
-def test_larger_share(ties, dtype):
+def test_larger(ties, dtype):
     x, y = np.meshgrid(SPECIAL, SPECIAL) if ties else (X[:8, :8], G[:8, :8])
-    x, y, g = x.astype(dtype), y.astype(dtype), np.full(x.shape, 3, dtype)
-    rule = mg.vjp(np.maximum, x, y)[1](g)[0]
-    for out in (None, np.array(x), np.array(g)):
-        given = (out if out is not None and bits(out) == bits(x) else x), y
-        np.testing.assert_array_equal(choices.larger_share(g, *given, out), rule, strict=True)
+    x, y = x.astype(dtype), y.astype(dtype)
+    rule = mg.vjp(np.maximum, x, y)[1](np.ones(x.shape, dtype))[0]
+    for out in (None, np.array(x), np.array(y)):
+        given = [a if out is None or bits(out) != bits(a) else out for a in (x, y)]
+        share = choices.larger(x > y, (x > y) | (x < y), *given, out)
+        np.testing.assert_array_equal(share, rule, strict=True)
 
 
 PAIRS = {

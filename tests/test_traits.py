@@ -157,8 +157,9 @@ def test_rows_are_of_functions_that_programs_have():
         triangular.solve_factored,
         triangular.inverse,
         triangular.slogdet,
+        choices.bits,
         choices.kept,
-        choices.larger_share,
+        choices.larger,
         *(row.reducer for row in TRAITS.values() if row.reducer),
     }
     ufuncs = {function for function in TRAITS if isinstance(function, np.ufunc)}
@@ -172,7 +173,12 @@ def test_traits_that_numpy_reveals_of_ufuncs(function):
     assert row.memory == "fresh"
 
 
-CHOICES = {choices.kept: (MATRIX > 1, MATRIX, True), choices.larger_share: (MATRIX, MATRIX.T, 1.0)}
+LARGER, UNEQUAL = MATRIX > MATRIX.T, MATRIX != MATRIX.T
+CHOICES = {
+    choices.bits: (LARGER, "i8", True),
+    choices.kept: (MATRIX, choices.bits(LARGER, "i8", True)),
+    choices.larger: (LARGER, UNEQUAL, MATRIX, MATRIX.T),
+}
 
 
 @each(lambda row: row.is_elementwise)
@@ -302,7 +308,7 @@ def arguments(function, x, y):
 
 def test_names_in_rows_are_known():
     for row in TRAITS.values():
-        assert not row.spelling or row.spelling in spelling.SPELLINGS
+        assert not row.spelling or row.spelling in spelling.SPELLINGS | spelling.FIRST | spelling.LAST
         assert not row.lowering or callable(getattr(Lowering, row.lowering))
         assert not row.fold or row.fold in vars(elementary) or row.fold in machine.INTRINSICS
         assert row.kernels in ("", "C") or row.loop.split("(")[0] in vars(elementary)

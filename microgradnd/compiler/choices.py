@@ -17,27 +17,38 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.program import Step, Value
+from microgradnd import primitives
+from microgradnd.compiler.program import Step, Value, call
 
 LARGE = 2**12  # elements from which these functions are faster, including the calls
 
 
-def kept(mask: Any, x: Any, inside: bool, out: Any = None) -> Any:
-    """Return x where a mask is true (false if not `inside`), and 0 elsewhere."""
-    out = np.empty(x.shape, x.dtype) if out is None else out
-    bits, ones = f"i{x.itemsize}", mask.view(np.int8)
-    np.bitwise_and(x.view(bits), np.negative(ones) if inside else np.subtract(ones, 1), out.view(bits))
+def bits(mask: Any, kind: str, inside: bool, out: Any = None) -> Any:
+    """Return integers whose bits are all 1 where a mask is true, else 0; or reversed."""
+    ones = mask.view(np.int8)
+    out = np.empty(mask.shape, kind) if out is None else out
+    np.copyto(out, np.negative(ones) if inside else np.subtract(ones, 1))
     return out
 
 
-def larger_share(g: Any, x: Any, y: Any, out: Any = None) -> Any:
-    """Return x's share of g in max(x, y): all, none, half for ties, or NaN for NaN."""
-    wins, decided = np.greater(x, y), np.less(x, y)
-    np.logical_or(wins, decided, decided)
-    if decided.all():
-        return np.multiply(g, wins, out)
-    share = np.where(decided, np.multiply(g, wins), np.where(np.equal(x, y), np.multiply(g, 0.5), np.nan))
-    return np.positive(share, out)
+def kept(x: Any, mask: Any, out: Any = None) -> Any:
+    """Return x where the bits of a mask are 1, and 0 where they are 0."""
+    out = np.empty(x.shape, x.dtype) if out is None else out
+    np.bitwise_and(x.view(mask.dtype), mask, out.view(mask.dtype))
+    return out
+
+
+def larger(wins: Any, decided: Any, x: Any, y: Any, out: Any = None) -> Any:
+    """Return x's share in max(x, y): 1, 0, 1/2 where they are equal, or NaN for NaN.
+
+    The flags `wins` say where x is larger, and `decided` where one of the two is.
+    """
+    tie = None if decided.item(decided.argmin()) else np.equal(x, y)  # `all` takes three times as long
+    out = np.empty(wins.shape, np.result_type(x, y)) if out is None else out
+    np.copyto(out, wins)
+    if tie is not None:
+        np.copyto(out, np.where(tie, 0.5, np.nan), where=~decided)
+    return out
 
 
 def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...]:
@@ -65,13 +76,25 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
     inside, other = (True, x) if is_zero(y) else (False, y)
     fits = all(getattr(a, "shape", None) == out.shape for a in (mask, other)) and other.dtype == out.dtype
     if fits and (is_zero(x) or is_zero(y)):
-        return [replace(step, function=kept, args=(mask, other, inside))]
+        kind = f"i{out.dtype.itemsize}"
+        spread = call(bits, mask, kind, inside, like=step, shape=out.shape, dtype=np.dtype(kind))
+        return [spread, replace(step, function=kept, args=(other, spread.out))]
     if not is_nan(x) or (share := share_of(mask, y, made)) is None:
         return None
     arrays = [a for a in share if hasattr(a, "dtype")]  # the others are numbers
     if getattr(share[0], "shape", None) != out.shape or any(a.dtype != out.dtype for a in arrays):
         return None
-    return [replace(step, function=larger_share, args=share)]
+    return shared(*share, step)
+
+
+def shared(g: Any, x: Any, y: Any, step: Step) -> list[Step]:
+    """Return the steps that multiply g by x's share in max(x, y)."""
+    shape = np.broadcast_shapes(*(getattr(a, "shape", ()) for a in (x, y)))
+    flags = {"like": step, "shape": shape, "dtype": np.dtype(bool)}
+    wins, loses = call(np.greater, x, y, **flags), call(np.less, x, y, **flags)
+    decided = call(np.logical_or, wins.out, loses.out, **flags)
+    share = call(larger, wins.out, decided.out, x, y, like=step, shape=shape)
+    return [wins, loses, decided, share, replace(step, function=np.multiply, args=(g, share.out))]
 
 
 def positive_part(step: Step, made: Mapping[Value, Step]) -> Step | None:
@@ -83,14 +106,14 @@ def positive_part(step: Step, made: Mapping[Value, Step]) -> Step | None:
     return None
 
 
-def half_share(step: Step, made: Mapping[Value, Step]) -> list[Step] | None:
+def half_share(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
     """Write g / 2 + g / 2 * sign(h), the derivative of that, as a share of g."""
     for half, signed in (step.args, step.args[::-1]) if step.where is None else ():
         factors = step_of(signed, made, np.multiply)
         signs = [step_of(a, made, np.sign) for a in factors if a is not half]
         g = halved(made.get(half)) if isinstance(half, Value) and half.size >= LARGE else None
         if len(signs) == 1 and signs[0] and alike(signs[0][0], step) and alike(g, step):
-            return [replace(step, function=larger_share, args=(g, signs[0][0], 0.0))]
+            return shared(g, signs[0][0], 0.0, step)
     return None
 
 
@@ -116,6 +139,7 @@ def share_of(mask: Any, chosen: Any, made: Mapping[Value, Step]) -> tuple[Any, A
     if len(tie) != 2 or len(wins) != 2:
         return None
     g, won = wins
+    won = next(iter(step_of(won, made, primitives.astype)), won)
     for result, sign in ((np.maximum, np.greater), (np.minimum, np.less)):
         found, pair = step_of(won, made, sign), step_of(results[0], made, result)
         values = [{a for a in args if isinstance(a, Value)} for args in (found, pair, tie)]

@@ -74,7 +74,7 @@ def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str
             continue
         elif step.function is added_at and isinstance(out, Value):
             names.of[out] = names.of[step.args[0]]
-            lines.append(f"{names.of[out]}[{writer.index(step.args[1])}] += {writer.text(step.args[2])}")
+            lines.append(writer.adding(step))
         elif line := in_python(step, writer):
             lines.append(line)
         elif isinstance(out, Value) and out not in wanted and traits(step.function).is_view and uses.get(out, 0) == 1:

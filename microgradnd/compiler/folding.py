@@ -17,6 +17,7 @@ traced again, without folding.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,9 @@ ARRAYS = (np.ndarray, np.generic)
 LONG = 1_000  # operations; a loop with fewer of them stays as it was recorded
 
 
-def fold(recorder: Any, start: int) -> None:
-    """Replace the first long loop among the operations from `start` on, if there is
-    one.
+def fold(recorder: Any, start: int, results: Set[Any] = frozenset()) -> None:
+    """Replace the first long loop among the operations from `start` on, if there is one
+    in whose middle none of the results is computed.
     """
     if len(recorder.operations) - start < LONG:
         return
@@ -47,7 +48,7 @@ def fold(recorder: Any, start: int) -> None:
             if stop - first < LONG:
                 continue
             for begin in (first, first + period):  # the first turn may have another dtype or shape
-                run = Run(recorder, start + begin, period, (stop - begin) // period)
+                run = Run(recorder, results, start + begin, period, (stop - begin) // period)
                 if run.fits():
                     run.replace()
                     return
@@ -84,8 +85,8 @@ class Run:
         The operations that give these values another axis, which become superfluous.
     """
 
-    def __init__(self, recorder: Any, start: int, period: int, count: int) -> None:
-        self.operations, self.recorder = recorder.operations, recorder
+    def __init__(self, recorder: Any, results: Set[Any], start: int, period: int, count: int) -> None:
+        self.operations, self.recorder, self.results = recorder.operations, recorder, results
         self.start, self.period, self.count = start, period, count
         self.stop = start + count * period
         self.begins: dict[int, tuple[Any, Any]] = {}
@@ -166,7 +167,9 @@ class Run:
         last, joining = self.turn(self.count - 1), {node for _, node, _ in self.stacks}
         hidden = self.expanded.union(self.operations[self.start : self.stop]).difference(last[j] for j in self.begins)
         others = [node for node in after if node not in self.expanded and node not in joining]
-        return all(hidden.isdisjoint(sources(node, self.recorder)) for node in others)
+        return hidden.isdisjoint(self.results) and all(
+            hidden.isdisjoint(sources(node, self.recorder)) for node in others
+        )
 
     def note_stack(self, node: Any) -> None:
         """Note whether a concatenation contains one value of all turns."""

@@ -164,6 +164,14 @@ class Step:
         return replace(self, args=substituted(self.args, replacements), kwargs=kwargs)
 
 
+def call(
+    function: Callable[..., Any], *args: Any, like: Step, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any
+) -> Step:
+    """Return a step that computes a new value, for another step's line of code."""
+    assert isinstance(like.out, Value)
+    return Step(function, args, kwargs, Value(shape, like.out.dtype if dtype is None else dtype), like.where)
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """Steps from inputs to outputs.

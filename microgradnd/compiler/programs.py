@@ -32,7 +32,7 @@ from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes
 from microgradnd.compiler.source import Names, loaded, readable
-from microgradnd.compiler.spelling import OF_LOOPS, scattered, spell
+from microgradnd.compiler.spelling import FIRST, LAST, OF_LOOPS, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.suspended import resolved
 from microgradnd.tape import Leaf, current
@@ -113,13 +113,14 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
         program = drop_dead(on_numbers(program))
+        program = in_bodies(lambda body, _: spell(body, FIRST), program)
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
         program = own_results(program)  # last: until then, equal results are one value
+        program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)), program)
         program = in_bodies(lambda body, _: late(blocks(body)), program)
         text = fast(program, name, names, plan(program))
     else:
-        rules = {"added": scattered}
-        program = in_bodies(lambda body, own: drop_dead(spell(body, rules, own)) if own else body, program)
+        program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)) if own else body, program)
         program = own_results(program)
         text = readable(program, name, names)
     return program, Written(name, inputs, names.constants, names.helper_texts(), text)

@@ -227,13 +227,13 @@ class Recorder:
             self.refused = UnscannedError()  # nobody may catch this
             raise self.refused from error
 
-    def fold(self) -> None:
+    def fold(self, results: Iterable[Any] = ()) -> None:
         """Replace a long loop among the operations since the last walk by one
-        operation.
+        operation, if no result is computed in its middle.
         """
         passed, self.passed = self.passed, len(self.operations)
         if self.scans and not self.has_scanned:
-            fold(self, passed)
+            fold(self, passed, {*results})
 
     # Variables
 

@@ -265,6 +265,12 @@ class Writer:
             return f"{start}:{stop}" + ("" if index.step is None else f":{self.text(index.step)}")
         return self.text(index)
 
+    def adding(self, step: Step) -> str:
+        """Return the statement that adds values to an array in place."""
+        array, index, values = map(self.text, step.args)
+        basic = primitives.is_basic(step.args[1])
+        return f"{array}[{self.index(step.args[1])}] += {values}" if basic else f"np.add.at({array}, {index}, {values})"
+
     def expanded(self, step: Step) -> str:
         """Return the NumPy expression that spreads a sum out again."""
         g, shape, axis, keepdims = (*step.args, *(None, False)[len(step.args) - 2 :])[:4]
@@ -321,7 +327,7 @@ def statements(program: Program, writer: Writer) -> list[str]:
             continue
         if step.function is added_at and isinstance(out, Value):
             names.of[out] = names.value(step.args[0])
-            lines.append(f"{names.of[out]}[{writer.index(step.args[1])}] += {writer.text(step.args[2])}")
+            lines.append(writer.adding(step))
             continue
         old = olds.get(out) if isinstance(out, Value) else None
         sign = augmented(step, old) if old is not None and uses[out] == 1 and ends.get(old, -1) <= i else ""  # type: ignore[index]

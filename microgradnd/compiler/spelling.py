@@ -29,10 +29,11 @@ import numpy as np
 from microgradnd import contraction as contractions
 from microgradnd import powers, primitives
 from microgradnd.compiler import choices, matrices
-from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
+from microgradnd.compiler.program import Constant, Program, Step, Value, call, filled, rename
 from microgradnd.compiler.traits import traits
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
+ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
 SUMS = (np.sum, np.add.reduce, np.dot)  # of a value, as they are written here: products are with ones
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
@@ -60,14 +61,6 @@ def spell(program: Program, rules: Mapping[str, Rule] | None = None, own: Sequen
     return replace(program, steps=tuple(steps))
 
 
-def call(
-    function: Callable[..., Any], *args: Any, like: Step, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any
-) -> Step:
-    """Return a step that computes a new value, for another step's line of code."""
-    assert isinstance(like.out, Value)
-    return Step(function, args, kwargs, Value(shape, like.out.dtype if dtype is None else dtype), like.where)
-
-
 def ending(steps: list[Step], like: Step) -> list[Step]:
     """Return steps whose last computes what another step did, in its shape."""
     out = like.out
@@ -86,8 +79,10 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Multiply instead, as the eager call does."""
+    """Multiply instead, as the eager call does, or take the root for 0.5."""
     x, exponent = step.args
+    if type(exponent) is float and exponent == 0.5 and is_real(x) and not step.kwargs:
+        return [replace(step, function=np.sqrt, args=(x,))]
     if not isinstance(x, Value) or step.kwargs or not powers.is_product(x.dtype, x.shape, exponent):
         return None
     steps: list[Step] = []
@@ -118,7 +113,17 @@ def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | N
         if s is other and is_real(s) and alone and p is not None and p.shape == terms.shape == out.shape:  # type: ignore[union-attr]
             total = replace(inner, args=(a, b), out=Value(terms.shape, terms.dtype))
             return [total, replace(step, args=(total.out, p))]
-    return quotient_of_rows(step, made, uses) or halved(step, made, uses)
+    return quotient_of_rows(step, made, uses) or halved(step, made, uses) or masked(step)
+
+
+def masked(step: Step) -> list[Step] | None:
+    """Convert a mask once, where a product would convert it, buffer by buffer."""
+    out: Any = step.out
+    for x, mask in (step.args, step.args[::-1]) if out.size >= choices.LARGE and not step.kwargs else ():
+        if is_real(x) and isinstance(mask, Value) and mask.dtype == bool and (mask.shape, x.dtype) == (out.shape, out.dtype):
+            cast = call(primitives.astype, mask, out.dtype, like=step, shape=out.shape)
+            return [cast, replace(step, args=(x, cast.out))]
+    return None
 
 
 def quotient_of_rows(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -199,34 +204,84 @@ def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def added_at(x: Any, index: Any, values: Any) -> Any:
-    """Return an array with values added at an index that names no element twice.
-
-    Programs add in place.
-    """
+    """Return an array with values added at an index; programs add in place."""
     out = np.array(x)
-    out[index] += values
+    np.add.at(out, index, values)
     return out
 
 
 def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Add in place to scattered values instead of scattering others into zeros."""
-    x, y = step.args
-    if not isinstance(x, Value) or not isinstance(y, Value):
-        return None
-    for base, other in ((x, y), (y, x)):
+    """Add in place to another value instead of scattering into zeros."""
+    for base, other in (step.args, step.args[::-1]) if len(step.operands()) == 2 else ():
         first, second = made.get(base), made.get(other)
-        fresh = first is not None and first.function in (primitives.scatter, added_at) and uses[base] == 1
-        if fresh and second is not None and second.function is primitives.scatter and uses[other] == 1:
-            values, index, shape = second.args
-            plain = primitives.is_basic(index) and not any(values_in(index))
-            if plain and shape == step.out.shape and base.dtype == values.dtype == step.out.dtype:  # type: ignore[union-attr]
-                return [replace(step, function=added_at, args=(base, index, values))]
+        fresh = first and (first.function is added_at or traits(first.function).memory == "fresh") and uses[base] == 1
+        if not fresh or not second or second.function is not primitives.scatter or uses[other] != 1:
+            continue
+        values, index, shape = second.args
+        if any((x.shape, x.dtype) != (shape, values.dtype) for x in (base, step.out)):
+            continue
+        steps = []
+        if step.function is np.subtract and base is step.args[0]:
+            steps = [call(np.negative, values, like=step, shape=values.shape)]
+            values = steps[0].out
+        elif step.function is np.subtract:
+            steps = negated(first)
+            base = steps[-1].out
+        rename(base, step.out)
+        return [*steps, replace(step, function=added_at, args=(base, index, values))]
     return None
 
 
-def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Choose, or add in place."""
-    return choices.half_share(step, made) or scattered(step, made, uses)
+def negated(step: Step) -> list[Step]:
+    """Return steps for minus a step's result; of a product, negate the shorter factor."""
+    out: Any = step.out
+    for x, y in (step.args, step.args[::-1]) if step.function is np.multiply else ():
+        if is_real(x) and x.size < out.size:
+            sign = call(np.negative, x, like=step, shape=x.shape)
+            return [sign, call(np.multiply, y, sign.out, like=step, shape=out.shape)]
+    return [call(np.negative, out, like=step, shape=out.shape)]
+
+
+def picked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Pick from the operands of a step of which nothing else is used."""
+    x, index = step.args
+    inner = made.get(x) if isinstance(x, Value) else None
+    parts = arrays_of(index)
+    if inner is None or inner.function not in ARITHMETIC or inner.kwargs or uses[x] != 1:
+        return None
+    if len(parts) != len(x.shape) or step.out.size >= x.size:  # type: ignore[union-attr]
+        return None
+    steps, args = [], []
+    for a in inner.args:
+        if getattr(a, "shape", ()):
+            lengths = (1,) * (len(x.shape) - len(a.shape)) + a.shape
+            kept = [i for i, n in enumerate(lengths) if n == x.shape[i]]
+            shape = tuple(x.shape[i] for i in kept)
+            steps.append(call(np.reshape, a, shape, like=step, shape=shape, dtype=a.dtype))
+            places = tuple(parts[i] for i in kept)
+            shape = np.broadcast_shapes(*(place.shape for place in places))
+            steps.append(call(primitives.getitem, steps[-1].out, places, like=step, shape=shape, dtype=a.dtype))
+            a = steps[-1].out
+        args.append(a)
+    return [*steps, replace(step, function=inner.function, args=tuple(args))]
+
+
+def arrays_of(index: Any) -> tuple[Any, ...]:
+    """Return the parts of an index if all are arrays of integers."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return parts if all(hasattr(part, "dtype") and part.dtype.kind in "iu" and part.shape for part in parts) else ()
+
+
+def sum_of_scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Scatter into the sum along an axis instead of along that axis."""
+    values, index, shape = choices.step_of(step.args[0], made, primitives.scatter) or (None, None, ())
+    axes, parts = axes_of(step), arrays_of(index)
+    rest = [i for i in range(len(shape)) if axes and i not in axes]
+    kept = tuple(parts[i] for i in rest) if len(parts) == len(shape) else ()
+    if not kept or np.broadcast_shapes(*(part.shape for part in kept)) != values.shape:
+        return None
+    lengths = tuple(shape[i] for i in rest)
+    return ending([call(primitives.scatter, values, kept, lengths, like=step, shape=lengths)], step)
 
 
 def axes_of(step: Step) -> tuple[int, ...] | None:
@@ -250,14 +305,17 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Take a sign, or a factor that is equal along the axes, out of a rule's sum."""
     x, axes = step.args[0], axes_of(step)
-    if step.where is not None or axes is None or not is_real(x) or uses[x] != 1:
+    if step.where is not None or axes is None or not is_real(x):
         return None
     inner = made.get(x)
     if inner is None or inner.function not in FACTORS or inner.kwargs:
         return None
     for a, *factor in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
-        alike = isinstance(a, Value) and (a.shape, a.dtype) == (x.shape, x.dtype)
-        if alike and all(is_same_along(f, axes, x) for f in factor):
+        alike = is_real(a) and (a.shape, a.dtype) == (x.shape, x.dtype) and all(is_same_along(f, axes, x) for f in factor)
+        if alike and isinstance(a, np.ndarray):
+            known = np.sum(a, axis=axes, keepdims=True)
+            return ending([call(inner.function, known, *factor, like=step, shape=known.shape)], step)
+        if alike and uses[x] == 1:
             total = summed(a, axes, step)
             steps = sums(total, made, uses) or [total]
             shape = total.out.shape  # type: ignore[union-attr]
@@ -281,7 +339,8 @@ def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
 
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write a sum along the first or the last axes as a product."""
-    if (new := taken_out(step, made, uses)) is not None:
+    new = taken_out(step, made, uses) or sum_of_scattered(step, made, uses)
+    if new is not None:
         return new
     x, axes = step.args[0], axes_of(step)
     if axes is None or not is_real(x) or not x.size:
@@ -322,18 +381,15 @@ def plain_axes(step: Step) -> tuple[int, ...] | None:
     return axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
 
 
-def averaged(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
-    """Return the steps of a mean as NumPy computes it: the sum, then divided."""
-    total = summed(x, axes, like)
+def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Divide the sum, as NumPy does."""
+    x, axes = step.args[0], plain_axes(step)
+    if axes is None:
+        return None
+    total = summed(x, axes, step)
     steps = sums(total, made, uses) or [total]
     shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
-    return [*steps, call(np.divide, steps[-1].out, n, like=like, shape=shape)]
-
-
-def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Divide the sum."""
-    axes = plain_axes(step)
-    return None if axes is None else ending(averaged(step.args[0], axes, step, made, uses), step)
+    return ending([*steps, call(np.divide, steps[-1].out, n, like=step, shape=shape)], step)
 
 
 def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -341,12 +397,11 @@ def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     x, axes = step.args[0], plain_axes(step)
     if axes is None:
         return None
-    centre = averaged(x, axes, step, made, uses)
-    apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
+    shape = summed(x, axes, step).out.shape  # type: ignore[union-attr]
+    centre = call(np.mean, x, like=step, shape=shape, axis=axes, keepdims=True)
+    apart = call(np.subtract, x, centre.out, like=step, shape=x.shape)
     squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
-    out = squares.out
-    assert isinstance(out, Value)
-    return ending([*centre, apart, squares, *averaged(out, axes, step, {out: squares}, {out: 1})], step)
+    return ending([centre, apart, squares, call(np.mean, squares.out, like=step, shape=shape, **centre.kwargs)], step)
 
 
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -377,13 +432,11 @@ SPELLINGS: dict[str, Rule] = {
         power,
         multiplied,
         divided,
-        added,
         matmul,
         contraction,
         maximum,
         sums,
         mean,
-        variance,
         maxima,
         reduced,
         matrices.solve,
@@ -391,6 +444,9 @@ SPELLINGS: dict[str, Rule] = {
         choices.where,
     )
 }
-OF_LOOPS = {
-    name: SPELLINGS[name] for name in ("power", "contraction", "matmul", "solve", "cholesky")
-}  # those that make loops faster too
+SPELLINGS["added"] = choices.half_share
+FIRST: dict[str, Rule] = {"variance": variance}  # its means have other spellings
+OF_LOOPS = FIRST | {
+    name: SPELLINGS[name] for name in ("power", "exponential", "contraction", "matmul", "solve", "cholesky")
+} | {"sums": sum_of_scattered}  # those that make loops faster too
+LAST: dict[str, Rule] = {"picked": picked, "added": scattered, "subtracted": scattered}  # in place: no equal steps may be shared later

@@ -160,6 +160,7 @@ class Recording:
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
             recorder.refuse_views()
+            recorder.fold(x._node for x in self.leaves if isinstance(x, Tensor))
             if (found := recorder.refused or recorder.caught) is not None:
                 raise found  # the function has caught this
             has_failed = False

@@ -178,7 +178,7 @@ ALL_EQUAL = "Write np.all(x == y), and np.where to choose by it"
 ROWS: dict[Any, Row] = {
     # Arithmetic
     np.add: operator("+", 5, kinds="iuf", scalar="{0} + {1}", spelling="added"),
-    np.subtract: operator("-", 5, kinds="iuf", scalar="{0} - {1}"),
+    np.subtract: operator("-", 5, kinds="iuf", scalar="{0} - {1}", spelling="subtracted"),
     np.multiply: operator("*", 6, kinds="iuf", scalar="{0} * {1}", spelling="multiplied"),
     np.divide: operator("/", 6, kinds="f", scalar="{0} / {1} if {1} else np.divide({0}, {1})", spelling="divided"),
     np.remainder: operator("%", 6, loop=""),
@@ -229,7 +229,7 @@ ROWS: dict[Any, Row] = {
         )
     },
     np.where: fresh(lowering="where", spelling="where"),
-    **dict.fromkeys((choices.kept, choices.larger_share), fresh(is_elementwise=True)),
+    **dict.fromkeys((choices.bits, choices.kept, choices.larger), fresh(is_elementwise=True)),
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
@@ -278,7 +278,7 @@ ROWS: dict[Any, Row] = {
     primitives.astype: fresh(
         is_elementwise=True, is_equal=True, is_step=True, lowering="converted", **method("{0}.astype({1})")
     ),
-    primitives.getitem: {"is_step": True, "lowering": "gather"},
+    primitives.getitem: {"is_step": True, "lowering": "gather", "spelling": "picked"},
     primitives.scatter: fresh(is_step=True, lowering="scatter"),
     primitives.setitem: fresh(is_step=True, lowering="setitem"),
     primitives.concatenate: fresh(is_step=True, lowering="concatenate"),
