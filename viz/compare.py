@@ -37,7 +37,7 @@ DIFFERS = "#8f2d8f"  # violet, unlike the red of NaN and the brown of gradients
 SIGN = "≠"  # marks a difference without colour
 MARK = {"color": DIFFERS, "penwidth": "2.5", "fixedsize": "false", "margin": "0.12,0.05"}
 LABEL = re.compile(r"(?=>, tooltip=)")  # the end of a label
-HEADING = {"style": "", "color": "transparent", "margin": "16", "fontsize": "15", "fontcolor": dot.INK}
+HEADING = {"style": "filled", "color": "transparent", "margin": "16", "fontsize": "15", "fontcolor": dot.INK}
 Pair = tuple[Node | None, Node | None]
 
 

@@ -10,13 +10,13 @@ and white shows the same: parameters are rounded and blue, inputs have corners,
 constants a dotted frame, operations are circles, a fold is a box with depth, the result
 has a double orange frame. NaN and Inf are red, bold and thick, with a cross. Gradients
 are brown, with open arrowheads; in the backward view, lines grow wider with the
-gradient and are dotted where it is 0. Operands arrive in order, from left to right.
+gradient and are dotted where it is 0. Operands arrive in order, from left to right. The
+text of a line is a node on it, with an opaque ground: no other line can cross it.
 """
 
 from __future__ import annotations
 
 import html
-import itertools
 import math
 import re
 import textwrap
@@ -68,17 +68,8 @@ GRAPH: Attributes = {
 }
 NODE: Attributes = {"fontname": FONT, "fontsize": "11", "fontcolor": INK, "margin": "0.1,0.05", "height": "0.3"}
 EDGE: Attributes = {"color": LINE, "arrowsize": "0.6", "dir": "both", "arrowtail": "none"}
-LABEL: Attributes = {
-    "class": "label",
-    "shape": "box",
-    "style": "filled",
-    "color": "transparent",
-    "fontsize": "9",
-    "fontcolor": QUIET,
-    "margin": "0.03,0.01",
-    "width": "0",
-    "height": "0",
-}
+LABEL: Attributes = {"class": "label", "shape": "plain", "fontsize": "9", "fontcolor": QUIET}
+TABLE = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
 LOOKS: dict[str, Attributes] = {
     "parameter": {"shape": "box", "style": "rounded,filled", "color": "#0072B2", "fillcolor": "#eaf3fa"},
     "input": {"shape": "box", "style": "filled", "color": "#6c6c6c", "fillcolor": "white"},
@@ -152,7 +143,7 @@ ROLES: dict[Role, dict[str, Any]] = {
 }
 REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth a line, the tenth use of a weight isn't
 LONGEST_ID = 80
-LONGEST_ROW = 44  # characters of a label on a slide, which is wide
+LONGEST_ROW = 38  # characters of a label on a slide, which is wide
 LINE_WIDTH = 100  # characters of the sentences below a picture
 
 
@@ -222,9 +213,15 @@ def with_attributes(line: str, attributes: Attributes) -> str:
     return f"{line[:-2]}, {more}]\n" if line.endswith("]\n") else f"{line[:-1]} [{more}]\n"
 
 
-def label(rows: list[Row], between: str = "  ") -> str:
-    """Return an HTML-like label of rows, with spaces between the words."""
-    return f"<{'<br/>'.join(between.join(map(worded, row)) for row in rows)}>"
+def label(rows: list[Row]) -> str:
+    """Return the HTML-like label of a node."""
+    return f"<{'<br/>'.join('  '.join(map(worded, row)) for row in rows)}>"
+
+
+def label_on_line(rows: list[Row], ground: str) -> str:
+    """Return the HTML-like label of a line, each row on an opaque ground."""
+    cells = (f'<tr><td bgcolor="{ground}">&#160;{" ".join(map(worded, row))}&#160;</td></tr>' for row in rows)
+    return f"<{TABLE}{''.join(cells)}</table>>"
 
 
 def worded(word: Word) -> str:
@@ -236,8 +233,10 @@ def worded(word: Word) -> str:
 
 def node_statement(node: Node, look: Look) -> str:
     """Return the line of DOT that draws a node."""
-    drawn, rows = dict(LOOKS[node.kind]), node_rows(node, look.view, look.show)
+    drawn, rows = dict(LOOKS[node.kind]), arranged(node_rows(node, look.view, look.show), look)
     is_back = look.view == "backward"
+    if look.style == "slide" and node.kind == "operation":
+        rows = rows[:1]  # without options that need another row
     if not is_back or node.function in signs.IN_ORDER:
         drawn["ordering"] = "out" if is_back else "in"  # operands stand in their order
     if node.kind == "operation" and is_back:
@@ -246,7 +245,7 @@ def node_statement(node: Node, look: Look) -> str:
         drawn |= {"fontsize": "13"} | (CIRCLE if len(rows) == 1 else {})
     if is_alarming(node):
         drawn |= {"color": ALARM, "penwidth": "2.5"}
-    return statement(quoted_id(node.id), drawn | {"label": label(arranged(rows, look)), "tooltip": _tooltip(node)})
+    return statement(quoted_id(node.id), drawn | {"label": label(rows), "tooltip": _tooltip(node)})
 
 
 def _tooltip(node: Node) -> str:
@@ -314,23 +313,21 @@ def label_id(edge: Edge) -> str:
     return quoted_id(f"{edge.source}_to_{edge.target}_{edge.position}{'_next' if edge.carried else ''}")
 
 
-def line_statements(stops: list[str], edge: Edge, look: Attributes, view: View) -> Iterator[str]:
-    """Return the lines of DOT for an edge: from its source, perhaps by its label.
+def line_statements(edge: Edge, start: str, label: str, end: str, look: Attributes, view: View) -> Iterator[str]:
+    """Return the lines of DOT for an edge, in two parts if it has a label.
 
-    The layout's direction is that of the computation, in the backward view that of the
-    gradients. An edge to the next copy of a scope points against it.
+    Its direction in the layout is that of the computation, or in the backward view that
+    of the gradients; an edge to the next copy of a scope points against it.
     """
-    at_source = "onormal" if view == "backward" or (view == "both" and edge.flows) else "none"
-    arrows = [at_source, *["none"] * (len(stops) - 2), "none" if view == "backward" else "normal"]
-    ends = list(zip(stops, arrows, strict=True))
+    at_start = "onormal" if view == "backward" or (view == "both" and edge.flows) else "none"
+    at_end = "none" if view == "backward" else "normal"
     if (view == "backward") != edge.carried:
-        ends.reverse()
-    if len(ends) == 2:
-        look = look | {"minlen": "2"}  # as long as a line with a label
-    for (tail, at_tail), (head, at_head) in itertools.pairwise(ends):
-        arrow = {"arrowtail": at_tail} if at_tail != "none" else {}
-        arrow |= {"arrowhead": at_head} if at_head != "normal" else {}
-        yield statement(f"{tail} -> {head}", look | arrow) if look or arrow else f"\t{tail} -> {head}\n"
+        start, at_start, end, at_end = end, at_end, start, at_start
+    if not label:
+        yield statement(f"{start} -> {end}", look | {"minlen": "2", "arrowtail": at_start, "arrowhead": at_end})
+        return
+    yield statement(f"{start} -> {label}", look | {"arrowtail": at_start, "arrowhead": "none", "headclip": "false"})
+    yield statement(f"{label} -> {end}", look | {"arrowhead": at_end, "tailclip": "false"})
 
 
 def tagged(graph: Graph) -> set[tuple[str, str]]:
@@ -413,9 +410,9 @@ def _body(graph: Graph, look: Look) -> Iterator[str]:
     lines += [(frames[edge.target], tag_statement(tag, by_id[edge.source])) for edge, tag in far if tag]
     for edge, rows in zip(graph.edges, labels, strict=True):
         if rows:
-            ground = {"fillcolor": CLUSTER["fillcolor"] if frames[edge.target] else "white"}
-            said = statement(label_id(edge), LABEL | ground | {"label": label(arranged(rows, look), " ")})
-            lines.append((frames[edge.target], said))
+            ground = CLUSTER["fillcolor"] if frames[edge.target] else "white"
+            said = LABEL | {"label": label_on_line(arranged(rows, look), ground)}
+            lines.append((frames[edge.target], statement(label_id(edge), said)))
     yield from clusters(dict.fromkeys(lines), graph.scopes)
     arriving = Counter(edge.target for edge in graph.edges)
     largest = largest_norm(graph)
@@ -424,8 +421,8 @@ def _body(graph: Graph, look: Look) -> Iterator[str]:
         end = quoted_id(edge.target)
         if not is_back and by_id[edge.target].function in signs.IN_ORDER and arriving[edge.target] == 2:
             end += f":{SIDES[look.rankdir][edge.position > 0]}"
-        stops = [start, label_id(edge), end] if rows else [start, end]
-        yield from line_statements(stops, edge, edge_look(edge, by_id[edge.source], look.view, largest), look.view)
+        drawn = edge_look(edge, by_id[edge.source], look.view, largest)
+        yield from line_statements(edge, start, label_id(edge) if rows else "", end, drawn, look.view)
 
 
 def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Scope]) -> Iterator[str]:

@@ -96,7 +96,7 @@ def draw(
         The direction of the computation: "TB" (top to bottom), "LR", "BT" or "RL".
     style : str
         "page", or "slide" for a 16:9 screen: larger type, no statistics, and at most 16
-        nodes, legible from the back of a room.
+        nodes (12 once anything is folded), legible from the back of a room.
 
     Returns
     -------
