@@ -21,7 +21,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.frames import film_path, write_film, write_page
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import Detail, clean, shape_text
+from microgradnd.viz.labels import Detail, clean, seed_text, shape_text
 from microgradnd.viz.model import Direction, Graph, Node
 from microgradnd.viz.record import Record
 from microgradnd.viz.render import render
@@ -160,8 +160,7 @@ def _steps(model: Graph) -> Steps:
             rules.setdefault(edge.target, []).append(edge.text or edge.rule)
     result = model.nodes[-1]
     forward["result"] = count
-    name = clean(result.name or "result", 16)
-    captions.append(f"Backward: ∂{name}/∂{name} = 1")
+    captions.append(f"Backward: {seed_text(result.name)}")
     back = {id: 2 * count + 2 - k for id, k in forward.items()} | {"result": count + 1}
     for k, node in enumerate(reversed(order), 1):
         said = ", ".join(dict.fromkeys(rules.get(node.id, ())))

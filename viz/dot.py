@@ -491,7 +491,8 @@ def text(lines: Iterable[str], look: Look) -> str:
     ...     if "->" in line:
     ...         print(line.strip().partition(" [")[0])
     n0 -> n1
-    n1 -> n2
+    n1 -> n1_to_n2_0
+    n1_to_n2_0 -> n2
     n2 -> result
     """
     usual = zip(("graph", "node", "edge"), defaults(look.rankdir, look.style), strict=True)
