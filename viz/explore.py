@@ -345,7 +345,7 @@ def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]],
 
 def _scope(scope: Scope | Part, parent: int) -> dict[str, Json]:
     told = {"parent": parent, "kind": scope.kind, "path": clean(scope.path, LONGEST), "repeat": scope.repeat}
-    return told | {"title": repeated_text(clean(scope.label or scope.path, LONGEST), scope.repeat)}
+    return told | {"title": repeated_text(clean(scope.label or scope.path or scope.kind, LONGEST), scope.repeat)}
 
 
 def described(values: Values, array: Any, side: int, in_full: int, digits: int = 6) -> Json:
