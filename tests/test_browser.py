@@ -813,6 +813,13 @@ def test_fingers(open_page: Open) -> None:
     page = open_page(stack())
     page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     page.driver.refresh()
+    page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+    assert "tap ▶" in page.text("#where")
+    assert "press" not in page.panel.lower() + page.text("#where").lower()
+    page.click(page.find("#help-open"))
+    assert page.find("#help .fingers").is_displayed()
+    assert not page.find("#help dl").is_displayed()
+    page.click(page.find("#help-close"))
     page.press("f")
 
     def touch(kind: str, *points: tuple[float, float]) -> None:

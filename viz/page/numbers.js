@@ -74,6 +74,9 @@ export function briefText(values, mark = "") {
   return `‖${mark.trim() || "·"}‖ ${numberText(values.norm)}`;
 }
 
+/** Whether the page is used with fingers, without keys or a mouse. */
+export const isTouched = matchMedia("(pointer: coarse)").matches;
+
 export const isDark = () => {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

@@ -18,7 +18,7 @@ import {
   stepsOf,
   visibleGraph,
 } from "./graph.js";
-import { countText, isDark, make } from "./numbers.js";
+import { countText, isDark, isTouched, make } from "./numbers.js";
 import { KINDS, Panel } from "./panel.js";
 import { Picture, shorten, titleOf } from "./picture.js";
 
@@ -83,7 +83,8 @@ function update() {
 
 function stepText(number) {
   const { phase, box } = state.steps[number];
-  if (phase === "overview") return state.steps.length > 1 ? "Overview: press → to walk" : "Nothing was computed";
+  if (phase === "overview" && state.steps.length === 1) return "Nothing was computed";
+  if (phase === "overview") return `Overview: ${isTouched ? "tap ▶\ufe0e" : "press →"} to walk`;
   const all = state.steps.filter((step) => step.phase === "forward").length;
   const what = shorten(titleOf(box), 30);
   if (phase === "seed") return `Backward begins at ${what}`;

@@ -6,7 +6,7 @@ Read next: `page.js`.
 */
 
 import { nodesIn, productOf, scopesAbove } from "./graph.js";
-import { alarmText, arrayView, briefText, bytesText, countText, make, numberText } from "./numbers.js";
+import { alarmText, arrayView, briefText, bytesText, countText, isTouched, make, numberText } from "./numbers.js";
 import { isAlarming, shorten, titleOf } from "./picture.js";
 
 export const KINDS = {
@@ -361,7 +361,7 @@ export class Panel {
       ["parameter", "Parameter", "it is trained: a gradient arrives here"],
       ["input", "Input", "data that was put in, or a constant"],
       ["operation", "Operation", "one call of a NumPy function"],
-      ["fold", "Folded scope", "click it to unfold"],
+      ["fold", "Folded scope", `${isTouched ? "tap" : "click"} it to unfold`],
       ["result", "Result", "what viz.explore was given"],
     ];
     return [
@@ -398,9 +398,10 @@ export class Panel {
       make(
         "p",
         { class: "hint" },
-        "Click a box to see its numbers. Press ",
-        make("kbd", {}, "→"),
-        " to walk through the computation, first forward, then backward.",
+        isTouched
+          ? "Tap a box to see its numbers. The buttons below walk "
+          : ["Click a box to see its numbers. Press ", make("kbd", {}, "→"), " to walk "],
+        "through the computation, first forward, then backward.",
       ),
       this.parameters(nodes),
       this.section(
