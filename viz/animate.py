@@ -221,7 +221,8 @@ def _classed(line: str, steps: Steps) -> str:
     if not source:
         return line
     classes = [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
-    classes += [f"at-{moment}" for moment in _moments(steps, target)]
+    if "->" in line or source == target:  # the ground of a label stays as it is
+        classes += [f"at-{moment}" for moment in _moments(steps, target)]
     return dot.with_attributes(line, {"class": " ".join(classes)})
 
 

@@ -220,7 +220,11 @@ def label(rows: list[Row]) -> str:
 
 def label_on_line(rows: list[Row], ground: str) -> str:
     """Return the HTML-like label of a line, each row on an opaque ground."""
-    cells = (f'<tr><td bgcolor="{ground}">&#160;{" ".join(map(worded, row))}&#160;</td></tr>' for row in rows)
+    cells = []
+    for first, *others in rows:
+        *before, last = [Word(f"\xa0{first.text}", first.role), *others]  # lines keep a distance
+        text = " ".join(map(worded, [*before, Word(f"{last.text}\xa0", last.role)]))
+        cells.append(f'<tr><td bgcolor="{ground}">{text}</td></tr>')
     return f"<{TABLE}{''.join(cells)}</table>>"
 
 

@@ -84,7 +84,7 @@ function update() {
 function stepText(number) {
   const { phase, box } = state.steps[number];
   if (phase === "overview" && state.steps.length === 1) return "Nothing was computed";
-  if (phase === "overview") return `Overview: ${isTouched ? "tap ▶\ufe0e" : "press →"} to walk`;
+  if (phase === "overview") return `Overview: ${isTouched ? "tap ▶\ufe0e" : "press → to walk"}`;
   const all = state.steps.filter((step) => step.phase === "forward").length;
   const what = shorten(titleOf(box), 30);
   if (phase === "seed") return `Backward begins at ${what}`;
