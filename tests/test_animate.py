@@ -112,7 +112,7 @@ def test_what_is_seen_when(sources: list[str], tmp_path: Path) -> None:
     viz.animate(seed(), tmp_path / "film.gif")
     at = [elements(source) for source in sources]
     x, w1, mm, relu = "n0", "n1", "n2", "n3"  # the ids count variables and operations
-    into = f"{mm}->{relu}"
+    into = f"{mm}_to_{relu}_0"
     assert colours(at[0][into])["(5, 4)"] not in (dot.QUIET, "")  # not computed yet: pale
     assert colours(at[1][into])["(5, 4)"] == dot.QUIET
     gradient = next(text for text in colours(at[12][into]) if text.startswith("‖grad‖"))
@@ -122,7 +122,7 @@ def test_what_is_seen_when(sources: list[str], tmp_path: Path) -> None:
     shapes = [next(frame[mm].iter(f"{SVG}ellipse")) for frame in at]
     bold = [k for k, shape in enumerate(shapes) if shape.get("stroke-width") == "3.5"]
     assert bold == [1, 11]
-    lines = [next(frame[f"{w1}->{mm}"].iter(f"{SVG}path")) for frame in at]
+    lines = [next(frame[f"{w1}->{w1}_to_{mm}_1"].iter(f"{SVG}path")) for frame in at]
     assert [k for k, line in enumerate(lines) if line.get("stroke-width")] == [1, 11]
     assert not any("grad" in text for frame in at for text in colours(frame[x]))  # an input has none
     assert not any(next(frame[x].iter(f"{SVG}polygon")).get("stroke-width") for frame in at)

@@ -360,11 +360,11 @@ def test_a_link_leads_to_the_same_operation_whatever_is_folded(open_page: Open) 
     page.wait(lambda: page.titles(".box.now") == ["+ 0.5"])
     page.press("f")
     page.script("location.hash = '#step=6'")
-    page.wait(lambda: page.text("#where") == "Forward 1 of 2: ×, + 0.5, sin × 50")
+    page.wait(lambda: page.text("#where") == "Forward 1 of 2: (×, + 0.5, sin) ×50")
     page.press(Keys.ARROW_RIGHT)
     assert page.driver.current_url.endswith("#step=151")
     page.script("location.hash = '#step=300'")  # the loop's gradient began to arrive at step 154
-    page.wait(lambda: page.text("#where") == "Backward 2 of 2: ×, + 0.5, sin × 50")
+    page.wait(lambda: page.text("#where") == "Backward 2 of 2: (×, + 0.5, sin) ×50")
     page.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
     assert page.driver.current_url.endswith("#step=152")
 
@@ -518,10 +518,10 @@ def rounds(count: int) -> mg.Tensor:
 
 def test_a_loop_is_one_box_until_it_is_opened(open_page: Open) -> None:
     page = open_page(rounds(50))
-    assert page.titles() == ["h", "▸ ×, + 0.5, sin × 50", "x²", "result"]
+    assert page.titles() == ["h", "▸ (×, + 0.5, sin) ×50", "x²", "result"]
     page.press(*[Keys.ARROW_RIGHT] * 2)
     assert page.text("#where") == "Forward 2 of 2: x²"
-    page.click(page.box("▸ ×, + 0.5, sin × 50"))
+    page.click(page.box("▸ (×, + 0.5, sin) ×50"))
     assert "w" in page.titles()
     assert "▸ iterations 49 to 50" in page.titles()
     page.click(page.box("▸ iterations 49 to 50"))
@@ -813,6 +813,13 @@ def test_fingers(open_page: Open) -> None:
     page = open_page(stack())
     page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     page.driver.refresh()
+    page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+    assert "tap ▶" in page.text("#where")
+    assert "press" not in page.panel.lower() + page.text("#where").lower()
+    page.click(page.find("#help-open"))
+    assert page.find("#help .fingers").is_displayed()
+    assert not page.find("#help dl").is_displayed()
+    page.click(page.find("#help-close"))
     page.press("f")
 
     def touch(kind: str, *points: tuple[float, float]) -> None:
@@ -871,8 +878,8 @@ def test_a_recurrent_network_of_thousands_of_operations(open_page: Open) -> None
         h = np.tanh(h @ w + x @ u)
     page = open_page(np.sum(h**2))
     assert "3,202 operations" in page.panel
-    assert page.titles() == ["constant", "▸ @, @, +, tanh × 800", "x²", "Σ", "result"]
-    page.click(page.box("▸ @, @, +, tanh × 800"))
+    assert page.titles() == ["constant", "▸ (@, @, +, tanh) ×800", "x²", "Σ", "result"]
+    page.click(page.box("▸ (@, @, +, tanh) ×800"))
     page.click(page.box("▸ iterations 1 to 90"))
     page.click(page.box("▸ iterations 11 to 20"))
     page.click(page.box("▸ iteration 12"))

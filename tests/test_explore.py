@@ -64,7 +64,7 @@ def scopes_of(told: dict[str, Any], node: dict[str, Any]) -> list[str]:
     """Return the labels of the scopes around a node, outermost first."""
     found, place = [], node["in"]
     while place >= 0:
-        found.insert(0, told["scopes"][place]["label"])
+        found.insert(0, told["scopes"][place]["title"])
         place = told["scopes"][place]["parent"]
     return found
 
@@ -99,7 +99,7 @@ def test_what_a_page_is_told_of_a_network() -> None:
         "w2": "parameter",
     }
     into = {edge["source"]: edge for edge in edges_of(told)}
-    assert into[named["b1"]["id"]]["summed"] == (0,)
+    assert into[named["b1"]["id"]]["summed"] == "summed over axis 0"
     assert into[named["b1"]["id"]]["letter"] == "y"
     assert not into[named["x"]["id"]]["flows"]
     assert nodes_of(told)[-1]["kind"] == "result"
@@ -423,10 +423,10 @@ def rounds(count: int) -> mg.Tensor:
 def test_an_unrolled_loop_is_one_scope_with_its_iterations() -> None:
     told = document(rounds(50))
     loops = [scope for scope in told["scopes"] if scope["kind"] == "repeat"]
-    assert [(loop["label"], loop["repeat"]) for loop in loops] == [("×, +, sin", 50)]
+    assert [(loop["title"], loop["repeat"]) for loop in loops] == [("(×, +, sin) ×50", 50)]
     named = by_name(told)
-    assert scopes_of(told, named["w"]) == ["×, +, sin"]
-    assert scopes_of(told, named["x7"]) == ["×, +, sin", "iteration 8"]
+    assert scopes_of(told, named["w"]) == ["(×, +, sin) ×50"]
+    assert scopes_of(told, named["x7"]) == ["(×, +, sin) ×50", "iteration 8"]
     assert scopes_of(told, named["h"]) == []  # what the loop begins with
     assert scopes_of(told, nodes_of(told)[-1]) == []
     assert not document(rounds(8))["scopes"]  # so few are shown as they are
@@ -439,7 +439,10 @@ def test_a_loop_in_a_loop_is_named() -> None:
             h = np.sin(h) + 1.0
         h = h / 2.0
     scopes = document(h)["scopes"]
-    assert [scope["label"] for scope in scopes if scope["kind"] == "repeat"][:2] == ["(sin, + 1) × 20, ÷ 2", "sin, + 1"]
+    assert [scope["title"] for scope in scopes if scope["kind"] == "repeat"][:2] == [
+        "((sin, + 1) ×20, ÷ 2) ×6",
+        "(sin, + 1) ×20",
+    ]
 
 
 def test_what_repeats_within_a_scope_and_within_a_loop() -> None:
@@ -451,7 +454,7 @@ def test_what_repeats_within_a_scope_and_within_a_loop() -> None:
                 h = np.sin(h) + 1.0
     told = document(np.sum(h))
     deepest = max((scopes_of(told, node) for node in nodes_of(told)), key=len)
-    assert deepest == ["layer0 … layer3", "layer0", "sin, + 1", "iteration 1"]
+    assert deepest == ["layer0 … layer3 ×4", "layer0", "(sin, + 1) ×12", "iteration 1"]
     assert {scope["repeat"] for scope in told["scopes"] if scope["kind"] == "repeat"} == {4, 12}
 
 

@@ -113,7 +113,7 @@ def test_views(view: str, after: bool) -> None:
     sign, result = labels["Σ"], "result"
     ends = {(line["source"], line["target"]) for line in lines if line["source"]}
     assert ((result, sign) if view == "backward" else (sign, result)) in ends
-    assert ("gradient of the result = 1" in labels) == (view == "backward")
+    assert ("∂result/∂result = 1" in labels) == (view == "backward")
     text = "\n".join(line[0] for line in lines)
     assert ("g #42; (1 - out #42; out)" in text) == (view != "forward")
     assert ("<-->" in text) == (view == "both")

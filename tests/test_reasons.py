@@ -279,7 +279,7 @@ def test_the_table_marks_what_is_not_finite() -> None:
     w = variable([1.0, 2.0, 3.0, 4.0, 5.0], "w")
     with np.errstate(all="ignore"):
         table = viz.table(np.log(w - 1).sum())
-    assert "log  ! 1 Inf of 5" in table
+    assert "log  ✗ 1 Inf of 5" in table
     assert "1 Inf of 1" in table
 
 

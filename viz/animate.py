@@ -21,7 +21,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.frames import film_path, write_film, write_page
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import Detail, clean, shape_text
+from microgradnd.viz.labels import Detail, clean, seed_text, shape_text
 from microgradnd.viz.model import Direction, Graph, Node
 from microgradnd.viz.record import Record
 from microgradnd.viz.render import render
@@ -37,6 +37,7 @@ CAPTION, CAPTION_WIDTH = 46, 330  # characters, and points
 FRAMES = {".gif": ("png:cairo", "22.5"), ".mp4": ("png", "11.25")}
 LAST = 3.0  # seconds: the least time of the last frame; half of it for the first
 SUBJECT = re.compile(r'\t("(?:[^"\\]|\\.)*"|\w+)(?:(?::\w+)* -> ("(?:[^"\\]|\\.)*"|\w+)(?::\w+)*)?(?: \[(.*)\])?\n')
+NO_GROUND = re.compile(rf' bgcolor="[^"]+"(?=>(<font face="[^"]+">)?<font color="{HIDDEN}")')  # the line is seen there
 COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\b")
 
 
@@ -50,11 +51,14 @@ class Steps(NamedTuple):
     forward, backward : dict of str to int
         The frame in which each node is computed, and that of its gradient, by the
         node's id in DOT.
+    labels : dict of str to tuple
+        The source and the target of the line on which each label lies.
     """
 
     captions: list[str]
     forward: dict[str, int]
     backward: dict[str, int]
+    labels: dict[str, tuple[str, str]]
 
 
 @explained
@@ -156,8 +160,7 @@ def _steps(model: Graph) -> Steps:
             rules.setdefault(edge.target, []).append(edge.text or edge.rule)
     result = model.nodes[-1]
     forward["result"] = count
-    name = clean(result.name or "result", 16)
-    captions.append(f"Backward: ∂{name}/∂{name} = 1")
+    captions.append(f"Backward: {seed_text(result.name)}")
     back = {id: 2 * count + 2 - k for id, k in forward.items()} | {"result": count + 1}
     for k, node in enumerate(reversed(order), 1):
         said = ", ".join(dict.fromkeys(rules.get(node.id, ())))
@@ -167,7 +170,8 @@ def _steps(model: Graph) -> Steps:
         if edge.flows and (source := dot.quoted_id(edge.source)) not in back:
             backward[source] = max(backward.get(source, 0), back[dot.quoted_id(edge.target)])
     captions.append("Each parameter has its gradient")
-    return Steps([clean(said, CAPTION) for said in captions], forward, backward)
+    labels = {dot.label_id(e): (dot.quoted_id(e.source), dot.quoted_id(e.target)) for e in model.edges}
+    return Steps([clean(said, CAPTION) for said in captions], forward, backward, labels)
 
 
 def _called(node: Node) -> str:
@@ -176,25 +180,29 @@ def _called(node: Node) -> str:
     return " ".join(filter(None, words)) + (f", {clean(node.name, 16)}" if node.name and node.text else "")
 
 
-def _ends(line: str) -> tuple[str, str]:
-    """Return the ends of an edge in DOT, a node's id twice, or two empty strings."""
+def _ends(line: str, steps: Steps) -> tuple[str, str]:
+    """Return the source and target of a line in DOT or of the line that a label is on.
+
+    For any other node it is its id twice, else two empty strings.
+    """
     found = SUBJECT.fullmatch(line)
     if found is None or found[1] in ("graph", "subgraph", "node", "edge"):
         return "", ""
-    return found[1], found[2] or found[1]
+    first, last = found[1], found[2] or found[1]
+    return steps.labels.get(first) or steps.labels.get(last) or (first, last)
 
 
 def _frame(body: Iterable[str], steps: Steps, k: int) -> Iterable[str]:
     """Return the lines of DOT at a step: pale future parts, a bold present."""
     for line in body:
-        source, target = _ends(line)
+        source, target = _ends(line, steps)
         if not source:
             yield line
             continue
         is_line = source != target
         if k < steps.backward.get(target, 0):
             line = re.sub(dot.GRADIENT, HIDDEN, line, flags=re.IGNORECASE)
-            line = line.replace(f":{HIDDEN}", "").replace(', dir="both"', "")
+            line = NO_GROUND.sub("", line).replace(f":{HIDDEN}", "").replace('="onormal"', '="none"')
         if k < steps.forward.get(source, 0):
             line = dot.with_attributes(COLOUR.sub(_paler, line), {"fontcolor": LATER if is_line else UNNAMED})
         if k in _moments(steps, target) and (is_line or k in _moments(steps, source)):
@@ -209,11 +217,12 @@ def _moments(steps: Steps, id: str) -> tuple[int, ...]:
 
 def _classed(line: str, steps: Steps) -> str:
     """Return a line of DOT with the steps at which it changes as classes."""
-    source, target = _ends(line)
+    source, target = _ends(line, steps)
     if not source:
         return line
     classes = [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
-    classes += [f"at-{moment}" for moment in _moments(steps, target)]
+    if "->" in line or source == target:  # the ground of a label stays as it is
+        classes += [f"at-{moment}" for moment in _moments(steps, target)]
     return dot.with_attributes(line, {"class": " ".join(classes)})
 
 
@@ -227,7 +236,7 @@ def _program(
 ) -> str:
     """Return a DOT program, with a caption in a space of fixed size."""
     graph_, node, edge = dot.defaults(rankdir)
-    looks = {"graph": graph_ | {"ranksep": "0.25"} | (size or {}), "node": node, "edge": edge}
+    looks = {"graph": graph_ | (size or {}), "node": node, "edge": edge}
     defaults = [dot.statement(*both) for both in looks.items()]
     said: list[str] = []
     if caption is not None:

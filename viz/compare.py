@@ -24,7 +24,7 @@ from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.graph import Arrays, graph
-from microgradnd.viz.labels import SHOWN, Detail, alarm_text, clean
+from microgradnd.viz.labels import SHOWN, Detail, alarm_text, called, clean
 from microgradnd.viz.model import Direction, Graph, Node, Scope
 from microgradnd.viz.record import Record
 from microgradnd.viz.render import drawing_of
@@ -37,7 +37,7 @@ DIFFERS = "#8f2d8f"  # violet, unlike the red of NaN and the brown of gradients
 SIGN = "≠"  # marks a difference without colour
 MARK = {"color": DIFFERS, "penwidth": "2.5", "fixedsize": "false", "margin": "0.12,0.05"}
 LABEL = re.compile(r"(?=>, tooltip=)")  # the end of a label
-HEADING = {"style": "", "color": "transparent", "margin": "16", "fontsize": "15", "fontcolor": dot.INK}
+HEADING = {"style": "filled", "color": "transparent", "margin": "16", "fontsize": "15", "fontcolor": dot.INK}
 Pair = tuple[Node | None, Node | None]
 
 
@@ -119,7 +119,7 @@ def compare(
         if what:
             node = first or second
             assert node is not None
-            said.append(f"{clean(node.name or node.text or node.kind)} ({what})")
+            said.append(f"{called(node)} ({what})")
     notes = [f"The first difference: {said[0]}."] if said else ["There is no difference."]
     notes += [f"{len(said)} of {len(pairs)} nodes differ."] if said else []
     sides = [_side(*both) for both in zip(models, "ab", labels, strict=True)]

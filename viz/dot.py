@@ -10,7 +10,8 @@ and white shows the same: parameters are rounded and blue, inputs have corners,
 constants a dotted frame, operations are circles, a fold is a box with depth, the result
 has a double orange frame. NaN and Inf are red, bold and thick, with a cross. Gradients
 are brown, with open arrowheads; in the backward view, lines grow wider with the
-gradient and are dotted where it is 0. Operands arrive in order, from left to right.
+gradient and are dotted where it is 0. Operands arrive in order, from left to right. The
+text of a line is a node on it, with an opaque ground: no other line can cross it.
 """
 
 from __future__ import annotations
@@ -50,22 +51,25 @@ CODE = "DejaVu Sans Mono,Menlo,Consolas,monospace"
 INK, QUIET, GRADIENT, ALARM, LINE = "#1a1a1a", "#5a5a5a", "#a84a00", "#c8004b", "#6b6b6b"
 Style = Literal["page", "slide"]
 STYLES: tuple[Style, ...] = get_args(Style)
-SLIDE: Attributes = {"size": "16,9!", "ratio": "fill", "nodesep": "0.15", "ranksep": "0.12"}
+SLIDE: Attributes = {"size": "12,6.75!", "ratio": "fill", "nodesep": "0.15", "ranksep": "0.1", "pad": "0.1"}
 TYPE = re.compile(r'\b(point-size|fontsize)="(\d+)"')
-LARGER = {"9": "16", "10": "14", "11": "16", "13": "19"}  # type sizes on a page, and on a slide
+LARGER = {"9": "16", "10": "16", "11": "16", "13": "19"}  # type sizes on a page, and on a slide
 GRAPH: Attributes = {
     "bgcolor": "white",
     "fontname": FONT,
     "fontsize": "9",
     "fontcolor": QUIET,
-    "nodesep": "0.3",
-    "ranksep": "0.35",
+    "nodesep": "0.25",
+    "ranksep": "0.18",
     "pad": "0.15",
+    "outputorder": "edgesfirst",  # lines lie below labels
     "labelloc": "b",
     "labeljust": "l",
 }
 NODE: Attributes = {"fontname": FONT, "fontsize": "11", "fontcolor": INK, "margin": "0.1,0.05", "height": "0.3"}
-EDGE: Attributes = {"color": LINE, "arrowsize": "0.6", "fontname": FONT, "fontsize": "9", "fontcolor": QUIET}
+EDGE: Attributes = {"color": LINE, "arrowsize": "0.6", "dir": "both", "arrowtail": "none"}
+LABEL: Attributes = {"class": "label", "shape": "plain", "fontsize": "9", "fontcolor": QUIET}
+TABLE = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
 LOOKS: dict[str, Attributes] = {
     "parameter": {"shape": "box", "style": "rounded,filled", "color": "#0072B2", "fillcolor": "#eaf3fa"},
     "input": {"shape": "box", "style": "filled", "color": "#6c6c6c", "fillcolor": "white"},
@@ -125,7 +129,6 @@ SIDES = {
     "RL": ("ne", "se"),
 }  # where x and y in x - y arrive
 SMALL = 9
-AWAY = "&#160;" * 4  # around the label of an edge, to keep it clear of the line
 WIDEST, NARROWEST, FADING = 3.6, 0.7, 0.6  # points: line widths, and the decrease for each power of ten
 ROLES: dict[Role, dict[str, Any]] = {
     "name": {"bold": True},
@@ -140,7 +143,7 @@ ROLES: dict[Role, dict[str, Any]] = {
 }
 REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth a line, the tenth use of a weight isn't
 LONGEST_ID = 80
-LONGEST_ROW = 32  # characters of a label on a slide, which is wide
+LONGEST_ROW = 38  # characters of a label on a slide, which is wide
 LINE_WIDTH = 100  # characters of the sentences below a picture
 
 
@@ -210,9 +213,19 @@ def with_attributes(line: str, attributes: Attributes) -> str:
     return f"{line[:-2]}, {more}]\n" if line.endswith("]\n") else f"{line[:-1]} [{more}]\n"
 
 
-def label(rows: list[Row], between: str = "  ", around: str = "") -> str:
-    """Return an HTML-like label of rows, with spaces between and around the words."""
-    return f"<{'<br/>'.join(around + between.join(map(worded, row)) + around for row in rows)}>"
+def label(rows: list[Row]) -> str:
+    """Return the HTML-like label of a node."""
+    return f"<{'<br/>'.join('  '.join(map(worded, row)) for row in rows)}>"
+
+
+def label_on_line(rows: list[Row], ground: str) -> str:
+    """Return the HTML-like label of a line, each row on an opaque ground."""
+    cells = []
+    for first, *others in rows:
+        *before, last = [Word(f"\xa0{first.text}", first.role), *others]  # lines keep a distance
+        text = " ".join(map(worded, [*before, Word(f"{last.text}\xa0", last.role)]))
+        cells.append(f'<tr><td bgcolor="{ground}">{text}</td></tr>')
+    return f"<{TABLE}{''.join(cells)}</table>>"
 
 
 def worded(word: Word) -> str:
@@ -222,18 +235,21 @@ def worded(word: Word) -> str:
     return f'<font face="{CODE}">{text}</font>' if word.role == "rule" else text
 
 
-def node_statement(node: Node, view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
+def node_statement(node: Node, look: Look) -> str:
     """Return the line of DOT that draws a node."""
-    look, rows = dict(LOOKS[node.kind]), node_rows(node, view, show)
-    if view != "backward" or node.function in signs.IN_ORDER:
-        look["ordering"] = "out" if view == "backward" else "in"  # operands stand in their order
-    if node.kind == "operation" and view == "backward":
-        look |= {"shape": "box", "style": "rounded,filled", "margin": "0.1,0.03"}
+    drawn, rows = dict(LOOKS[node.kind]), arranged(node_rows(node, look.view, look.show), look)
+    is_back = look.view == "backward"
+    if look.style == "slide" and node.kind == "operation":
+        rows = rows[:1]  # without options that need another row
+    if not is_back or node.function in signs.IN_ORDER:
+        drawn["ordering"] = "out" if is_back else "in"  # operands stand in their order
+    if node.kind == "operation" and is_back:
+        drawn |= {"shape": "box", "style": "rounded,filled", "margin": "0.1,0.03"}
     elif node.kind == "operation" and len(clean(node.text)) <= 2:
-        look |= {"fontsize": "13"} | (CIRCLE if len(rows) == 1 else {})
+        drawn |= {"fontsize": "13"} | (CIRCLE if len(rows) == 1 else {})
     if is_alarming(node):
-        look |= {"color": ALARM, "penwidth": "2.5"}
-    return statement(quoted_id(node.id), look | {"label": label(rows), "tooltip": _tooltip(node)})
+        drawn |= {"color": ALARM, "penwidth": "2.5"}
+    return statement(quoted_id(node.id), drawn | {"label": label(rows), "tooltip": _tooltip(node)})
 
 
 def _tooltip(node: Node) -> str:
@@ -276,11 +292,11 @@ def largest_norm(graph: Graph) -> float:
     return max((norm for norm in norms if math.isfinite(norm)), default=0.0)
 
 
-def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: float = 0.0) -> Attributes:
-    """Return the look of an edge; `largest` is the largest norm in the picture."""
+def edge_look(edge: Edge, source: Node, view: View, largest: float = 0.0) -> Attributes:
+    """Return the look of a line; `largest` is the largest norm in the picture."""
     look: Attributes = {}
     if view == "backward":
-        look |= {"color": GRADIENT, "arrowhead": "onormal"}
+        look["color"] = GRADIENT
         if edge.grad is not None and largest:
             look["penwidth"] = f"{width(edge.grad.norm, largest):.2g}"
         if edge.summed:
@@ -288,14 +304,34 @@ def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: fl
         if edge.grad is not None and edge.grad.norm == 0:
             look["style"] = "dotted"
     elif view == "both" and edge.flows:
-        look |= {"color": f"{LINE}:{GRADIENT}", "dir": "both", "arrowtail": "onormal"}
+        look["color"] = f"{LINE}:{GRADIENT}"
     if edge.carried:
-        look |= {"style": "dashed", "constraint": "false"}
+        look["style"] = "dashed"
     if alarm_text(edge.grad if view == "backward" else source.values):
         look |= {"color": ALARM, "penwidth": "2.5"}
-    if rows:
-        look["label"] = label(rows, " ", AWAY)
     return look
+
+
+def label_id(edge: Edge) -> str:
+    """Return the id of the label on an edge."""
+    return quoted_id(f"{edge.source}_to_{edge.target}_{edge.position}{'_next' if edge.carried else ''}")
+
+
+def line_statements(edge: Edge, start: str, label: str, end: str, look: Attributes, view: View) -> Iterator[str]:
+    """Return the lines of DOT for an edge, in two parts if it has a label.
+
+    Its direction in the layout is that of the computation, or in the backward view that
+    of the gradients; an edge to the next copy of a scope points against it.
+    """
+    at_start = "onormal" if view == "backward" or (view == "both" and edge.flows) else "none"
+    at_end = "none" if view == "backward" else "normal"
+    if (view == "backward") != edge.carried:
+        start, at_start, end, at_end = end, at_end, start, at_start
+    if not label:
+        yield statement(f"{start} -> {end}", look | {"minlen": "2", "arrowtail": at_start, "arrowhead": at_end})
+        return
+    yield statement(f"{start} -> {label}", look | {"arrowtail": at_start, "arrowhead": "none", "headclip": "false"})
+    yield statement(f"{label} -> {end}", look | {"arrowhead": at_end, "tailclip": "false"})
 
 
 def tagged(graph: Graph) -> set[tuple[str, str]]:
@@ -332,36 +368,39 @@ def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]
     return replace(graph, nodes=nodes, edges=[edge for edge, _ in flowing]), [rows for _, rows in flowing]
 
 
-def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Return the framed scopes of each node; a one-operation module has no frame."""
-    holding = {id for node in graph.nodes if node.kind == "parameter" for id in node.scope}
+def frames_of(graph: Graph, look: Look) -> dict[str, tuple[str, ...]]:
+    """Return the framed scopes of each node.
+
+    A one-operation module has no frame, except on a page for its parameters.
+    """
+    holding = {id for node in graph.nodes if node.kind == "parameter" and look.style == "page" for id in node.scope}
     holding.update(id for id, s in graph.scopes.items() if s.kind != "module" or s.operations > 1 or s.repeat > 1)
     return {node.id: tuple(id for id in node.scope if id in holding) for node in graph.nodes}
 
 
 def body(graph: Graph, look: Look) -> Iterator[str]:
     """Return the lines of DOT between the braces: nodes by scope, then edges."""
-    labels = edge_labels(graph, look.view, look.show)
     if look.style == "page":
-        yield from _body(graph, labels, look)
+        yield from _body(graph, look)
         return
-    for line in _body(graph, [joined(rows) for rows in labels], look):
+    for line in _body(replace(graph, notes=[" ".join(graph.notes)]), look):
         yield TYPE.sub(lambda found: f'{found[1]}="{LARGER[found[2]]}"', line)
 
 
-def joined(rows: list[Row]) -> list[Row]:
-    """Return the rows of a label, joined as far as a slide has room."""
+def arranged(rows: list[Row], look: Look) -> list[Row]:
+    """Return the rows of a label; on a slide, which is wide, they are joined."""
     found: list[Row] = []
     for row in rows:
-        if found and len(text_of(found[-1])) + len(text_of(row)) < LONGEST_ROW:
+        if look.style == "slide" and found and len(text_of(found[-1])) + len(text_of(row)) < LONGEST_ROW:
             found[-1] = [*found[-1], *row]
         else:
             found.append(row)
     return found
 
 
-def _body(graph: Graph, labels: list[list[Row]], look: Look) -> Iterator[str]:
-    if graph.notes:
+def _body(graph: Graph, look: Look) -> Iterator[str]:
+    labels = edge_labels(graph, look.view, look.show)
+    if any(graph.notes):
         notes = "".join(f'{styled(line)}<br align="left"/>' for line in below(graph.notes))
         yield statement("graph", {"label": f"<{notes}>"})
     tags = {(source, target): quoted_id(f"{source}_for_{target}") for source, target in tagged(graph)}
@@ -369,10 +408,15 @@ def _body(graph: Graph, labels: list[list[Row]], look: Look) -> Iterator[str]:
     if is_back:
         graph, labels = turned(graph, labels)
     by_id = {node.id: node for node in graph.nodes}
-    frames = frames_of(graph)
-    lines = [(frames[node.id], node_statement(node, look.view, look.show)) for node in graph.nodes]
+    frames = frames_of(graph, look)
+    lines = [(frames[node.id], node_statement(node, look)) for node in graph.nodes]
     far = ((edge, tags.get((edge.source, edge.target))) for edge in graph.edges)
     lines += [(frames[edge.target], tag_statement(tag, by_id[edge.source])) for edge, tag in far if tag]
+    for edge, rows in zip(graph.edges, labels, strict=True):
+        if rows:
+            ground = CLUSTER["fillcolor"] if frames[edge.target] else "white"
+            said = LABEL | {"label": label_on_line(arranged(rows, look), ground)}
+            lines.append((frames[edge.target], statement(label_id(edge), said)))
     yield from clusters(dict.fromkeys(lines), graph.scopes)
     arriving = Counter(edge.target for edge in graph.edges)
     largest = largest_norm(graph)
@@ -381,9 +425,8 @@ def _body(graph: Graph, labels: list[list[Row]], look: Look) -> Iterator[str]:
         end = quoted_id(edge.target)
         if not is_back and by_id[edge.target].function in signs.IN_ORDER and arriving[edge.target] == 2:
             end += f":{SIDES[look.rankdir][edge.position > 0]}"
-        line = f"{end} -> {start}" if is_back else f"{start} -> {end}"
-        attributes = edge_look(edge, by_id[edge.source], rows, look.view, largest)
-        yield statement(line, attributes) if attributes else f"\t{line}\n"
+        drawn = edge_look(edge, by_id[edge.source], look.view, largest)
+        yield from line_statements(edge, start, label_id(edge) if rows else "", end, drawn, look.view)
 
 
 def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Scope]) -> Iterator[str]:
@@ -425,7 +468,7 @@ def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attribut
     graph = GRAPH | {"rankdir": rankdir}
     if style == "slide":
         large = {"fontsize": LARGER[NODE["fontsize"]]}
-        return graph | large | SLIDE, NODE | large, EDGE | large | {"penwidth": "1.5"}
+        return graph | large | SLIDE, NODE | large, EDGE | {"penwidth": "1.5"}
     return graph, NODE, EDGE
 
 
@@ -452,7 +495,8 @@ def text(lines: Iterable[str], look: Look) -> str:
     ...     if "->" in line:
     ...         print(line.strip().partition(" [")[0])
     n0 -> n1
-    n1 -> n2
+    n1 -> n1_to_n2_0
+    n1_to_n2_0 -> n2
     n2 -> result
     """
     usual = zip(("graph", "node", "edge"), defaults(look.rankdir, look.style), strict=True)

@@ -20,6 +20,7 @@ import os
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.graph import Arrays, graph
-from microgradnd.viz.labels import clean
+from microgradnd.viz.labels import called, clean, repeated_text, seed_text, shape_text, summed_text
 from microgradnd.viz.loops import gathered, places
 from microgradnd.viz.model import Graph, Node, Scope
 from microgradnd.viz.record import Part, Record
@@ -55,7 +56,7 @@ SIGNS = set(signs.BETWEEN.values())
 WRITTEN_OUT = {text for text in signs.ALONE.values() if "x" in text}  # as x² and |x| are
 SUPERSCRIPTS = set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ʸⁿˣ")
 SHARED = ("kind", "text", "detail", "function", "shape", "dtype", "memory", "members", "parameters")  # by many nodes
-SHARED_BY_EDGES = ("position", "flows", "rule", "summed", "carried")
+SHARED_BY_EDGES = ("position", "flows", "rule", "carried")
 COUNTS = ("operations", "parameters", "memory")  # of a graph and of a scope
 
 Json = Any
@@ -214,10 +215,11 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
         graph was too large; `notes`, `operations`, `parameters` and `memory` as in
         `Graph`; and the graph in compact form:
 
-        - `scopes`: outer ones before inner ones, with the attributes of `Scope`;
-          `parent` is a place in this list, or -1 for an outermost scope;
+        - `scopes`: outer ones before inner ones, with their titles; `parent` is a place
+          in this list, or -1 for an outermost scope;
         - `kinds`: attributes that several nodes share: those of `Node` that
-          are `SHARED`, the `formula` (how the call is written), and the `place` and
+          are `SHARED`, `called` (what one without a name is called), its `size` (shape
+          and dtype), the `formula` (how the call is written), and the `place` and
           `code` of the user's line;
         - `nodes`: the `id`; as `is`, the place in `kinds`; as `in`, the place of the
           innermost scope; and if there are any, `name`, `values`, `grad` and
@@ -263,7 +265,7 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     edges = []
     for edge, letter in zip(model.edges, letters, strict=True):
         operands[edge.target] = f"{operands.get(edge.target, '')}{letter} "
-        shared = (*(getattr(edge, name) for name in SHARED_BY_EDGES), edge.text, letter)
+        shared = (*(getattr(edge, name) for name in SHARED_BY_EDGES), edge.summed, edge.text, letter)
         told: list[Json] = [numbers[edge.source], numbers[edge.target], rules.setdefault(shared, len(rules))]
         own: dict[str, Json] = {"grad": shown(edge.grad)} if edge.grad and gradients[edge.source] > 1 else {}
         if edge.numbers and count <= MOST_DETAILED:
@@ -288,6 +290,7 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
         nodes.append({"id": node.id, "is": kinds[kind], "in": scope_of[node.id], **known})
     return {
         "title": clean(title or t.name or "computation", LONGEST),
+        "seed": seed_text(t.name),
         "cut": not is_whole,
         **{name: getattr(model, name) for name in ("notes", *COUNTS)},
         "freed": any(n.kind == "operation" and n.shape is not None and n.values is None for n in model.nodes),
@@ -295,8 +298,9 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
         "kinds": [_kind(node, operands.get(node.id, "").split()) for node in examples],
         "nodes": nodes,
         "rules": [
-            dict(zip(SHARED_BY_EDGES, shared, strict=True)) | {"text": clean(text, LONGEST), "letter": letter}
-            for *shared, text, letter in rules
+            dict(zip(SHARED_BY_EDGES, shared, strict=True))
+            | {"text": clean(text, LONGEST), "letter": letter, "summed": summed_text(summed)}
+            for *shared, summed, text, letter in rules
         ],
         "edges": edges,
     }
@@ -306,6 +310,7 @@ def _kind(node: Node, letters: list[str]) -> dict[str, Json]:
     """Return the data that all nodes like this one share."""
     told = {name: getattr(node, name) for name in SHARED} | {"formula": formula(node, letters), "place": "", "code": ""}
     told |= {"text": clean(node.text, LONGEST), "detail": clean(node.detail, LONGEST)}
+    told |= {"called": called(replace(node, name=None), LONGEST), "size": shape_text(node.shape, node.dtype)}
     if node.kind != "fold":
         told["members"] = 0
     if node.line is not None:  # without the folders, which are private
@@ -339,8 +344,8 @@ def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]],
 
 
 def _scope(scope: Scope | Part, parent: int) -> dict[str, Json]:
-    label, path = clean(scope.label, LONGEST), clean(scope.path, LONGEST)
-    return {"parent": parent, "kind": scope.kind, "label": label, "path": path, "repeat": scope.repeat}
+    told = {"parent": parent, "kind": scope.kind, "path": clean(scope.path, LONGEST), "repeat": scope.repeat}
+    return told | {"title": repeated_text(clean(scope.label or scope.path or scope.kind, LONGEST), scope.repeat)}
 
 
 def described(values: Values, array: Any, side: int, in_full: int, digits: int = 6) -> Json:

@@ -24,6 +24,7 @@ from microgradnd.tape import Node as TapeNode
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.fold import fold, operations_of, shown
+from microgradnd.viz.labels import repeated_text
 from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
 from microgradnd.viz.names import Names
 from microgradnd.viz.record import Part, Parts, Record, Thing, tree
@@ -607,7 +608,7 @@ class _Builder:
             part.id,
             "fold",
             part.path if part.last == part.path else f"{part.path} … {part.last}",
-            text=part.label + (f" ×{part.repeat:,}" if part.repeat > 1 else ""),
+            text=repeated_text(part.label, part.repeat),
             detail=said,
             values=together(outs, only_bad=True),
             grad=total.grad(),

@@ -142,8 +142,21 @@ def scope_text(scope: Scope, outer: str = "") -> str:
     first, last = (clean(path.removeprefix(f"{outer}.")) for path in (scope.path, scope.last))
     path = first if last == first else f"{first} … {last}"
     label = "" if scope.label == scope.path else clean(scope.label)
-    times = f" ×{scope.repeat:,}" if scope.repeat > 1 else ""
-    return " · ".join(filter(None, (path, label))) + times
+    return repeated_text(" · ".join(filter(None, (path, label))), scope.repeat)
+
+
+def repeated_text(title: str, count: int) -> str:
+    """Return the title of something that stands for several copies.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.labels import repeated_text
+    >>> repeated_text("Block", 6), repeated_text("sin, + 1", 4_000)
+    ('Block ×6', '(sin, + 1) ×4,000')
+    """
+    if count == 1:
+        return title
+    return f"({title}) ×{count:,}" if ", " in title else f"{title} ×{count:,}"
 
 
 def summed_text(axes: tuple[int, ...]) -> str:
@@ -200,6 +213,34 @@ def is_alarming(node: Node) -> bool:
     return bool(alarm_text(node.values) or alarm_text(node.grad))
 
 
+def called(node: Node, longest: int = LONGEST) -> str:
+    """Return what a node is called in a sentence: its name, its call, or its kind."""
+    return clean(node.name or " ".join(filter(None, (node.text, node.detail))) or node.kind, longest)
+
+
+def seed_text(name: str | None) -> str:
+    """Return the gradient with which a backward pass begins, for a result's name.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.labels import seed_text
+    >>> seed_text("loss"), seed_text(None)
+    ('∂loss/∂loss = 1', '∂result/∂result = 1')
+    """
+    said = clean(name or "result", 16)
+    return f"∂{said}/∂{said} = 1"
+
+
+def title_words(node: Node) -> list[str]:
+    """Return what a node is, without numbers: its name, its call and its options."""
+    name, text, detail = short_name(node), clean(node.text), clean(node.detail)
+    if node.kind == "operation":
+        return [text, detail]
+    if node.kind == "fold":
+        return [name if name != text else "", text, clean(node.detail, 60)]
+    return [name]
+
+
 def shape_of(node: Node, show: Collection[str] = SHOWN) -> str:
     """Return a node's shape and dtype, as far as `show` wants them."""
     if "dtypes" in show:
@@ -236,25 +277,26 @@ def node_rows(node: Node, view: View = "forward", show: Collection[str] = SHOWN)
 
 
 def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
-    name, shape, text = short_name(node), shape_of(node, show), clean(node.text)
+    shape, title = shape_of(node, show), title_words(node)
     if node.kind == "operation":
-        yield from words((text, "text"))
-        yield from words((clean(node.detail), "note"))
+        yield from words((title[0], "text"))
+        yield from words((title[1], "note"))
         return
     if node.kind == "fold":
-        yield from words((name if name != text else "", "name"))
-        yield from words((text, "name" if name in ("", text) else "text"))
-        yield from words((clean(node.detail, 60), "note"))
+        yield from words((title[0], "name"))
+        yield from words((title[1], "text" if title[0] else "name"))
+        yield from words((title[2], "note"))
         if alarm := alarm_text(node.values):
             yield from words((ALARM_SIGN + alarm, "alarm"))
     else:
-        title = words((name, "name"), (shape, "shape" if name else "name"))
+        (name,) = title
+        row = words((name, "name"), (shape, "shape" if name else "name"))
         if node.shape is None and not name:  # `backward()` freed it
-            title = words(("constant", "note"))
-        yield from title
+            row = words(("constant", "note"))
+        yield from row
         if node.values is not None:
             role: Role = "result" if node.kind == "result" and node.values.elements is not None else "values"
-            enough = show if title else {*show, "values"}  # a box isn't empty
+            enough = show if row else {*show, "values"}  # a box isn't empty
             yield from _numbers(values_text(node.values), node.values, role, enough, "values", node.shape == ())
     yield from _grad_rows(node, show)
 
@@ -263,9 +305,7 @@ def _backward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
     """Yield the rows of a node in the backward view: name, shape and gradient."""
     shape = shape_of(node, show)
     if node.kind == "result":
-        name = clean(node.name or "", 16)
-        whole = f"∂{name}/∂{name}" if name else "gradient of the result"
-        yield from words((whole + (" = 1" if not node.shape else ""), "name"))
+        yield from words((seed_text(node.name), "name"))
         yield from words((shape if node.shape else "", "shape"))
         return
     if node.kind == "operation":

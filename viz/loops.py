@@ -13,6 +13,7 @@ from collections import Counter
 
 from microgradnd.viz import signs
 from microgradnd.viz.fold import READABLE, WORTH, gather, signatures, size
+from microgradnd.viz.labels import repeated_text
 from microgradnd.viz.model import Graph
 from microgradnd.viz.record import Part, Record, tree
 
@@ -88,7 +89,9 @@ def _title(record: Record, loop: Part) -> str:
     if names:
         return ", ".join(a if a == b else f"{a} … {b}" for a, b in names[:MOST_SIGNS])
     texts = [
-        f"({child.label}) × {child.repeat}" if isinstance(child, Part) else signs.written(record.operations[child])[0]
+        repeated_text(child.label, child.repeat)
+        if isinstance(child, Part)
+        else signs.written(record.operations[child])[0]
         for child in first
     ]
     return ", ".join(texts[:MOST_SIGNS] + ["…"] * (len(texts) > MOST_SIGNS))

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "png", "pdf")
 OTHERS: dict[str, Any] = {"mmd": mermaid, "json": to_json, "html": explore}
-MOST_NODES, MOST_ON_SLIDE = 200, 24
+MOST_NODES = 200
+MOST_ON_SLIDE, FOLDED_ON_SLIDE = 16, 12  # nodes: more are folded to 12, since frames need room
 INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
 CLASS = "microgradnd"  # of an SVG, so that its colours don't affect other pictures on the page
@@ -94,8 +95,8 @@ def draw(
     rankdir : str
         The direction of the computation: "TB" (top to bottom), "LR", "BT" or "RL".
     style : str
-        "page", or "slide" for a 16:9 screen: larger type, no statistics, and at most 24
-        nodes, legible from the back of a room.
+        "page", or "slide" for a 16:9 screen: larger type, no statistics, and at most 16
+        nodes (12 once anything is folded), legible from the back of a room.
 
     Returns
     -------
@@ -203,9 +204,11 @@ def _drawn(
     look = dot.checked(view, **how)
     if isinstance(t, BaseException):
         return failed(t, look, depth, max_nodes), look
-    if look.style == "slide" and max_nodes == MOST_NODES:
-        max_nodes = MOST_ON_SLIDE
-    return dot.body(graph(t, max_nodes, depth, view != "forward", to), look), look
+    most = MOST_ON_SLIDE if look.style == "slide" and max_nodes == MOST_NODES else max_nodes
+    model = graph(t, most, depth, view != "forward", to)
+    if most != max_nodes and any(node.kind == "fold" for node in model.nodes):
+        model = graph(t, FOLDED_ON_SLIDE, depth, view != "forward", to)
+    return dot.body(model, look), look
 
 
 @explained
@@ -309,7 +312,7 @@ def render(source: str, format: str) -> bytes:
     if format == "png":
         defaults = source.partition("]")[0]
         is_slide = dot.SLIDE["size"] in defaults
-        resolution = [f"-Gdpi={120 if is_slide else PIXELS_PER_INCH}"]  # of a slide 1920 by 1080 pixels
+        resolution = [f"-Gdpi={160 if is_slide else PIXELS_PER_INCH}"]  # of a slide 1920 by 1080 pixels
         if " size=" not in defaults:  # the graph's own, which this would override
             resolution.append(f"-Gsize={LONGEST},{LONGEST}")
     if program := shutil.which("dot"):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import alarm_text, clean, scope_text, shape_text
+from microgradnd.viz.labels import ALARM_SIGN, alarm_text, scope_text, shape_text, short_name, title_words
 from microgradnd.viz.model import Graph, Node, nested
 from microgradnd.viz.signs import counted, number
 from microgradnd.viz.values import Values
@@ -104,14 +104,10 @@ def _rows(model: Graph) -> Iterator[Row]:
 
 
 def _row(node: Node) -> Row:
-    path = node.scope[-1].partition("#")[0] + "." if node.scope else "."
-    name = clean((node.name or "").removeprefix(path))
-    words = [name] if node.kind in ("parameter", "input") else [clean(node.text), clean(node.detail), name]
-    if node.kind == "fold":
-        words = [name if name != node.text else "", clean(node.text), clean(node.detail, 60)]
+    words = title_words(node) + ([short_name(node)] if node.kind == "operation" else [])
     text = INDENT * len(node.scope) + (" ".join(filter(None, words)) or node.kind)
     if alarm := alarm_text(node.values):
-        text += f"  ! {alarm}"
+        text += f"  {ALARM_SIGN}{alarm}"
     memory = _bytes(node.memory) if node.shape is not None or node.members else ""
     return text, shape_text(node.shape, node.dtype), memory, _norm(node.grad)
 

@@ -15,7 +15,7 @@ const FEWEST = 6; // boxes that an overview should have, if something can be unf
 
 /** The tree of scopes, from the data of `explore.py`. Its leaves are the nodes of the graph. */
 function treeOf(data, crowd = CROWD) {
-  const root = { id: "", label: "", path: "", kind: "root", children: [], parent: null, isScope: true };
+  const root = { id: "", title: "", path: "", kind: "root", children: [], parent: null, isScope: true };
   const scopes = data.scopes.map((scope, i) => ({ ...scope, id: `scope ${i}`, children: [], isScope: true }));
   for (const scope of scopes) scope.parent = scopes[scope.parent] ?? root;
   const placed = new Set([root]);
@@ -101,7 +101,7 @@ function gatherStretches(parent, scopes, crowd) {
   const gather = (children) => {
     if (children.length === 1) return children[0];
     const id = `${parent.id}/${scopes.length}`;
-    const group = { id, kind: "stretch", label: "", path: "", repeat: 1, parent, isScope: true, children };
+    const group = { id, kind: "stretch", title: "", path: "", repeat: 1, parent, isScope: true, children };
     for (const child of children) child.parent = group;
     scopes.push(group);
     return group;
@@ -321,7 +321,7 @@ export function search(tree, words) {
   if (!wanted) return [];
   const rank = (item) => {
     const names = item.isScope
-      ? [item.path, item.label]
+      ? [item.path, item.title]
       : [item.name, item.function, item.text, item.id, item.kind, item.place];
     const found = names.filter(Boolean).map((name) => name.toLowerCase());
     if (found.some((name) => name === wanted)) return 0;

@@ -60,12 +60,6 @@ export function bytesText(bytes) {
   return `${numberText(size, 3)} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
 }
 
-export function shapeText(shape, dtype) {
-  if (!shape) return "";
-  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`;
-  return [shape.length ? tuple : "", dtype && dtype !== "float64" ? dtype : ""].filter(Boolean).join(" ");
-}
-
 export function alarmText(values) {
   if (!values || !(values.nan || values.inf)) return "";
   const parts = [values.nan && `${values.nan} NaN`, values.inf && `${values.inf} Inf`].filter(Boolean);
@@ -79,6 +73,9 @@ export function briefText(values, mark = "") {
   if (values.elements !== null && values.size <= 4) return `${mark}${numberText(values.elements)}`;
   return `‖${mark.trim() || "·"}‖ ${numberText(values.norm)}`;
 }
+
+/** Whether the page is used with fingers, without keys or a mouse. */
+export const isTouched = matchMedia("(pointer: coarse)").matches;
 
 export const isDark = () => {
   const chosen = document.documentElement.dataset.theme;
@@ -257,10 +254,10 @@ function histogram(values) {
 }
 
 /** Everything that is known about an array. */
-export function arrayView(values, shape, dtype, absent = "") {
+export function arrayView(values, { shape, size } = {}, absent = "") {
   if (!values) return make("p", { class: "quiet" }, absent);
   const view = make("div", { class: "array" });
-  const said = [shapeText(shape, dtype) || (shape && !shape.length ? "a single number" : ""), alarmText(values)];
+  const said = [size || (shape && !shape.length ? "a single number" : ""), alarmText(values)];
   if (values.size > 1 || values.elements === null) {
     view.append(
       make("p", { class: "shape" }, said[0], said[1] ? make("strong", { class: "alarm" }, ` ${said[1]}`) : null),
@@ -269,9 +266,8 @@ export function arrayView(values, shape, dtype, absent = "") {
   if (values.size === 0) view.append(make("p", { class: "quiet" }, "It has no elements."));
   else if (values.size === 1 && values.elements !== null) {
     const number = numberText(values.elements, 7);
-    const words = shapeText(shape, dtype);
     view.append(
-      make("p", { class: said[1] ? "number alarm" : "number" }, number, words ? make("small", {}, ` ${words}`) : null),
+      make("p", { class: said[1] ? "number alarm" : "number" }, number, size ? make("small", {}, ` ${size}`) : null),
     );
   } else if (values.elements !== null) view.append(numberTable(values));
   else {

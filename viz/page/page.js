@@ -18,9 +18,9 @@ import {
   stepsOf,
   visibleGraph,
 } from "./graph.js";
-import { countText, isDark, make, shapeText } from "./numbers.js";
+import { countText, isDark, isTouched, make } from "./numbers.js";
 import { KINDS, Panel } from "./panel.js";
-import { nameOf, Picture, scopeWords, shorten } from "./picture.js";
+import { Picture, shorten, titleOf } from "./picture.js";
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
@@ -83,9 +83,10 @@ function update() {
 
 function stepText(number) {
   const { phase, box } = state.steps[number];
-  if (phase === "overview") return state.steps.length > 1 ? "Overview: press → to walk" : "Nothing was computed";
+  if (phase === "overview" && state.steps.length === 1) return "Nothing was computed";
+  if (phase === "overview") return `Overview: ${isTouched ? "tap ▶\ufe0e" : "press → to walk"}`;
   const all = state.steps.filter((step) => step.phase === "forward").length;
-  const what = shorten(box.isScope ? scopeWords(box).title : nameOf(box), 30);
+  const what = shorten(titleOf(box), 30);
   if (phase === "seed") return `Backward begins at ${what}`;
   return phase === "forward"
     ? `Forward ${number} of ${all}: ${what}`
@@ -177,13 +178,13 @@ function largestOpen(above) {
 
 function toggle(scope) {
   if (state.folded.has(scope.id)) {
-    announce(`${scopeWords(scope).title} unfolded`);
+    announce(`${titleOf(scope)} unfolded`);
     state.selected = scope;
     unfold([scope], scope);
   } else {
     state.folded.add(scope.id);
     state.selected = scope;
-    announce(`${scopeWords(scope).title} folded`);
+    announce(`${titleOf(scope)} folded`);
     rebuild(scope);
     picture.focus(scope);
   }
@@ -271,21 +272,17 @@ function showFound() {
   const list = $("found");
   list.replaceChildren(
     ...found.slice(0, 40).map((item, i) => {
-      const words = item.isScope ? scopeWords(item).title : nameOf(item);
-      const where = item.isScope
-        ? item.path
-        : scopesAbove(item)
-            .map((s) => s.path || scopeWords(s).title)
-            .slice(-1)[0];
+      const above = scopesAbove(item).at(-1);
+      const where = item.isScope ? item.path : above && (above.path || titleOf(above));
       const entry = make(
         "li",
         { role: "option", id: `found-${i}`, "aria-selected": "false", onclick: () => pick(item) },
         make("span", { class: `badge ${item.kind}` }, item.isScope ? "scope" : KINDS[item.kind]),
-        ` ${shorten(words, 50)} `,
+        ` ${shorten(titleOf(item), 50)} `,
         make(
           "span",
           { class: "quiet" },
-          [shapeText(item.shape, item.dtype), shorten(where ?? "", 40)].filter(Boolean).join(" "),
+          [item.size, shorten(where ?? "", 40)].filter(Boolean).join(" "),
         ),
       );
       entry.pick = () => pick(item);
@@ -302,7 +299,7 @@ function showFound() {
 function pick(item) {
   closeFound();
   on.select(item);
-  announce(`${item.isScope ? scopeWords(item).title : nameOf(item)} selected`);
+  announce(`${titleOf(item)} selected`);
 }
 
 function closeFound() {

@@ -6,8 +6,8 @@ Read next: `page.js`.
 */
 
 import { nodesIn, productOf, scopesAbove } from "./graph.js";
-import { alarmText, arrayView, briefText, bytesText, countText, make, numberText, shapeText } from "./numbers.js";
-import { isAlarming, nameOf, scopeWords, shorten } from "./picture.js";
+import { alarmText, arrayView, briefText, bytesText, countText, isTouched, make, numberText } from "./numbers.js";
+import { isAlarming, shorten, titleOf } from "./picture.js";
 
 export const KINDS = {
   parameter: "parameter",
@@ -33,7 +33,7 @@ export class Panel {
 
   /** A button with the name of a node or scope. */
   link(item, text = "") {
-    const words = text || nameOf(item);
+    const words = text || titleOf(item);
     const click = () => this.on.select(item);
     return make("button", { type: "button", class: `link ${item.kind}`, onclick: click }, shorten(words, 44));
   }
@@ -45,7 +45,7 @@ export class Panel {
 
   heading(item, title, kind) {
     const crumbs = scopesAbove(item).flatMap((scope) => [
-      this.link(scope, scope.path || scopeWords(scope).title),
+      this.link(scope, scope.path || titleOf(scope)),
       " › ",
     ]);
     return make(
@@ -57,7 +57,7 @@ export class Panel {
   }
 
   node(item, now, steps) {
-    const shown = [this.heading(item, nameOf(item), KINDS[item.kind])];
+    const shown = [this.heading(item, titleOf(item), KINDS[item.kind])];
     const mine = { forward: -1, backward: -1 };
     steps.forEach(({ phase, box }, i) => {
       if (box === item) mine[phase === "seed" ? "backward" : phase] = i;
@@ -88,7 +88,7 @@ export class Panel {
         { class: "quiet" },
         "It is folded because the computation is too large. To include more, pass max_nodes= to viz.explore.",
       ),
-      item.grad ? this.section("Gradients of its parameters", "", arrayView(item.grad, null, null)) : null,
+      item.grad ? this.section("Gradients of its parameters", "", arrayView(item.grad)) : null,
     );
   }
 
@@ -111,13 +111,12 @@ export class Panel {
     const absent = this.data.freed
       ? "backward() has freed this array. Call viz.explore before backward(), or backward(retain_graph=True)."
       : "Its numbers aren't recorded.";
-    children.push(arrayView(item.values, item.shape, item.dtype, absent));
+    children.push(arrayView(item.values, item, absent));
     return this.section("Value", "", ...children);
   }
 
   backward(item) {
     const isOperation = item.kind === "operation";
-    const name = item.name || "result";
     const absent =
       item.kind === "input" || item.kind === "constant"
         ? "No gradient flows to it: it doesn't require one."
@@ -132,16 +131,16 @@ export class Panel {
             "p",
             {},
             "Here the backward pass begins: ",
-            make("code", {}, `∂${name}/∂${name} = 1`),
+            make("code", {}, this.data.seed),
             item.shape?.length ? ", element by element." : ".",
           )
         : null;
-    const shown = item.kind === "result" && !item.grad ? null : arrayView(item.grad, item.shape, item.dtype, absent);
+    const shown = item.kind === "result" && !item.grad ? null : arrayView(item.grad, item, absent);
     const title = isOperation ? "Incoming gradient" : "Gradient";
     const sections = [this.section(title, isOperation ? "g" : "", seed, shown)];
     if (item.accumulated) {
       const note = "in .grad, by other computations too";
-      sections.push(this.section("Accumulated", note, arrayView(item.accumulated, item.shape, item.dtype)));
+      sections.push(this.section("Accumulated", note, arrayView(item.accumulated, item)));
     }
     for (const edge of item.inputs.filter((input) => input.flows)) sections.push(this.passed(edge, item));
     const parts = item.outputs.filter((edge) => edge.flows);
@@ -151,7 +150,7 @@ export class Panel {
           "li",
           {},
           edge.rule ? make("code", {}, edge.rule) : null,
-          summedText(edge),
+          broadcastText(edge),
           " from ",
           this.link(edge.target),
           make("span", { class: "quiet" }, ` ${briefText(productOf(edge))}`),
@@ -184,9 +183,9 @@ export class Panel {
       "section",
       { class: "passed" },
       make("h3", {}, "Passed on to ", this.link(edge.source)),
-      edge.rule ? make("p", { class: "formula back" }, readings, summedText(edge)) : null,
+      edge.rule ? make("p", { class: "formula back" }, readings, broadcastText(edge)) : null,
       letters.length ? make("p", { class: "quiet where" }, "with ", letters.slice(1)) : null,
-      product ? arrayView(product, edge.source.shape, edge.source.dtype) : null,
+      product ? arrayView(product, edge.source) : null,
     );
   }
 
@@ -194,7 +193,6 @@ export class Panel {
     const rows = [
       ["Function", item.function && make("code", {}, item.function)],
       ["Options", item.detail && make("code", {}, item.detail)],
-      ["Shape", item.shape && (shapeText(item.shape, "") || "() a single number")],
       ["Dtype", item.dtype],
       [
         "Memory",
@@ -224,13 +222,14 @@ export class Panel {
   }
 
   brief(item) {
-    return [shapeText(item.shape, item.dtype), item.values && item.values.size <= 4 ? briefText(item.values) : ""]
+    return [item.size, item.values && item.values.size <= 4 ? briefText(item.values) : ""]
       .filter(Boolean)
       .join(" ");
   }
 
   scope(scope, now) {
-    const { title, path } = scopeWords(scope);
+    const { path } = scope;
+    const title = titleOf(scope);
     const { operations, trained, bytes } = scope.totals;
     const members = nodesIn(scope);
     const inside = new Set(members);
@@ -323,8 +322,8 @@ export class Panel {
         make(
           "tr",
           {},
-          make("th", { scope: "row" }, this.link(node, shorten(nameOf(node), 28))),
-          make("td", {}, shapeText(node.shape, node.dtype) || "()"),
+          make("th", { scope: "row" }, this.link(node, shorten(titleOf(node), 28))),
+          make("td", {}, node.size || "()"),
           make(
             "td",
             { class: alarmText(node.grad) ? "alarm" : "" },
@@ -362,7 +361,7 @@ export class Panel {
       ["parameter", "Parameter", "it is trained: a gradient arrives here"],
       ["input", "Input", "data that was put in, or a constant"],
       ["operation", "Operation", "one call of a NumPy function"],
-      ["fold", "Folded scope", "click it to unfold"],
+      ["fold", "Folded scope", `${isTouched ? "tap" : "click"} it to unfold`],
       ["result", "Result", "what viz.explore was given"],
     ];
     return [
@@ -393,15 +392,16 @@ export class Panel {
             "Result",
             "",
             make("p", {}, this.link(result)),
-            arrayView(result.values, result.shape, result.dtype),
+            arrayView(result.values, result),
           )
         : null,
       make(
         "p",
         { class: "hint" },
-        "Click a box to see its numbers. Press ",
-        make("kbd", {}, "→"),
-        " to walk through the computation, first forward, then backward.",
+        isTouched
+          ? "Tap a box to see its numbers. The buttons below walk "
+          : ["Click a box to see its numbers. Press ", make("kbd", {}, "→"), " to walk "],
+        "through the computation, first forward, then backward.",
       ),
       this.parameters(nodes),
       this.section(
@@ -436,10 +436,7 @@ function unique(items) {
   return [...new Set(items)];
 }
 
-function summedText(edge) {
-  if (!edge.summed.length) return "";
-  return `, summed over ${edge.summed.length === 1 ? "axis" : "axes"} ${edge.summed.join(", ")}, as it was broadcast`;
-}
+const broadcastText = (edge) => (edge.summed ? `, ${edge.summed}, as it was broadcast` : "");
 
 /** The values of the letters in a rule, as `[letter, node, values]`; `g` has no node. */
 function lettersIn(rule, item) {

@@ -7,7 +7,7 @@ Read next: `panel.js`.
 
 import { isData, outputOf, productOf } from "./graph.js";
 import { layOut } from "./layout.js";
-import { alarmText, briefText, countText, heatUrl, isSeen, makeSvg, shapeText } from "./numbers.js";
+import { alarmText, briefText, countText, heatUrl, isSeen, makeSvg } from "./numbers.js";
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 const CODE = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
@@ -46,7 +46,8 @@ function fitting(title, room) {
 /** The words in a box: title, detail, value and gradient. */
 function wordsOf(box) {
   if (box.isScope || box.kind === "fold") {
-    const { title, path } = scopeWords(box);
+    const { path } = box;
+    const title = titleOf(box);
     const { operations, trained } = box.totals;
     return {
       title: `▸ ${shorten(title, 30)}`,
@@ -58,40 +59,30 @@ function wordsOf(box) {
   const alarm = alarmText(box.values);
   const small = box.values && box.values.size <= 4 && box.values.elements !== null;
   const value = alarm || (small ? shorten(briefText(box.values), 30) : "");
-  const shape = shapeText(box.shape, box.dtype);
   return {
-    title: shorten(box.kind === "operation" ? box.text : box.name || (box.kind === "result" ? "result" : box.kind)),
+    title: shorten(box.kind === "operation" ? box.text : titleOf(box)),
     detail: [box.kind === "operation" && box.name ? shorten(box.name, 20) : "", shorten(box.detail, 30)]
       .filter(Boolean)
       .join("  "),
-    value: [shape, value].filter(Boolean).join("  "),
+    value: [box.size, value].filter(Boolean).join("  "),
     grad: box.grad ? shorten(briefText(box.grad, "grad "), 32) : "",
   };
 }
 
-/** The title and path of a scope; a stretch without a name has the names of its ends. */
-export function scopeWords(box) {
-  if (box.isScope && box.kind === "stretch" && !box.label) {
-    const [first, last] = [endOf(box, 0), endOf(box, -1)].map((item) => (item.isScope ? scopeWords(item).title : nameOf(item)));
-    const [begin, end] = [first, last].map((words) => words.match(/^iteration (\d+)$/)?.[1]);
-    return { title: begin && end ? `iterations ${begin} to ${end}` : `${first} … ${last}`, path: "" };
-  }
-  const repeated = box.repeat > 1 ? ` × ${box.repeat.toLocaleString("en")}` : "";
-  return { title: (box.label || box.path || box.text || box.name || box.id) + repeated, path: box.path || "" };
+/** The title of a scope, or what a node is called; a stretch without a title has those of its ends. */
+export function titleOf(item) {
+  if (!item.isScope) return item.name || item.called;
+  if (item.title) return item.title;
+  const [first, last] = [endOf(item, 0), endOf(item, -1)].map(titleOf);
+  const [begin, end] = [first, last].map((words) => words.match(/^iteration (\d+)$/)?.[1]);
+  return begin && end ? `iterations ${begin} to ${end}` : `${first} … ${last}`;
 }
 
 /** The first or last thing in stretches of stretches. */
 function endOf(box, i) {
-  if (!box.isScope || box.kind !== "stretch" || box.label) return box;
+  if (!box.isScope || box.kind !== "stretch" || box.title) return box;
   const computed = box.children.filter((child) => !isData(child));
   return endOf((computed.length ? computed : box.children).at(i), i);
-}
-
-export function nameOf(item) {
-  return (
-    item.name ||
-    (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind)
-  );
 }
 
 export function isAlarming(box) {
@@ -134,7 +125,7 @@ function sizeOf(box, isCopy) {
 function ruleLabel(line) {
   const rules = [...new Set(line.edges.map((edge) => edge.text || edge.rule).filter(Boolean))];
   if (line.source.isScope || line.target.isScope || !rules.length) return "";
-  const summed = line.edges.some((edge) => edge.summed.length) ? ", summed" : "";
+  const summed = line.edges.some((edge) => edge.summed) ? ", summed" : "";
   const product = line.edges.length === 1 && productOf(line.edges[0]);
   const number = product && product.size === 1 ? ` = ${briefText(product)}` : "";
   return shorten(rules.length > 2 ? `${rules.length} rules` : rules.join(" + "), 30) + summed + number;
@@ -239,7 +230,8 @@ export class Picture {
   }
 
   frame({ frame, x, y, width, height }) {
-    const { title, path } = scopeWords(frame);
+    const { path } = frame;
+    const title = titleOf(frame);
     const isNamed = path && path !== title && frame.kind !== "stretch";
     const words = `▾ ${fitting(isNamed ? `${path}  ${title}` : title, width - 34)}`;
     const head = makeSvg(
@@ -257,7 +249,7 @@ export class Picture {
 
   line(line) {
     const group = makeSvg("g", { class: "line", "data-source": line.source.id });
-    if (line.edges.every((edge) => edge.summed.length)) group.classList.add("summed");
+    if (line.edges.every((edge) => edge.summed)) group.classList.add("summed");
     if (line.edges.every((edge) => edge.carried)) group.classList.add("carried");
     group.append(makeSvg("path", { d: pathThrough(line.points), class: "stroke", "marker-end": "url(#arrow)" }));
     const words = ruleLabel(line);
