@@ -462,7 +462,7 @@ def test_loading_does_not_write_to_read_only_arrays():
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (None, r"Linear\.load_state_dict: state_dict must be a dict of arrays from state_dict\(\), got None; read"),
+        (None, r"Linear\.load_state_dict: state_dict must be a dict from state_dict\(\), got None; read"),
         ("model.npz", r"got 'model\.npz'; read a file first, as with dict\(np\.load"),
         (
             {"weight": [["a", "b"]], "bias": [0.0]},

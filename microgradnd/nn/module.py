@@ -30,10 +30,10 @@ import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.annotations import Call
-from microgradnd.conversions import copy_of
 from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
+from microgradnd.states import check_mapping, fitted
 from microgradnd.tape import Leaf, Note, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
@@ -86,18 +86,6 @@ def Parameter(data: Any, dtype: npt.DTypeLike | None = None, name: str | None = 
 def is_parameter(value: Any) -> bool:
     """Return whether a value is registered as a parameter when it is assigned."""
     return isinstance(value, Tensor) and value.requires_grad and value.is_leaf
-
-
-def as_array(path: str, value: Any) -> npt.NDArray[Any]:
-    """Return a value of a state as an array, or raise if it can't be one."""
-    if isinstance(value, Tensor):
-        return np.asarray(copy_of(value, "load_state_dict()"))
-    try:
-        return np.asarray(value)
-    except ValueError:
-        raise ValueError(
-            f"load_state_dict: {path} must be an array, got lists of different lengths; give each the same length"
-        ) from None
 
 
 def as_value(parameter: Tensor) -> Tensor:
@@ -709,37 +697,16 @@ class Module:
         >>> bool((other.weight.data == best.weight.data).all())
         True
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{type(self).__name__}.load_state_dict: state_dict must be a dict of arrays from state_dict(), got "
-                f"{state_dict!r:.80}; read a file first, as with dict(np.load(path))"
-            )
-        own = self._state()
-        missing = [path for path in own if path not in state_dict]
-        unexpected = [path for path in state_dict if path not in own]
-        new = {path: as_array(path, state_dict[path]) for path in own if path in state_dict}
-        wrong = [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected]
-        wrong = wrong if strict else []
+        kind, own = type(self).__name__, self._state()
+        check_mapping(kind, state_dict, "read a file first, as with dict(np.load(path))")
+        arrays = {path: array for path, (_, _, array) in own.items()}
+        new = fitted(
+            kind, arrays, state_dict, "pass strict=False to ignore missing and unexpected keys" if strict else None
+        )
         for path, array in new.items():
-            if array.shape != (shape := own[path][2].shape):
-                wrong.append(f"{path} must have shape {shape}, got {array.shape}")
-        if wrong:
-            advice = (
-                "; pass strict=False to ignore missing and unexpected keys" if strict and missing + unexpected else ""
-            )
-            raise ValueError(
-                f"this state doesn't fit {type(self).__name__}, which is unchanged: {', '.join(wrong)}{advice}"
-            )
-        for path, array in new.items():
-            if not np.can_cast(array.dtype, dtype := own[path][2].dtype, "same_kind"):
-                raise TypeError(
-                    f"this state doesn't fit {type(self).__name__}, which is unchanged: {path} must hold numbers that "
-                    f"fit dtype {dtype}, got {array.dtype}; convert it with .astype"
-                )
-        for path, array in new.items():
-            module, name, old = own[path]
-            write(module, name, array.astype(old.dtype))
-        return Mismatch(missing, unexpected)
+            module, name, _ = own[path]
+            write(module, name, array)
+        return Mismatch([path for path in own if path not in new], [path for path in state_dict if path not in own])
 
     def _state(self) -> dict[str, tuple[Module, str, Any]]:
         """Return the module, attribute and array of parameters and buffers, by path."""

@@ -1,6 +1,6 @@
 """Faults in networks and optimizers.
 
-Owns: the entries for `microgradnd/nn/` and `microgradnd/optim/`.
+Owns: the entries for `microgradnd/nn/`, `microgradnd/optim/` and `states.py`.
 Must not own: the form of an entry (`__init__.py`).
 Read next: `../test_nn.py`.
 """
@@ -115,11 +115,14 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/module.py", "if id(module) not in seen:", "if True:", NN),
     ("microgradnd/nn/module.py", "module.training = mode", "self.training = mode", NN),
     (
-        "microgradnd/nn/module.py",
-        "if array.shape != (shape := own[path][2].shape)",
-        "if array.ndim != len(shape := own[path][2].shape)",
+        "microgradnd/states.py",
+        "if array.shape != own[key].shape:",
+        "if array.ndim != len(own[key].shape):",
         NN,
     ),
+    ("microgradnd/states.py", 'if not np.can_cast(array.dtype, dtype := own[key].dtype, "same_kind"):', "if False:", NN),
+    ("microgradnd/states.py", "for key in given if key not in own)]", "for key in ())]", NN),
+    ("microgradnd/optim/lr_scheduler.py", "            schedule.check_state(state)\n", "            pass\n", SCHEDULES),
     ("microgradnd/nn/init.py", "math.sqrt(3.0)", "math.sqrt(2.0)", NN + " tests/test_nn.py"),
     ("microgradnd/optim/adam.py", "s.exp_avg_sq = beta2 * s.exp_avg_sq", "s.exp_avg_sq = s.exp_avg_sq", OPTIM),
     ("microgradnd/optim/adam.py", "/ np.sqrt(1 - beta2**t) + s.eps", "+ s.eps", OPTIM),
