@@ -219,6 +219,7 @@ class Module:
     _since: int = 0  # of a view: nodes after this position belong to the call that it was made for
     _absent: frozenset[str] = frozenset()  # of a result: the parameters without a gradient
     forward_hooks: tuple[tuple[str, Callable[..., Any]], ...] = ()  # "before" or "after" forward(), and the hook
+    _shown: ClassVar[str] = ""  # the form of extra_repr(), with attributes in braces
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
@@ -868,7 +869,7 @@ class Module:
 
     def extra_repr(self) -> str:
         """Return the text in `repr` before the parameters: a layer's settings."""
-        return ""
+        return self._shown.format_map(vars(self))
 
     def _described(self, indent: str) -> str:
         def shape(value: Any) -> str:

@@ -393,6 +393,7 @@ def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: 
 class BatchNorm(Module):
     """The base class of `BatchNorm1d` and `BatchNorm2d`."""
 
+    _shown = "{num_features}, eps={eps}, momentum={momentum}"
     weight: Tensor | None
     bias: Tensor | None
     running_mean: Any
@@ -438,10 +439,6 @@ class BatchNorm(Module):
             momentum = 1 / self.num_batches_tracked if momentum is None else momentum
         running = self.running_mean, self.running_var
         return batch_norm(x, *running, self.weight, self.bias, training, momentum, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
 class BatchNorm1d(BatchNorm):
@@ -553,6 +550,7 @@ class LayerNorm(Module):
     array([[-1.,  1.]])
     """
 
+    _shown = "{normalized_shape}, eps={eps}"
     weight: Tensor | None
     bias: Tensor | None
 
@@ -573,10 +571,6 @@ class LayerNorm(Module):
     def forward(self, x: Any) -> Any:
         """Return x normalized over its last axes."""
         return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.normalized_shape}, eps={self.eps}"
 
 
 class RMSNorm(Module):
@@ -614,6 +608,7 @@ class RMSNorm(Module):
     array([0.2, 1.4])
     """
 
+    _shown = "{normalized_shape}, eps={eps}"
     weight: Tensor | None
 
     @explained
@@ -632,10 +627,6 @@ class RMSNorm(Module):
     def forward(self, x: Any) -> Any:
         """Return x divided by its root mean square."""
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.normalized_shape}, eps={self.eps}"
 
 
 class GroupNorm(Module):
@@ -674,6 +665,7 @@ class GroupNorm(Module):
     array([[-1.,  1., -1.,  1.]])
     """
 
+    _shown = "{num_groups}, {num_channels}, eps={eps}"
     weight: Tensor | None
     bias: Tensor | None
 
@@ -696,7 +688,3 @@ class GroupNorm(Module):
     def forward(self, x: Any) -> Any:
         """Return x with each group of its channels normalized."""
         return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
