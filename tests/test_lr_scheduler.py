@@ -169,7 +169,7 @@ def test_a_state_with_one_wrong_schedule_changes_none(make):
     before = schedule.state_dict()
     first, second = before["schedulers"]
     for inner in ([first | {"last_epoch": 7}, second | {"gamma": -1.0}], [first], None, [first, None]):
-        with pytest.raises(ValueError, match="LR: gamma must be|must have"):
+        with pytest.raises(ValueError, match=r"LR: gamma must be|must have"):
             schedule.load_state_dict(before | {"last_epoch": 7, "schedulers": inner})
         assert schedule.state_dict() == before
 

@@ -642,7 +642,14 @@ LIBRARY = {
     "nn.MSE": Row(lambda: nn.MSE, AttributeError, "MSE|nn.MSELoss"),
     "optim.adam": Row(lambda: optim.adam, AttributeError, "adam|optim.Adam"),
     "optim.Rprop": Row(lambda: optim.Rprop, AttributeError, "Rprop|optim.RMSprop"),
-    "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|lr_scheduler"),
+    "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|write optim.lr_scheduler.StepLR(...)"),
+    "optim.steplr": Row(lambda: optim.steplr, AttributeError, "steplr|write optim.lr_scheduler.StepLR"),
+    "optim.LBFGS": Row(lambda: optim.LBFGS, AttributeError, 'write optim.minimize(loss, params, method="LBFGS")'),
+    "nn.utils": Row(lambda: nn.utils, AttributeError, "utils|write optim.clip_grad_norm_"),
+    "nn.dropout": Row(lambda: nn.dropout, AttributeError, "dropout|write nn.functional.dropout(...)"),
+    "nn.save": Row(lambda: nn.save, AttributeError, "save|write mg.save(path, module)"),
+    "mg.ModuleList": Row(lambda: mg.ModuleList, AttributeError, "ModuleList|write nn.ModuleList(...)"),
+    "nn.Conv3d": Row(lambda: nn.Conv3d, AttributeError, "Conv3d|did you mean nn.Conv2d?"),
     "F.mse": Row(lambda: F.mse, AttributeError, "mse|F.mse_loss"),
     "F.exp": Row(lambda: F.exp, AttributeError, "exp|np.exp"),
     "viz.show": Row(lambda: viz.show, AttributeError, "show|viz.draw"),
@@ -938,6 +945,13 @@ LIBRARY = {
     "a state that doesn't fit": Row(
         lambda: m.load_state_dict({"weight": np.ones((3, 3))}), ValueError, "Linear|unchanged|weight|bias"
     ),
+    "a state with two values of one parameter": Row(
+        lambda: nn.Sequential(m, m).load_state_dict(
+            {"0.weight": np.ones((2, 3)), "1.weight": np.ones((2, 3)) * 2}, False
+        ),
+        ValueError,
+        "Sequential|0.weight, 1.weight|one array|leave out all but one",
+    ),
     "a parameter replaced": Row(assigned(nn.Linear(3, 2), "weight", t * 1.0), TypeError, "weight|parameter|.data = "),
     # Convolution and pooling
     "conv2d of channels": Row(
@@ -1067,6 +1081,13 @@ LIBRARY = {
     ),
     "a schedule's load_state_dict": Row(
         lambda: lr_scheduler.StepLR(STEPPER, 3).load_state_dict({"gamma": 1.0}), ValueError, "StepLR|step_size|gamma"
+    ),
+    "a chain's state of one schedule": Row(
+        lambda: lr_scheduler.ChainedScheduler([lr_scheduler.StepLR(STEPPER, 3)]).load_state_dict(
+            {"last_epoch": 0, "base_lrs": [0.1], "schedulers": []}
+        ),
+        ValueError,
+        "ChainedScheduler|states of 1 schedules|[]",
     ),
     "clip_grad_norm_(max_norm=0)": Row(lambda: optim.clip_grad_norm_([t], 0), ValueError, "max_norm|greater than 0|0"),
     "minimize(method=)": Row(lambda: optim.minimize(np.sum, t, method="GD"), ValueError, "method|'L-BFGS-B'|'GD'"),

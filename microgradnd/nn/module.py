@@ -467,8 +467,13 @@ class Module:
 
     # Walks
 
-    def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Yield each module once, with its path: this one first, under the path "".
+    def named_modules(self, remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """Yield each module with its path: this one first, under the path "".
+
+        Parameters
+        ----------
+        remove_duplicate : bool
+            Whether to yield a module only once if it is in several places.
 
         Raises
         ------
@@ -477,15 +482,15 @@ class Module:
             missed there.
         """
         seen: set[int] = set()
-        todo: list[tuple[str, Module]] = [("", self)]
+        todo: list[tuple[str, Module, frozenset[int]]] = [("", self, frozenset())]
         while todo:
-            path, module = todo.pop()
-            if id(module) not in seen:
+            path, module, around = todo.pop()
+            if id(module) not in (seen if remove_duplicate else around):  # a module may contain itself
                 seen.add(id(module))
                 module._refuse_hidden()
                 yield path, module
-                dot = f"{path}." if path else ""
-                todo += [(dot + name, child) for name, child in reversed(list(module.named_children()))]
+                dot, around = f"{path}." if path else "", around | {id(module)}
+                todo += [(dot + name, child, around) for name, child in reversed(list(module.named_children()))]
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and the modules within it, at any depth."""
@@ -700,22 +705,38 @@ class Module:
         """
         kind, own = type(self).__name__, self._state()
         check_mapping(kind, state_dict, "read a file first, as with dict(np.load(path))")
+        given = dict(state_dict)
+        shared: dict[int, list[str]] = {}  # the paths of each array
+        for path, (_, _, array) in own.items():
+            shared.setdefault(id(array), []).append(path)
+        for paths in shared.values():  # one of them is enough
+            known = [path for path in paths if path in given]
+            given |= dict.fromkeys(set(paths) - set(known), given[known[0]]) if known else {}
         arrays = {path: array for path, (_, _, array) in own.items()}
-        new = fitted(
-            kind, arrays, state_dict, "pass strict=False to ignore missing and unexpected keys" if strict else None
-        )
+        new = fitted(kind, arrays, given, "pass strict=False to ignore missing and unexpected keys" if strict else None)
+        for first, *others in shared.values():
+            if any(path in new and not np.array_equal(new[path], new[first], equal_nan=True) for path in others):
+                raise ValueError(
+                    f"{kind}.load_state_dict: {', '.join([first, *others])} are paths of one array, so their values "
+                    f"must be equal; leave out all but one, or give the module separate parameters"
+                )
         for path, array in new.items():
             module, name, _ = own[path]
             write(module, name, array)
         return Mismatch([path for path in own if path not in new], [path for path in state_dict if path not in own])
 
     def _state(self) -> dict[str, tuple[Module, str, Any]]:
-        """Return the module, attribute and array of parameters and buffers, by path."""
-        places = [*self._places("parameter"), *self._places("buffer")]
-        return {
-            path: (module, name, value.data if isinstance(value, Tensor) else np.asarray(value))
-            for path, module, name, value in places
-        }
+        """Return the module, attribute and array of parameters and buffers, by path.
+
+        A shared one has several paths, as in PyTorch.
+        """
+        found = {}
+        for path, module in self.named_modules(remove_duplicate=False):
+            dot = f"{path}." if path else ""
+            for name, kind in module._kinds.items():
+                if kind != "module" and (value := getattr(module, name)) is not None:
+                    found[dot + name] = module, name, value.data if isinstance(value, Tensor) else np.asarray(value)
+        return found
 
     # A call, and a tree of arrays
 

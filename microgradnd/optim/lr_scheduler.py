@@ -810,3 +810,6 @@ class SequentialLR(ChainedScheduler):
             schedule.restart()
         else:
             schedule.step()
+
+
+__all__ = sorted(cls.__name__ for cls in [*vars().values()] if isinstance(cls, type) and issubclass(cls, LRScheduler))
