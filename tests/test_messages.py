@@ -20,6 +20,7 @@ import tempfile
 import threading
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -420,6 +421,12 @@ def drawn_in_a_loop(x):
     for scale in (2.0, 3.0):
         x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - what this is about
     return x
+
+
+def packed(path: Path, name: str) -> None:
+    """Write a zip file with one entry."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, "...")
 
 
 def with_errstate(x: Any) -> Any:
@@ -891,6 +898,14 @@ LIBRARY = {
     "cross_entropy of one-hot rows": Row(
         lambda: F.cross_entropy(np.ones((2, 3)), np.eye(2, 3, dtype=bool)), TypeError, "cross_entropy|bool|(2, 3)"
     ),
+    "cross_entropy of one-hot integers": Row(
+        lambda: F.cross_entropy(np.ones((2, 3)), np.eye(3, dtype=int)[:2]), ValueError, "cross_entropy|y.argmax(1)"
+    ),
+    "nll_loss of floats": Row(
+        lambda: F.nll_loss(np.ones((2, 3)), np.ones(2)),
+        TypeError,
+        "nll_loss|float64; convert them with labels.astype(int)",
+    ),
     "cross_entropy of shapes": Row(
         lambda: F.cross_entropy(np.ones((2, 3)), np.zeros(3, int)), ValueError, "cross_entropy|(2, 3)|(3,)|ravel"
     ),
@@ -1091,6 +1106,7 @@ LIBRARY = {
     ),
     "clip_grad_norm_(max_norm=0)": Row(lambda: optim.clip_grad_norm_([t], 0), ValueError, "max_norm|greater than 0|0"),
     "minimize(method=)": Row(lambda: optim.minimize(np.sum, t, method="GD"), ValueError, "method|'L-BFGS-B'|'GD'"),
+    "minimize(jac=)": Row(lambda: optim.minimize(np.sum, t, jac=True), TypeError, "minimize: jac must not be passed"),
     "minimize of integers": Row(
         lambda: optim.minimize(np.sum, {"n": np.arange(3)}), TypeError, "minimize: n|floating-point|int64|args"
     ),
@@ -1875,6 +1891,16 @@ TRAINING: dict[str, Row] = {
     "save in no folder": Row(
         in_folder(lambda path: mg.save(path / "a.npz", 1)), FileNotFoundError, "save: the folder|mkdir(parents=True)"
     ),
+    "save over a folder": Row(
+        in_folder(lambda path: mg.save(path.parent, 1)),
+        IsADirectoryError,
+        "save: path must be a file|the name of a file",
+    ),
+    "load of a file by torch.save": Row(
+        in_folder(lambda path: (packed(path, "model/data.pkl"), mg.load(path))),
+        ValueError,
+        "load|pickle|safetensors.torch.save_file",
+    ),
     "load of a text file": Row(
         in_folder(lambda path: (path.write_text("epoch,loss"), mg.load(path))), ValueError, "load|isn't a whole|file"
     ),
@@ -1883,7 +1909,7 @@ TRAINING: dict[str, Row] = {
         ValueError,
         "load|compressed|np.savez",
     ),
-    "load of bfloat16": Row(in_folder(bfloat16_loaded), ValueError, "load|a (bfloat16)|float32"),
+    "load of bfloat16": Row(in_folder(bfloat16_loaded), ValueError, "load|a (BF16)|float32"),
     "load into another model": Row(
         saved_and_loaded(nn.Linear(2, 1), nn.Linear(1, 1)), ValueError, "load|(1, 2)|nothing was changed"
     ),
@@ -2026,7 +2052,9 @@ TRAINING: dict[str, Row] = {
         exported(lambda x: x * np.arange(len(x))[:, None]), ValueError, "onnx.export|for 4 rows|from the inputs"
     ),
     "export by cases": Row(
-        exported(lambda x: np.sin(x) if len(x) == 4 else x), ValueError, "onnx.export|other functions for 9 rows"
+        exported(lambda x: np.sin(x) if len(x) == 4 else x),
+        ValueError,
+        "onnx.export|other functions for 9 rows|batch_first",
     ),
     "no onnx": Row(without("onnx", exported(np.sin)), ImportError, "onnx|pip install"),
 }

@@ -213,7 +213,8 @@ def batch_norm(
         if n == 1:
             raise ValueError(
                 f"batch_norm: x must have more than one number per channel in training, got shape {x.shape}; train "
-                f"with larger batches, or call eval() to use the running statistics"
+                f"with larger batches (drop_last=True leaves out a small last one), or call eval() to use running "
+                f"statistics"
             )
         out, *new = normalize(x, as_channels(weight, x), as_channels(bias, x), axes, eps)
         for running, statistic, factor in zip(statistics.values(), new, (1, n / max(n - 1, 1)), strict=True):
