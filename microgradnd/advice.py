@@ -120,6 +120,8 @@ OF_MODULE = {
     "manual_seed": "rng = np.random.default_rng(seed), and pass rng= to the layers",
     "normal": "np.random.default_rng().normal(mean, deviation, shape)",
     "numpy": "import numpy as np, whose functions work on Tensors",
+    "normalize": "x / np.linalg.norm(x, axis=1, keepdims=True)",
+    "one_hot": "np.eye(classes)[labels]",
     "permute": "np.transpose(t, axes)",
     "plot": "viz.draw(t), or viz.plot_history(losses)",
     "rand": "np.random.default_rng().random(shape)",
@@ -133,6 +135,13 @@ OF_MODULE = {
     "stop_gradient": "t.detach()",
     "unsqueeze": "np.expand_dims(t, axis)",
     "utils": "optim.clip_grad_norm_(params, max_norm) to clip gradients",
+}
+OF_NETWORK = {
+    **{name: f".to(np.{dtype})" for name, dtype in DTYPES.items() if dtype.startswith("float")},
+    **dict.fromkeys(("cpu", "cuda"), "leave it out: all arrays are in main memory, on the CPU"),
+    "add_module": "setattr(module, name, child)",
+    "get_parameter": "dict(module.named_parameters())[path]",
+    "get_submodule": "dict(module.named_modules())[path]",
 }
 # Other libraries' names for a parameter; the first that the function has is meant
 KEYWORDS = {
@@ -286,10 +295,11 @@ def missing_member(value: object, name: str) -> AttributeError:
     Linear has neither attribute nor method 'wieght'; write .weight
     """
     owner, known = type(value).__name__, [c for c in dir(value) if not c.startswith("_")]
-    near = _near(name, known)
-    return AttributeError(
-        f"{owner} has neither attribute nor method {name!r}; {f'write .{near}' if near else f'it has {_all(known)}'}"
-    )
+    meant = OF_NETWORK.get(name) if hasattr(type(value), "named_modules") else None
+    if not meant and (near := _near(name, known)):
+        meant = f".{near}"
+    advice = f"it has {_all(known)}" if not meant else meant if meant.startswith("leave") else f"write {meant}"
+    return AttributeError(f"{owner} has neither attribute nor method {name!r}; {advice}")
 
 
 def _near(name: str, known: list[str]) -> str | None:

@@ -652,6 +652,12 @@ LIBRARY = {
     "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|write optim.lr_scheduler.StepLR(...)"),
     "optim.steplr": Row(lambda: optim.steplr, AttributeError, "steplr|write optim.lr_scheduler.StepLR"),
     "optim.LBFGS": Row(lambda: optim.LBFGS, AttributeError, 'write optim.minimize(loss, params, method="LBFGS")'),
+    "F.one_hot": Row(lambda: F.one_hot, AttributeError, "one_hot|write np.eye(classes)[labels]"),
+    "module.cuda": Row(lambda: m.cuda(), AttributeError, "Linear|'cuda'; leave it out|CPU"),
+    "module.double": Row(lambda: m.double(), AttributeError, "Linear|'double'; write .to(np.float64)"),
+    "module.get_submodule": Row(
+        lambda: m.get_submodule("0"), AttributeError, "write dict(module.named_modules())[path]"
+    ),
     "nn.utils": Row(lambda: nn.utils, AttributeError, "utils|write optim.clip_grad_norm_"),
     "nn.dropout": Row(lambda: nn.dropout, AttributeError, "dropout|write nn.functional.dropout(...)"),
     "nn.save": Row(lambda: nn.save, AttributeError, "save|write mg.save(path, module)"),
