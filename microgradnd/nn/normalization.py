@@ -434,12 +434,13 @@ class BatchNorm(Module):
                 f"pass another num_features"
             )
         training = self.training or self.running_mean is None
-        momentum: Any = self.momentum
-        if training and self.num_batches_tracked is not None:
-            self.num_batches_tracked = self.num_batches_tracked + 1
-            momentum = 1 / self.num_batches_tracked if momentum is None else momentum
+        counted = self.num_batches_tracked + 1 if training and self.num_batches_tracked is not None else None
+        momentum: Any = 1 / counted if self.momentum is None and counted is not None else self.momentum
         running = self.running_mean, self.running_var
-        return batch_norm(x, *running, self.weight, self.bias, training, momentum, self.eps)
+        out = batch_norm(x, *running, self.weight, self.bias, training, momentum, self.eps)
+        if counted is not None:  # a batch that was refused doesn't count
+            self.num_batches_tracked = counted
+        return out
 
 
 class BatchNorm1d(BatchNorm):
