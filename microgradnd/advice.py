@@ -33,7 +33,8 @@ from microgradnd.registry import JVPS, VJPS, name_of
 from microgradnd.tape import Operation, current, describe
 
 NUMPY = np.__file__.rpartition("__init__")[0]
-PLACES = ("nn.functional", "nn", "optim", "viz")  # the modules of public names, apart from `mg` itself
+# The modules of public names, apart from `mg` itself
+PLACES = ("nn.functional", "nn", "optim", "optim.lr_scheduler", "viz")
 NUMPY_PLACES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 parameters = parameters_of.__wrapped__  # also for callable objects, which may be unhashable
 IN_PLACE = "under mg.no_grad(), or write t = ... for a new Tensor"
@@ -108,19 +109,19 @@ OF_MODULE = {
     "cat": "np.concatenate(arrays)",
     "custom_jvp": "mg.primitive for the function, and mg.defjvp for its derivative",
     "from_numpy": "mg.tensor(array)",
-    "dropout": "x * (rng.random(x.shape) >= p) / (1 - p)",
     "inference_mode": "mg.no_grad()",
     "jacfwd": 'mg.jacobian(f, mode="fwd")',
     "jacrev": 'mg.jacobian(f, mode="rev")',
     "jit": "mg.compile(f)",
     "linearize": "mg.jvp(f, primals, tangents)",
-    "load": "np.load(path), and module.load_state_dict() with its result",
+    "LBFGS": 'optim.minimize(loss, params, method="LBFGS")',
+    "load": "mg.load(path), and module.load_state_dict() with its result",
     "make_jaxpr": "mg.compile(f), and its .source()",
     "manual_seed": "rng = np.random.default_rng(seed), and pass rng= to the layers",
-    "ModuleList": "nn.Sequential(*modules), and loop over it in forward()",
-    "ModuleDict": "an attribute for each module",
     "normal": "np.random.default_rng().normal(mean, deviation, shape)",
     "numpy": "import numpy as np, whose functions work on Tensors",
+    "normalize": "x / np.linalg.norm(x, axis=1, keepdims=True)",
+    "one_hot": "np.eye(classes)[labels]",
     "permute": "np.transpose(t, axes)",
     "plot": "viz.draw(t), or viz.plot_history(losses)",
     "rand": "np.random.default_rng().random(shape)",
@@ -129,10 +130,18 @@ OF_MODULE = {
     "random": "np.random.default_rng()",
     "remat": "mg.checkpoint(f)",
     "render": "viz.save(t, 'graph.svg')",
-    "save": "np.savez(path, **module.state_dict())",
+    "save": "mg.save(path, module)",
     "set_grad_enabled": "mg.no_grad() or mg.enable_grad()",
     "stop_gradient": "t.detach()",
     "unsqueeze": "np.expand_dims(t, axis)",
+    "utils": "optim.clip_grad_norm_(params, max_norm) to clip gradients",
+}
+OF_NETWORK = {
+    **{name: f".to(np.{dtype})" for name, dtype in DTYPES.items() if dtype.startswith("float")},
+    **dict.fromkeys(("cpu", "cuda"), "leave it out: all arrays are in main memory, on the CPU"),
+    "add_module": "setattr(module, name, child)",
+    "get_parameter": "dict(module.named_parameters())[path]",
+    "get_submodule": "dict(module.named_modules())[path]",
 }
 # Other libraries' names for a parameter; the first that the function has is meant
 KEYWORDS = {
@@ -266,10 +275,10 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
         meant = OF_MODULE.get(name) or of_class or _elsewhere(name, "...") or _loosely(owner, name, known)
         meant = meant or OF_TENSOR.get(name)
         text = f"the module {'microgradnd' if owner == 'microgradnd' else f'microgradnd.{owner}'} has no {name!r}"
-    if not meant and (near := _near(name, known)):
-        meant = f"{'t' if owner == 'Tensor' else _short(owner)}.{near}"
     if meant:
         return f"{text}; {meant if meant.startswith('leave it out') else 'write ' + meant}"
+    if near := _near(name, known):
+        return f"{text}; did you mean {'t' if owner == 'Tensor' else _short(owner)}.{near}?"
     if owner in ("nn", "nn.functional"):
         return f"{text}; write a function, or an nn.Module with a forward(); this module has {_all(known)}"
     return f"{text}; it has {_all(known)}"
@@ -286,10 +295,11 @@ def missing_member(value: object, name: str) -> AttributeError:
     Linear has neither attribute nor method 'wieght'; write .weight
     """
     owner, known = type(value).__name__, [c for c in dir(value) if not c.startswith("_")]
-    near = _near(name, known)
-    return AttributeError(
-        f"{owner} has neither attribute nor method {name!r}; {f'write .{near}' if near else f'it has {_all(known)}'}"
-    )
+    meant = OF_NETWORK.get(name) if hasattr(type(value), "named_modules") else None
+    if not meant and (near := _near(name, known)):
+        meant = f".{near}"
+    advice = f"it has {_all(known)}" if not meant else meant if meant.startswith("leave") else f"write {meant}"
+    return AttributeError(f"{owner} has neither attribute nor method {name!r}; {advice}")
 
 
 def _near(name: str, known: list[str]) -> str | None:

@@ -474,7 +474,7 @@ def flip(g: Graph, out: Known, x: Known, axis: int) -> str:
 
 def laid(stride: Any, padding: Any, dilation: Any) -> dict[str, list[int]]:
     """Return the layout of windows as ONNX attributes."""
-    pads = [before for before, _ in padding] + [max(after, 0) for _, after in padding]  # a negative one is unread
+    pads = [before for before, _ in padding] + [max(after, 0) for _, after in padding]  # a negative one has no elements
     return {"strides": list(stride), "pads": pads, "dilations": list(dilation)}
 
 
@@ -486,15 +486,10 @@ def conv_row(g: Graph, out: Known, x: Any, weight: Any, bias: Any = None, *, gro
 
 @row(conv_transpose)
 def conv_transpose_row(g: Graph, out: Known, x: Any, weight: Any, shape: Any, *, groups: int, **how: Any) -> str:
-    full = [
-        (n - 1) * s + d * (k - 1) + 1 - a - b
-        for n, k, s, d, (a, b) in zip(
-            x.shape[2:], weight.shape[2:], how["stride"], how["dilation"], how["padding"], strict=True
-        )
-    ]
-    more = [n - m for n, m in zip(shape, full, strict=True)]
     inputs = g.cast(x, out.dtype), g.cast(weight, out.dtype)
-    return g.op("ConvTranspose", *inputs, group=groups, output_padding=more, **laid(**how))
+    name = g.op("ConvTranspose", *inputs, group=groups, **laid(**how))
+    more = [max(-after, 0) for _, after in how["padding"]]  # a negative padding adds zeros to the result
+    return g.op("Pad", name, g.ints(*[0] * (x.ndim + 2), *more)) if any(more) else name
 
 
 @row(max_pool)
@@ -615,7 +610,7 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
     if [step.function for step in first.steps] != [step.function for step in second.steps]:
         raise ValueError(
             f"onnx.export: the network calls other functions for {rows[1]} rows than for {rows[0]}; let only the sizes "
-            f"of arrays depend on the number of rows"
+            f"of arrays depend on the number of rows, the first axis (a recurrent layer needs batch_first=True)"
         )
     own = inspect.signature(module.forward).parameters.values()
     names = [parameter.name for parameter in own if parameter.kind is not parameter.VAR_POSITIONAL][:count]

@@ -182,6 +182,8 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path to write to; its file then replaces the old one at once, or not."""
     path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(f"save: path must be a file, got the folder {path}; add the name of a file to it")
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"save: the folder of the path must exist, and {path.parent} doesn't; make it with Path.mkdir(parents=True)"
@@ -304,6 +306,10 @@ def read_npz(path: Any) -> tuple[str | None, dict[str, Any]]:
         if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
             raise ValueError("it is compressed, and could unpack to any size; write it with np.savez")
         names = archive.namelist()
+        if any(name.endswith("data.pkl") for name in names):
+            raise ValueError(
+                "torch.save wrote it as a pickle; use safetensors.torch.save_file(model.state_dict(), path)"
+            )
         for entry in [name for name in names if name != TEXT]:
             with archive.open(entry) as file:
                 arrays[entry.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
@@ -313,9 +319,10 @@ def read_npz(path: Any) -> tuple[str | None, dict[str, Any]]:
 def read_safetensors(path: Any, library: Any) -> tuple[str | None, dict[str, Any]]:
     """Return the text and the arrays of a file."""
     with library.safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it isn't a dict
-        if foreign := [f"{name} ({a.dtype})" for name, a in arrays.items() if a.dtype.kind not in "biufc"]:
+        dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 -- it isn't a dict
+        if foreign := [f"{name} ({dtype})" for name, dtype in dtypes.items() if dtype == "BF16" or dtype[:2] == "F8"]:
             raise ValueError(f"NumPy has no dtype for {', '.join(foreign)}; save them as float32")
+        arrays = {name: file.get_tensor(name) for name in dtypes}
         return (file.metadata() or {}).get(TEXT), arrays
 
 

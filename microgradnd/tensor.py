@@ -34,7 +34,7 @@ from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
 from microgradnd.forms import OUT_SLOTS, by_position, out_slot, positional, refuse_out, without_out
 from microgradnd.gradients import Handle, check_gradient
-from microgradnd.modes import enable_grad
+from microgradnd.modes import enable_grad, no_grad
 from microgradnd.operands import (
     KEPT,
     KINDS,
@@ -466,7 +466,7 @@ class Tensor(Operators, Generic[Numbers]):
             raise refusals.nothing_to_differentiate()
         g = gradients.seed(self, gradient)
         if create_graph or current().trace is not None:
-            with enable_grad():
+            with enable_grad() if create_graph else no_grad():  # a trace records both
                 seed = g if isinstance(g, Tensor) else wrap(g)
                 # only leaves, without a path
                 ends = gradients.backward([(node, seed)], create_graph or retain_graph, lift)

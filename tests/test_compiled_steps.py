@@ -283,6 +283,23 @@ def test_gradients_from_before_and_afterwards(zero):
     assert compiled.cache_info().misses <= 2  # with gradients from before, and without
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("f", [np.sin, np.square, lambda x: x @ x.T, lambda x: F.linear(x, x)])
+def test_a_gradient_is_a_constant_for_the_next_backward_unless_it_has_a_graph(f, create_graph):
+    def step(x):
+        np.sum(f(x)).backward(create_graph=create_graph)
+        first, x.grad = x.grad, None
+        np.sum(first * x**2).backward()
+        second, x.grad = x.grad, None
+        return first, second
+
+    x = mg.tensor(np.linspace(-1, 1, 6).reshape(2, 3), requires_grad=True)
+    compiled = mg.compile(step)
+    for wanted, found in [*zip(step(x), compiled(x), strict=True), *zip(step(x), compiled(x), strict=True)]:
+        assert create_graph or type(found) is np.ndarray
+        np.testing.assert_allclose(array_of(found), array_of(wanted), rtol=1e-14)
+
+
 def test_keywords():
     compiled = mg.compile(lambda x, *, y=1.0, flag=False: x * y if flag else x + y)
     x = np.arange(3.0)

@@ -181,6 +181,8 @@ def test_running_statistics(momentum):
     mean, var = np.zeros(2), np.ones(2)
     batches = [rng.normal(3, 2, size=(n, 2)) for n in (4, 7, 5)]
     for i, x in enumerate(batches):
+        with pytest.raises(ValueError, match="batch_norm: x must have more than one number per channel in training"):
+            norm(x[:1])
         norm(x)
         share = 1 / (i + 1) if momentum is None else momentum
         mean, var = (1 - share) * mean + share * x.mean(0), (1 - share) * var + share * x.var(0, ddof=1)

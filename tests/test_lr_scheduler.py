@@ -162,6 +162,18 @@ def test_settings_are_attributes_that_are_checked():
         s.StepLR(made(), every=3)
 
 
+@pytest.mark.parametrize("make", [SCHEDULES["chained"][0], SCHEDULES["sequential"][0]], ids=["chained", "sequential"])
+def test_a_state_with_one_wrong_schedule_changes_none(make):
+    schedule = make(made())
+    schedule.step()
+    before = schedule.state_dict()
+    first, second = before["schedulers"]
+    for inner in ([first | {"last_epoch": 7}, second | {"gamma": -1.0}], [first], None, [first, None]):
+        with pytest.raises(ValueError, match=r"LR: gamma must be|must have"):
+            schedule.load_state_dict(before | {"last_epoch": 7, "schedulers": inner})
+        assert schedule.state_dict() == before
+
+
 @pytest.mark.parametrize("kind", ["Adam", "Lion"])
 def test_one_cycle_moves_the_first_of_the_betas(kind):
     optimizer = getattr(optim, kind)([nn.Parameter([1.0])], betas=(0.9, 0.95))

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -422,6 +423,12 @@ def drawn_in_a_loop(x):
     return x
 
 
+def packed(path: Path, name: str) -> None:
+    """Write a zip file with one entry."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, "...")
+
+
 def with_errstate(x: Any) -> Any:
     with np.errstate(all="raise"):
         return x * 2
@@ -642,7 +649,20 @@ LIBRARY = {
     "nn.MSE": Row(lambda: nn.MSE, AttributeError, "MSE|nn.MSELoss"),
     "optim.adam": Row(lambda: optim.adam, AttributeError, "adam|optim.Adam"),
     "optim.Rprop": Row(lambda: optim.Rprop, AttributeError, "Rprop|optim.RMSprop"),
-    "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|lr_scheduler"),
+    "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|write optim.lr_scheduler.StepLR(...)"),
+    "optim.steplr": Row(lambda: optim.steplr, AttributeError, "steplr|write optim.lr_scheduler.StepLR"),
+    "optim.LBFGS": Row(lambda: optim.LBFGS, AttributeError, 'write optim.minimize(loss, params, method="LBFGS")'),
+    "F.one_hot": Row(lambda: F.one_hot, AttributeError, "one_hot|write np.eye(classes)[labels]"),
+    "module.cuda": Row(lambda: m.cuda(), AttributeError, "Linear|'cuda'; leave it out|CPU"),
+    "module.double": Row(lambda: m.double(), AttributeError, "Linear|'double'; write .to(np.float64)"),
+    "module.get_submodule": Row(
+        lambda: m.get_submodule("0"), AttributeError, "write dict(module.named_modules())[path]"
+    ),
+    "nn.utils": Row(lambda: nn.utils, AttributeError, "utils|write optim.clip_grad_norm_"),
+    "nn.dropout": Row(lambda: nn.dropout, AttributeError, "dropout|write nn.functional.dropout(...)"),
+    "nn.save": Row(lambda: nn.save, AttributeError, "save|write mg.save(path, module)"),
+    "mg.ModuleList": Row(lambda: mg.ModuleList, AttributeError, "ModuleList|write nn.ModuleList(...)"),
+    "nn.Conv3d": Row(lambda: nn.Conv3d, AttributeError, "Conv3d|did you mean nn.Conv2d?"),
     "F.mse": Row(lambda: F.mse, AttributeError, "mse|F.mse_loss"),
     "F.exp": Row(lambda: F.exp, AttributeError, "exp|np.exp"),
     "viz.show": Row(lambda: viz.show, AttributeError, "show|viz.draw"),
@@ -884,6 +904,14 @@ LIBRARY = {
     "cross_entropy of one-hot rows": Row(
         lambda: F.cross_entropy(np.ones((2, 3)), np.eye(2, 3, dtype=bool)), TypeError, "cross_entropy|bool|(2, 3)"
     ),
+    "cross_entropy of one-hot integers": Row(
+        lambda: F.cross_entropy(np.ones((2, 3)), np.eye(3, dtype=int)[:2]), ValueError, "cross_entropy|y.argmax(1)"
+    ),
+    "nll_loss of floats": Row(
+        lambda: F.nll_loss(np.ones((2, 3)), np.ones(2)),
+        TypeError,
+        "nll_loss|float64; convert them with labels.astype(int)",
+    ),
     "cross_entropy of shapes": Row(
         lambda: F.cross_entropy(np.ones((2, 3)), np.zeros(3, int)), ValueError, "cross_entropy|(2, 3)|(3,)|ravel"
     ),
@@ -937,6 +965,13 @@ LIBRARY = {
     ),
     "a state that doesn't fit": Row(
         lambda: m.load_state_dict({"weight": np.ones((3, 3))}), ValueError, "Linear|unchanged|weight|bias"
+    ),
+    "a state with two values of one parameter": Row(
+        lambda: nn.Sequential(m, m).load_state_dict(
+            {"0.weight": np.ones((2, 3)), "1.weight": np.ones((2, 3)) * 2}, False
+        ),
+        ValueError,
+        "Sequential|0.weight, 1.weight|one array|leave out all but one",
     ),
     "a parameter replaced": Row(assigned(nn.Linear(3, 2), "weight", t * 1.0), TypeError, "weight|parameter|.data = "),
     # Convolution and pooling
@@ -1068,8 +1103,16 @@ LIBRARY = {
     "a schedule's load_state_dict": Row(
         lambda: lr_scheduler.StepLR(STEPPER, 3).load_state_dict({"gamma": 1.0}), ValueError, "StepLR|step_size|gamma"
     ),
+    "a chain's state of one schedule": Row(
+        lambda: lr_scheduler.ChainedScheduler([lr_scheduler.StepLR(STEPPER, 3)]).load_state_dict(
+            {"last_epoch": 0, "base_lrs": [0.1], "schedulers": []}
+        ),
+        ValueError,
+        "ChainedScheduler|states of 1 schedules|[]",
+    ),
     "clip_grad_norm_(max_norm=0)": Row(lambda: optim.clip_grad_norm_([t], 0), ValueError, "max_norm|greater than 0|0"),
     "minimize(method=)": Row(lambda: optim.minimize(np.sum, t, method="GD"), ValueError, "method|'L-BFGS-B'|'GD'"),
+    "minimize(jac=)": Row(lambda: optim.minimize(np.sum, t, jac=True), TypeError, "minimize: jac must not be passed"),
     "minimize of integers": Row(
         lambda: optim.minimize(np.sum, {"n": np.arange(3)}), TypeError, "minimize: n|floating-point|int64|args"
     ),
@@ -1860,6 +1903,16 @@ TRAINING: dict[str, Row] = {
     "save in no folder": Row(
         in_folder(lambda path: mg.save(path / "a.npz", 1)), FileNotFoundError, "save: the folder|mkdir(parents=True)"
     ),
+    "save over a folder": Row(
+        in_folder(lambda path: mg.save(path.parent, 1)),
+        IsADirectoryError,
+        "save: path must be a file|the name of a file",
+    ),
+    "load of a file by torch.save": Row(
+        in_folder(lambda path: (packed(path, "model/data.pkl"), mg.load(path))),
+        ValueError,
+        "load|pickle|safetensors.torch.save_file",
+    ),
     "load of a text file": Row(
         in_folder(lambda path: (path.write_text("epoch,loss"), mg.load(path))), ValueError, "load|isn't a whole|file"
     ),
@@ -1868,7 +1921,7 @@ TRAINING: dict[str, Row] = {
         ValueError,
         "load|compressed|np.savez",
     ),
-    "load of bfloat16": Row(in_folder(bfloat16_loaded), ValueError, "load|a (bfloat16)|float32"),
+    "load of bfloat16": Row(in_folder(bfloat16_loaded), ValueError, "load|a (BF16)|float32"),
     "load into another model": Row(
         saved_and_loaded(nn.Linear(2, 1), nn.Linear(1, 1)), ValueError, "load|(1, 2)|nothing was changed"
     ),
@@ -2011,7 +2064,9 @@ TRAINING: dict[str, Row] = {
         exported(lambda x: x * np.arange(len(x))[:, None]), ValueError, "onnx.export|for 4 rows|from the inputs"
     ),
     "export by cases": Row(
-        exported(lambda x: np.sin(x) if len(x) == 4 else x), ValueError, "onnx.export|other functions for 9 rows"
+        exported(lambda x: np.sin(x) if len(x) == 4 else x),
+        ValueError,
+        "onnx.export|other functions for 9 rows|batch_first",
     ),
     "no onnx": Row(without("onnx", exported(np.sin)), ImportError, "onnx|pip install"),
 }

@@ -101,6 +101,7 @@ def test_a_module_within_itself_is_visited_once():
     model.child.parent = model
     assert len(list(model.modules())) == 2
     assert len(list(model.parameters())) == 2
+    assert list(model.state_dict()) == ["child.weight", "child.bias"]
 
 
 def test_a_frozen_parameter_stays_registered(rng):
@@ -462,7 +463,7 @@ def test_loading_does_not_write_to_read_only_arrays():
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (None, r"Linear\.load_state_dict: state_dict must be a dict of arrays from state_dict\(\), got None; read"),
+        (None, r"Linear\.load_state_dict: state_dict must be a dict from state_dict\(\), got None; read"),
         ("model.npz", r"got 'model\.npz'; read a file first, as with dict\(np\.load"),
         (
             {"weight": [["a", "b"]], "bias": [0.0]},
@@ -502,6 +503,30 @@ def test_a_state_that_does_not_fit_changes_nothing(state, message):
         layer.load_state_dict(state)
     for path, array in layer.state_dict().items():
         np.testing.assert_array_equal(array, before[path])
+
+
+def shared_layers(rng):
+    layer = nn.BatchNorm1d(2)
+    return nn.Sequential(layer, nn.Tanh(), layer)
+
+
+@pytest.mark.parametrize("make", [lambda rng: Tied(rng), shared_layers], ids=["tied", "layer"])
+def test_the_state_has_every_path_of_something_shared_and_one_is_enough(make, rng):
+    model = make(rng)
+    before = model.state_dict()
+    state = {path: array + 1 for path, array in before.items()}
+    first = {path: array for path, array in state.items() if path.startswith(("encoder", "0"))}
+    assert len(state) >= 2 * len(first)
+    for some in (state, first, {path: state[path] for path in state if path not in first}):
+        other = make(rng)
+        assert other.load_state_dict(some) == ([], [])
+        for path, array in other.state_dict().items():
+            np.testing.assert_array_equal(array, state[path])
+    path = list(state)[-1]
+    for strict in (True, False):
+        with pytest.raises(ValueError, match=f", {path} are paths of one array, so their values must be equal"):
+            model.load_state_dict(state | {path: state[path] + 1}, strict=strict)
+    np.testing.assert_array_equal(model.state_dict()[path], before[path])
 
 
 def test_loading_may_ignore_keys_that_do_not_match():

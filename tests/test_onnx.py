@@ -114,6 +114,10 @@ SINGLE = {  # which onnxruntime has in float32 only
         nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, dtype=np.float32, rng=RNG),
         [(4, 5, 5)],
     ),
+    "ConvTranspose2d that adds rows": (
+        nn.ConvTranspose2d(2, 2, 2, stride=(1, 3), output_padding=2, dilation=3, dtype=np.float32, rng=RNG),
+        [(2, 3, 3)],
+    ),
     "AvgPool1d": (nn.AvgPool1d(2, ceil_mode=True), [(2, 7)]),
     "AvgPool1d that leaves out the end": (nn.AvgPool1d(2), [(2, 7)]),
     "AvgPool2d": (nn.AvgPool2d(2, padding=1), [(2, 7, 7)]),

@@ -65,6 +65,12 @@ def test_state_goes_back_to_pytorch():
     close(ours(x).data, theirs(torch.tensor(x)))
 
 
+def test_a_state_has_the_names_of_pytorch_where_layers_are_shared():
+    ours, theirs = networks(lambda m: [layer := m.Linear(2, 2), m.BatchNorm1d(2), layer])
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict({path: torch.tensor(array) for path, array in ours.state_dict().items()})
+
+
 LOSSES = {
     "mse": (nn.functional.mse_loss, torch.nn.functional.mse_loss),
     "cross_entropy": (nn.functional.cross_entropy, torch.nn.functional.cross_entropy),

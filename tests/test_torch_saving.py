@@ -44,5 +44,11 @@ def test_what_pytorch_wrote_is_loaded(tmp_path):
 def test_numbers_that_numpy_lacks_are_an_error(tmp_path, package):
     pytest.importorskip(package)
     library.save_file({"a": torch.ones(2, dtype=torch.bfloat16)}, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="isn't a whole"):
+    with pytest.raises(ValueError, match=r"isn't a whole .*: NumPy has no dtype for a \(BF16\); save them as float32"):
         mg.load(tmp_path / "a.safetensors")
+
+
+def test_a_file_that_needs_unpickling_is_an_error(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"wrote it as a pickle; use safetensors\.torch\.save_file"):
+        mg.load(tmp_path / "a.pt")

@@ -766,6 +766,7 @@ class PReLU(Module):
     array([-0.25,  2.  ])
     """
 
+    _shown = "{num_parameters}"
     weight: Tensor
 
     @explained
@@ -777,7 +778,3 @@ class PReLU(Module):
     def forward(self, x: Any) -> Tensor:
         """Return x, with its negative elements multiplied by the weight."""
         return prelu(x, self.weight)
-
-    def extra_repr(self) -> str:
-        """Return the number of weights."""
-        return f"{self.num_parameters}"

@@ -254,6 +254,7 @@ class MultiheadAttention(Module):
     array([0.5, 0.5, 0. , 0. , 0. ])
     """
 
+    _shown = "{embed_dim}, {num_heads}"
     in_proj_weight: Tensor | None
     in_proj_bias: Tensor | None
     q_proj_weight: Tensor | None
@@ -398,10 +399,6 @@ class MultiheadAttention(Module):
         packed, bias = self.in_proj_weight, self.in_proj_bias
         own = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         return own if packed is None else [packed[p] for p in parts], [bias if bias is None else bias[p] for p in parts]
-
-    def extra_repr(self) -> str:
-        """Return the sizes."""
-        return f"{self.embed_dim}, {self.num_heads}"
 
 
 class TransformerEncoderLayer(Module):

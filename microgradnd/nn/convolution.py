@@ -393,6 +393,10 @@ def conv_transpose2d(
 class Convolution(Module):
     """The base class of convolution layers."""
 
+    _shown = (
+        "{in_channels}, {out_channels}, kernel_size={kernel_size}, stride={stride}, padding={padding}, "
+        "dilation={dilation}, groups={groups}"
+    )
     is_transposed = False
     weight: Tensor
     bias: Tensor | None
@@ -430,11 +434,6 @@ class Convolution(Module):
         bound = 1 / math.sqrt(math.prod(shape[1:]))
         self.weight = Parameter(rng.uniform(-bound, bound, shape), dtype)
         self.bias = Parameter(rng.uniform(-bound, bound, out_channels), dtype) if bias else None
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        names = ("kernel_size", "stride", "padding", "dilation", "groups")
-        return ", ".join([f"{self.in_channels}, {self.out_channels}", *(f"{n}={getattr(self, n)}" for n in names)])
 
 
 class Conv1d(Convolution):

@@ -108,6 +108,8 @@ class Dropout(Module):
     array([1., 1., 1., 1.])
     """
 
+    _shown = "p={p}"
+
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
         check_settings("Dropout", p=p)
         self.p = p
@@ -116,6 +118,3 @@ class Dropout(Module):
     def forward(self, x: X) -> X:
         """Return x with elements set to 0 in training, or unchanged in evaluation."""
         return dropout(x, self.p, self.training, rng=self.rng)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

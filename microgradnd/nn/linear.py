@@ -132,6 +132,7 @@ class Linear(Module):
     (5, 2)
     """
 
+    _shown = "{in_features}, {out_features}"
     weight: Tensor
     bias: Tensor | None
 
@@ -153,10 +154,6 @@ class Linear(Module):
         if type(weight) is Tensor:  # skips the search for a Tensor in linear
             return apply(linear, (x, weight, self.bias), NO_KEYWORDS)
         return linear(x, weight, self.bias)
-
-    def extra_repr(self) -> str:
-        """Return the numbers of features."""
-        return f"{self.in_features}, {self.out_features}"
 
 
 @of_several
@@ -239,6 +236,7 @@ class Bilinear(Module):
     (5, 4)
     """
 
+    _shown = "{in1_features}, {in2_features}, {out_features}"
     weight: Tensor
     bias: Tensor | None
 
@@ -263,10 +261,6 @@ class Bilinear(Module):
     def forward(self, x1: Any, x2: Any) -> Tensor:
         """Return x1' W x2 + b for (..., in1_features) and (..., in2_features)."""
         return bilinear(x1, x2, self.weight, self.bias)
-
-    def extra_repr(self) -> str:
-        """Return the numbers of features."""
-        return f"{self.in1_features}, {self.in2_features}, {self.out_features}"
 
 
 class Identity(Module):

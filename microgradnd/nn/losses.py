@@ -625,15 +625,19 @@ def check_labels(loss: str, logits: Any, labels: Any) -> None:
     if logits.dtype.kind != "f":
         raise TypeError(f"{loss}: logits must be floating-point numbers, got {logits.dtype}; convert them to float")
     if labels.dtype.kind not in "iu":
+        other = f", or pass probabilities as floats of the shape of the logits, {logits.shape}"
         raise TypeError(
-            f"{loss}: labels must be integers from 0, got {labels.dtype}; convert them with labels.astype(int), or "
-            f"pass probabilities as floats of the shape of the logits, {logits.shape}"
+            f"{loss}: labels must be integers from 0, got {labels.dtype}; convert them with labels.astype(int)"
+            f"{other if loss == 'cross_entropy' else ''}"
         )
     if not logits.ndim or labels.shape != logits.shape[:1] * (logits.ndim > 1) + logits.shape[2:]:
+        advice = (
+            "flatten the labels with labels.ravel(), and leading axes of the logits with logits.reshape(-1, classes)"
+        )
         raise ValueError(
             f"{loss}: labels must have shape (n,) for logits (n, classes), or (n, ...) for (n, classes, ...), got "
-            f"labels {labels.shape} and logits {logits.shape}; flatten the labels with labels.ravel(), and leading "
-            f"axes of the logits with logits.reshape(-1, classes)"
+            f"labels {labels.shape} and logits {logits.shape}; "
+            f"{'make labels of one-hot rows with y.argmax(1)' if labels.shape == logits.shape else advice}"
         )
 
 

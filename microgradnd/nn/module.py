@@ -30,10 +30,10 @@ import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.annotations import Call
-from microgradnd.conversions import copy_of
 from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
+from microgradnd.states import check_mapping, fitted
 from microgradnd.tape import Leaf, Note, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
@@ -86,18 +86,6 @@ def Parameter(data: Any, dtype: npt.DTypeLike | None = None, name: str | None = 
 def is_parameter(value: Any) -> bool:
     """Return whether a value is registered as a parameter when it is assigned."""
     return isinstance(value, Tensor) and value.requires_grad and value.is_leaf
-
-
-def as_array(path: str, value: Any) -> npt.NDArray[Any]:
-    """Return a value of a state as an array, or raise if it can't be one."""
-    if isinstance(value, Tensor):
-        return np.asarray(copy_of(value, "load_state_dict()"))
-    try:
-        return np.asarray(value)
-    except ValueError:
-        raise ValueError(
-            f"load_state_dict: {path} must be an array, got lists of different lengths; give each the same length"
-        ) from None
 
 
 def as_value(parameter: Tensor) -> Tensor:
@@ -231,6 +219,7 @@ class Module:
     _since: int = 0  # of a view: nodes after this position belong to the call that it was made for
     _absent: frozenset[str] = frozenset()  # of a result: the parameters without a gradient
     forward_hooks: tuple[tuple[str, Callable[..., Any]], ...] = ()  # "before" or "after" forward(), and the hook
+    _shown: ClassVar[str] = ""  # the form of extra_repr(), with attributes in braces
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
@@ -478,8 +467,13 @@ class Module:
 
     # Walks
 
-    def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Yield each module once, with its path: this one first, under the path "".
+    def named_modules(self, remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """Yield each module with its path: this one first, under the path "".
+
+        Parameters
+        ----------
+        remove_duplicate : bool
+            Whether to yield a module only once if it is in several places.
 
         Raises
         ------
@@ -488,15 +482,15 @@ class Module:
             missed there.
         """
         seen: set[int] = set()
-        todo: list[tuple[str, Module]] = [("", self)]
+        todo: list[tuple[str, Module, frozenset[int]]] = [("", self, frozenset())]
         while todo:
-            path, module = todo.pop()
-            if id(module) not in seen:
+            path, module, around = todo.pop()
+            if id(module) not in (seen if remove_duplicate else around):  # a module may contain itself
                 seen.add(id(module))
                 module._refuse_hidden()
                 yield path, module
-                dot = f"{path}." if path else ""
-                todo += [(dot + name, child) for name, child in reversed(list(module.named_children()))]
+                dot, around = f"{path}." if path else "", around | {id(module)}
+                todo += [(dot + name, child, around) for name, child in reversed(list(module.named_children()))]
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and the modules within it, at any depth."""
@@ -709,45 +703,40 @@ class Module:
         >>> bool((other.weight.data == best.weight.data).all())
         True
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{type(self).__name__}.load_state_dict: state_dict must be a dict of arrays from state_dict(), got "
-                f"{state_dict!r:.80}; read a file first, as with dict(np.load(path))"
-            )
-        own = self._state()
-        missing = [path for path in own if path not in state_dict]
-        unexpected = [path for path in state_dict if path not in own]
-        new = {path: as_array(path, state_dict[path]) for path in own if path in state_dict}
-        wrong = [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected]
-        wrong = wrong if strict else []
-        for path, array in new.items():
-            if array.shape != (shape := own[path][2].shape):
-                wrong.append(f"{path} must have shape {shape}, got {array.shape}")
-        if wrong:
-            advice = (
-                "; pass strict=False to ignore missing and unexpected keys" if strict and missing + unexpected else ""
-            )
-            raise ValueError(
-                f"this state doesn't fit {type(self).__name__}, which is unchanged: {', '.join(wrong)}{advice}"
-            )
-        for path, array in new.items():
-            if not np.can_cast(array.dtype, dtype := own[path][2].dtype, "same_kind"):
-                raise TypeError(
-                    f"this state doesn't fit {type(self).__name__}, which is unchanged: {path} must hold numbers that "
-                    f"fit dtype {dtype}, got {array.dtype}; convert it with .astype"
+        kind, own = type(self).__name__, self._state()
+        check_mapping(kind, state_dict, "read a file first, as with dict(np.load(path))")
+        given = dict(state_dict)
+        shared: dict[int, list[str]] = {}  # the paths of each array
+        for path, (_, _, array) in own.items():
+            shared.setdefault(id(array), []).append(path)
+        for paths in shared.values():  # one of them is enough
+            known = [path for path in paths if path in given]
+            given |= dict.fromkeys(set(paths) - set(known), given[known[0]]) if known else {}
+        arrays = {path: array for path, (_, _, array) in own.items()}
+        new = fitted(kind, arrays, given, "pass strict=False to ignore missing and unexpected keys" if strict else None)
+        for first, *others in shared.values():
+            if any(path in new and not np.array_equal(new[path], new[first], equal_nan=True) for path in others):
+                raise ValueError(
+                    f"{kind}.load_state_dict: {', '.join([first, *others])} are paths of one array, so their values "
+                    f"must be equal; leave out all but one, or give the module separate parameters"
                 )
         for path, array in new.items():
-            module, name, old = own[path]
-            write(module, name, array.astype(old.dtype))
-        return Mismatch(missing, unexpected)
+            module, name, _ = own[path]
+            write(module, name, array)
+        return Mismatch([path for path in own if path not in new], [path for path in state_dict if path not in own])
 
     def _state(self) -> dict[str, tuple[Module, str, Any]]:
-        """Return the module, attribute and array of parameters and buffers, by path."""
-        places = [*self._places("parameter"), *self._places("buffer")]
-        return {
-            path: (module, name, value.data if isinstance(value, Tensor) else np.asarray(value))
-            for path, module, name, value in places
-        }
+        """Return the module, attribute and array of parameters and buffers, by path.
+
+        A shared one has several paths, as in PyTorch.
+        """
+        found = {}
+        for path, module in self.named_modules(remove_duplicate=False):
+            dot = f"{path}." if path else ""
+            for name, kind in module._kinds.items():
+                if kind != "module" and (value := getattr(module, name)) is not None:
+                    found[dot + name] = module, name, value.data if isinstance(value, Tensor) else np.asarray(value)
+        return found
 
     # A call, and a tree of arrays
 
@@ -901,7 +890,7 @@ class Module:
 
     def extra_repr(self) -> str:
         """Return the text in `repr` before the parameters: a layer's settings."""
-        return ""
+        return self._shown.format_map(vars(self))
 
     def _described(self, indent: str) -> str:
         def shape(value: Any) -> str:

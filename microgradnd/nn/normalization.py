@@ -213,7 +213,8 @@ def batch_norm(
         if n == 1:
             raise ValueError(
                 f"batch_norm: x must have more than one number per channel in training, got shape {x.shape}; train "
-                f"with larger batches, or call eval() to use the running statistics"
+                f"with larger batches (drop_last=True leaves out a small last one), or call eval() to use running "
+                f"statistics"
             )
         out, *new = normalize(x, as_channels(weight, x), as_channels(bias, x), axes, eps)
         for running, statistic, factor in zip(statistics.values(), new, (1, n / max(n - 1, 1)), strict=True):
@@ -393,6 +394,7 @@ def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: 
 class BatchNorm(Module):
     """The base class of `BatchNorm1d` and `BatchNorm2d`."""
 
+    _shown = "{num_features}, eps={eps}, momentum={momentum}"
     weight: Tensor | None
     bias: Tensor | None
     running_mean: Any
@@ -432,16 +434,13 @@ class BatchNorm(Module):
                 f"pass another num_features"
             )
         training = self.training or self.running_mean is None
-        momentum: Any = self.momentum
-        if training and self.num_batches_tracked is not None:
-            self.num_batches_tracked = self.num_batches_tracked + 1
-            momentum = 1 / self.num_batches_tracked if momentum is None else momentum
+        counted = self.num_batches_tracked + 1 if training and self.num_batches_tracked is not None else None
+        momentum: Any = 1 / counted if self.momentum is None and counted is not None else self.momentum
         running = self.running_mean, self.running_var
-        return batch_norm(x, *running, self.weight, self.bias, training, momentum, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        out = batch_norm(x, *running, self.weight, self.bias, training, momentum, self.eps)
+        if counted is not None:  # a batch that was refused doesn't count
+            self.num_batches_tracked = counted
+        return out
 
 
 class BatchNorm1d(BatchNorm):
@@ -553,6 +552,7 @@ class LayerNorm(Module):
     array([[-1.,  1.]])
     """
 
+    _shown = "{normalized_shape}, eps={eps}"
     weight: Tensor | None
     bias: Tensor | None
 
@@ -573,10 +573,6 @@ class LayerNorm(Module):
     def forward(self, x: Any) -> Any:
         """Return x normalized over its last axes."""
         return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.normalized_shape}, eps={self.eps}"
 
 
 class RMSNorm(Module):
@@ -614,6 +610,7 @@ class RMSNorm(Module):
     array([0.2, 1.4])
     """
 
+    _shown = "{normalized_shape}, eps={eps}"
     weight: Tensor | None
 
     @explained
@@ -632,10 +629,6 @@ class RMSNorm(Module):
     def forward(self, x: Any) -> Any:
         """Return x divided by its root mean square."""
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.normalized_shape}, eps={self.eps}"
 
 
 class GroupNorm(Module):
@@ -674,6 +667,7 @@ class GroupNorm(Module):
     array([[-1.,  1., -1.,  1.]])
     """
 
+    _shown = "{num_groups}, {num_channels}, eps={eps}"
     weight: Tensor | None
     bias: Tensor | None
 
@@ -696,7 +690,3 @@ class GroupNorm(Module):
     def forward(self, x: Any) -> Any:
         """Return x with each group of its channels normalized."""
         return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"

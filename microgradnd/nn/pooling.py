@@ -569,6 +569,8 @@ class Flatten(Module):
     (5, 12)
     """
 
+    _shown = "start_dim={start_dim}, end_dim={end_dim}"
+
     @explained
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         check_settings("Flatten", start_dim=start_dim, end_dim=end_dim)
@@ -584,7 +586,3 @@ class Flatten(Module):
                 f"first, or pass other start_dim and end_dim"
             )
         return np.reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
-
-    def extra_repr(self) -> str:
-        """Return the axes."""
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

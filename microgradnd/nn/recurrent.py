@@ -224,6 +224,7 @@ for function, rule in (
 class Recurrent(Module):
     """The base class of `RNN`, `GRU` and `LSTM`, which only add their cells."""
 
+    _shown = "{input_size}, {hidden_size}"
     mode: str
     weight_hh_l0: Tensor
 
@@ -336,10 +337,6 @@ class Recurrent(Module):
         if wrong := [part.shape for part in given if part.shape != shape]:
             raise ValueError(f"{name}: hx, an initial state, must have shape {shape}, got {wrong[0]}")
         return np.stack([part[:, None] if is_single else part for part in given], axis=1)
-
-    def extra_repr(self) -> str:
-        """Return the sizes."""
-        return f"{self.input_size}, {self.hidden_size}"
 
 
 class RNN(Recurrent):

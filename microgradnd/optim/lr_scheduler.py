@@ -152,6 +152,13 @@ class LRScheduler(Configured):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict()` returned; a ValueError changes nothing."""
+        self.check_state(state_dict)
+        self.configure(**{name: value for name, value in state_dict.items() if name in self._settings})
+        for name in self.kept:
+            setattr(self, name, state_dict[name])
+
+    def check_state(self, state_dict: Any) -> None:
+        """Raise unless a state fits."""
         own = self.state_dict()
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
             raise ValueError(f"a state of {type(self).__name__} must have {', '.join(own)}, got {state_dict!r:.200}")
@@ -163,9 +170,7 @@ class LRScheduler(Configured):
                     f"a state of {type(self).__name__} must have numbers for {name}, such as {own[name]!r}, got "
                     f"{numbers!r:.80}"
                 )
-        self.configure(**{name: value for name, value in state_dict.items() if name in self._settings})
-        for name in self.kept:
-            setattr(self, name, state_dict[name])
+        self.checked({name: value for name, value in state_dict.items() if name in self._settings}, self._settings)
 
 
 class StepLR(LRScheduler):
@@ -730,10 +735,22 @@ class ChainedScheduler(LRScheduler):
         return {**super().state_dict(), "schedulers": [schedule.state_dict() for schedule in self.schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what `state_dict()` returned."""
+        """Restore what `state_dict()` returned; a ValueError changes nothing."""
         super().load_state_dict(state_dict)
         for schedule, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             schedule.load_state_dict(state)
+
+    def check_state(self, state_dict: Any) -> None:
+        """Raise unless a state and the states in it fit."""
+        super().check_state(state_dict)
+        inner = state_dict["schedulers"]
+        if not isinstance(inner, list | tuple) or len(inner) != len(self.schedulers):
+            raise ValueError(
+                f"a state of {type(self).__name__} must have the states of {len(self.schedulers)} schedules, got "
+                f"{inner!r:.80}"
+            )
+        for schedule, state in zip(self.schedulers, inner, strict=True):
+            schedule.check_state(state)
 
 
 class SequentialLR(ChainedScheduler):
@@ -793,3 +810,6 @@ class SequentialLR(ChainedScheduler):
             schedule.restart()
         else:
             schedule.step()
+
+
+__all__ = sorted(cls.__name__ for cls in [*vars().values()] if isinstance(cls, type) and issubclass(cls, LRScheduler))

@@ -93,6 +93,10 @@ def minimize(
     method = {"LBFGS": "L-BFGS-B"}.get(method_name("minimize: method", method), method)
     if not callable(loss):
         raise TypeError(f"minimize: loss must be a function of the parameters, got {loss!r:.80}")
+    if given := {"fun", "x0", "jac"} & options.keys():
+        raise TypeError(
+            f"minimize: {given.pop()} must not be passed to SciPy, got {options!r:.80}; loss and params give it"
+        )
     args = args if isinstance(args, tuple | list) else (args,)
     leaves, form = flatten(params)
     tensors = [id(leaf) for leaf in leaves if isinstance(leaf, Tensor)]

@@ -19,6 +19,7 @@ from microgradnd.modes import no_grad
 from microgradnd.optim.flat import Flat, described
 from microgradnd.optim.groups import Group
 from microgradnd.settings import Configured, not_negative, setting
+from microgradnd.states import check_mapping, fitted
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
@@ -226,11 +227,7 @@ class Optimizer(Configured):
             nothing changes.
         """
         kind, own = type(self), self.state_dict()
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{kind.__name__}.load_state_dict: state_dict must be a dict from state_dict(), got "
-                f"{state_dict!r:.80}; read a file with mg.load first"
-            )
+        check_mapping(kind.__name__, state_dict, "read a file with mg.load first")
         if layout(state_dict) != layout(own):
             raise ValueError(
                 f"{kind.__name__}.load_state_dict: the state must be of {layout(own)}, got {layout(state_dict)}; load "
@@ -266,21 +263,12 @@ class Optimizer(Configured):
                 f"{kind}.load_state_dict: the state of a parameter must be a dict with {', '.join(names)}, got "
                 f"{given!r:.80}"
             )
-        entry: dict[str, Any] = {}
-        for name, value in given.items():
-            array, shape = np.asarray(value), () if name == "step" else parameter.shape
-            dtype = np.dtype(int) if name == "step" else Flat([parameter]).kept_dtype
-            if array.shape != shape:
-                raise ValueError(
-                    f"{kind}.load_state_dict: {name} of {described(parameter, i)} must have shape {shape}, got "
-                    f"{array.shape}; this state belongs to other parameters"
-                )
-            if not np.can_cast(array.dtype, dtype, "same_kind"):
-                raise TypeError(f"{kind}.load_state_dict: {name} must hold numbers of dtype {dtype}, got {array.dtype}")
-            if name == "step" and array < 0:
-                raise ValueError(f"{kind}.load_state_dict: step must be 0 or more, got {value}")
-            entry[name] = array.astype(dtype)
-        return entry
+        keys = {name: f"{name} of {described(parameter, i)}" for name in names}
+        own = dict.fromkeys(keys.values(), np.zeros(parameter.shape, Flat([parameter]).kept_dtype))
+        found = fitted(kind, own | {keys["step"]: np.array(0)}, {keys[name]: value for name, value in given.items()})
+        if found.get(keys["step"], 0) < 0:
+            raise ValueError(f"{kind}.load_state_dict: step must be 0 or more, got {given['step']}")
+        return {name: found[key] for name, key in keys.items() if key in found}
 
     def __repr__(self) -> str:
         groups = ", ".join(f"({group!r})" for group in self.param_groups)

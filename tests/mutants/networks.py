@@ -1,6 +1,6 @@
 """Faults in networks and optimizers.
 
-Owns: the entries for `microgradnd/nn/` and `microgradnd/optim/`.
+Owns: the entries for `microgradnd/nn/`, `microgradnd/optim/` and `states.py`.
 Must not own: the form of an entry (`__init__.py`).
 Read next: `../test_nn.py`.
 """
@@ -112,12 +112,28 @@ FAULTS: list[tuple[str, ...]] = [
         "object.__delattr__",
         NN + " " + STEPS,
     ),
-    ("microgradnd/nn/module.py", "if id(module) not in seen:", "if True:", NN),
+    ("microgradnd/nn/module.py", "(seen if remove_duplicate else around)", "around", NN),
     ("microgradnd/nn/module.py", "module.training = mode", "self.training = mode", NN),
     (
+        "microgradnd/states.py",
+        "if array.shape != own[key].shape:",
+        "if array.ndim != len(own[key].shape):",
+        NN,
+    ),
+    (
+        "microgradnd/states.py",
+        'if not np.can_cast(array.dtype, dtype := own[key].dtype, "same_kind"):',
+        "if False:",
+        NN,
+    ),
+    ("microgradnd/states.py", "for key in given if key not in own)]", "for key in ())]", NN),
+    ("microgradnd/optim/lr_scheduler.py", "            schedule.check_state(state)\n", "            pass\n", SCHEDULES),
+    ("microgradnd/nn/module.py", "self.named_modules(remove_duplicate=False)", "self.named_modules()", NN),
+    ("microgradnd/nn/module.py", "given[known[0]]) if known else {}", "given[known[0]]) if False else {}", NN),
+    (
         "microgradnd/nn/module.py",
-        "if array.shape != (shape := own[path][2].shape)",
-        "if array.ndim != len(shape := own[path][2].shape)",
+        "new[first], equal_nan=True) for path in others",
+        "new[first], equal_nan=True) for path in ()",
         NN,
     ),
     ("microgradnd/nn/init.py", "math.sqrt(3.0)", "math.sqrt(2.0)", NN + " tests/test_nn.py"),

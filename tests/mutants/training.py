@@ -46,6 +46,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/fit.py", '{*saved["history"]} != {*names}', "False", FIT),
     ("microgradnd/nn/fit.py", "if self.measures else None", "if self.metrics else None", FIT),
     ("microgradnd/onnx.py", "[max(after, 0) for _, after in padding]", "[after for _, after in padding]", ONNX),
+    ("microgradnd/onnx.py", "more = [max(-after, 0) for", "more = [0 for", ONNX),
     ("microgradnd/onnx.py", "        while name in self.used:\n", "        while False:\n", ONNX),
     ("microgradnd/onnx.py", 'if kind == "ReduceSum":', 'if kind == "ReduceProd":', ONNX),
     ("microgradnd/onnx.py", "a * self.rows[1] == b * self.rows[0]", "a <= b", ONNX),
