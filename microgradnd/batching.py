@@ -367,7 +367,7 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
     leaves: list[list[Any]] = []
     for i in range(batch._batch.shape[0]):
         given, named = example(list(args), batch.level, i), example(kwargs, batch.level, i)
-        with bound(LEVELS, tuple(outer for outer in LEVELS.get() if outer.number < batch.level)):
+        with bound(LEVELS, tuple(level for level in LEVELS.get() if level.number < batch.level)):
             parts, form = flatten(function(*given, **named))
         leaves.append(parts)
     columns = [[primitives.array(x) for x in column] for column in zip(*leaves, strict=True)]
