@@ -24,8 +24,8 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -253,25 +253,18 @@ def batched(x: Any, number: int) -> Any:
     return Batched(x, number)
 
 
-@contextmanager
-def running(levels: Iterable[Level]) -> Iterator[None]:
-    """Let transforms see these as the running maps."""
-    token = LEVELS.set(tuple(levels))
-    try:
-        yield
-    finally:
-        LEVELS.reset(token)
+class bound:
+    """A context in which a context variable has a value, which `as` yields."""
 
+    def __init__(self, variable: ContextVar[Any], value: Any) -> None:
+        self.variable, self.value = variable, value
 
-@contextmanager
-def looped() -> Iterator[set[str]]:
-    """Yield a set that collects the names of functions called for each example."""
-    names: set[str] = set()
-    token = LOOPED.set(names)
-    try:
-        yield names
-    finally:
-        LOOPED.reset(token)
+    def __enter__(self) -> Any:
+        self.before = self.variable.set(self.value)
+        return self.value
+
+    def __exit__(self, *_: object) -> None:
+        self.variable.reset(self.before)
 
 
 def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
@@ -279,7 +272,7 @@ def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
 
     They then run on a tape of whole batches of those levels.
     """
-    return running(level for level in LEVELS.get() if level not in levels) if levels else UNCHANGED
+    return bound(LEVELS, tuple(level for level in LEVELS.get() if level not in levels)) if levels else UNCHANGED
 
 
 @functools.lru_cache(maxsize=8)
@@ -374,7 +367,7 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
     leaves: list[list[Any]] = []
     for i in range(batch._batch.shape[0]):
         given, named = example(list(args), batch.level, i), example(kwargs, batch.level, i)
-        with running(level for level in LEVELS.get() if level.number < batch.level):
+        with bound(LEVELS, tuple(level for level in LEVELS.get() if level.number < batch.level)):
             parts, form = flatten(function(*given, **named))
         leaves.append(parts)
     columns = [[primitives.array(x) for x in column] for column in zip(*leaves, strict=True)]

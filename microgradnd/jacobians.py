@@ -221,7 +221,7 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
 
 def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int, units: Any) -> list[Any]:
     """Return the results of `derive` for several unit vectors, along a first axis."""
-    with entered(len(units)) as level:
+    with entered(len(units)) as (*_, level):
         basis = [Batched(units, level.number) if i == k else None for i in range(len(arrays))]
         made = [without(x, level) for x in derive(trace, basis, arrays[k])]
     return [alone(made.pop(0)) for _ in range(len(made))]  # popped: a reference here would make it a copy

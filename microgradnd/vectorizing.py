@@ -9,29 +9,26 @@ Read next: `batching.py`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from microgradnd import refusals
-from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, without
+from microgradnd.batching import LEVELS, Batched, Level, batched, bound, next_number, without
 from microgradnd.matching import name_of_function
 from microgradnd.trees import Tree, flatten, kind_of
 
 Axes = Any  # an integer or None, or a tree of them: the upper part of another tree
 
 
-@contextmanager
-def entered(size: int) -> Iterator[Level]:
-    """Run a map over `size` examples, on the level that this yields."""
-    level = Level(next_number(), size)
-    token = LEVELS.set((*LEVELS.get(), level))
-    try:
-        yield level
-    finally:
-        LEVELS.reset(token)
+def entered(size: int) -> AbstractContextManager[tuple[Level, ...]]:
+    """Return a context that runs a map over `size` examples, and yields all levels.
+
+    The last is the level of this map.
+    """
+    return bound(LEVELS, (*LEVELS.get(), Level(next_number(), size)))
 
 
 def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[..., Any]:
@@ -113,7 +110,7 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
         ]
         if len({size for size, _, _ in sizes}) != 1 or not sizes[0][0]:
             raise refusals.batch_sizes(name, sizes)
-        with entered(sizes[0][0]) as level:
+        with entered(sizes[0][0]) as (*_, level):
             for i, (leaves, form, axes) in enumerate(parts):
                 if any(axis is not None for axis in axes):  # otherwise it is passed on: a module stays itself
                     pairs = zip(leaves, axes, strict=True)

@@ -1258,6 +1258,19 @@ def test_the_hooks_of_a_class_may_read_as_they_like():
     )
 
 
+def test_each_of_several_arrays_is_compared_in_each_call():
+    """Those that lie in one piece are read as one; the others one by one."""
+    a, b = np.array([2.0, 3.0]), np.array([[2.0, 4.0], [3.0, 5.0]], ">f8")
+    c, d = np.arange(12.0).reshape(3, 4)[:, ::2], np.ones(2**13)
+
+    def change(array, index, value):
+        array[index] = value
+
+    changes = [functools.partial(change, x, 0, 7.0) for x in (a, b, c, d)]
+    changes += [functools.partial(setattr, a, "shape", (2, 1)), functools.partial(change, b, (1, 1), -0.0)]
+    follows(lambda x: x + sum(float(y.sum()) * y.ndim + np.copysign(1, y.flat[-1]) for y in (a, b, c, d)), changes)
+
+
 def test_large_arrays_are_compared_unless_they_are_inputs(monkeypatch):
     monkeypatch.setattr(watch, "LARGE", 8)
     array = np.ones(4)

@@ -26,7 +26,7 @@ from typing import Any, Generic, Literal, NamedTuple, overload
 import numpy as np
 
 from microgradnd.annotations import P, R
-from microgradnd.batching import LEVELS, looped
+from microgradnd.batching import LEVELS, LOOPED, bound
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.programs import Entry, entry_of
@@ -126,7 +126,7 @@ class Compiled(Generic[P, R]):
         self._check_streak(changes)
         name, is_fixed = identifier_of(self.function), self.sizes == "fixed"
         before = next((entry for entry in reversed(related) if may_open(entry, arguments)), None)
-        with TRACING, uncollected(), looped() as names:
+        with TRACING, uncollected(), bound(LOOPED, set()) as names:
             if before is None:
                 places = {} if is_fixed else to_open(arguments, [entry.traced for entry in related])
                 start = time.perf_counter()
