@@ -74,7 +74,7 @@ OF_TENSOR = {
     "masked_fill": "np.where(mask, value, t)",
     "masked_fill_": "t[mask] = value",
     "masked_select": "t[mask]",
-    "nbytes": "t.data.nbytes",
+    "nbytes": "t.size * t.dtype.itemsize",
     "neg": "-t",
     "new_ones": "np.ones(shape, t.dtype)",
     "new_zeros": "np.zeros(shape, t.dtype)",

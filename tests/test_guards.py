@@ -6,12 +6,14 @@ Must not own: that the numbers are right (`test_compiled_laws.py`).
 Read next: `test_compiler.py`.
 """
 
+import collections
 import functools
 import math
 import pickle
 import random
 import re
 import types
+import warnings
 from collections import deque
 
 import numpy as np
@@ -23,7 +25,8 @@ from microgradnd.transforms import plain
 from microgradnd.trees import flatten
 
 X = np.arange(1.0, 4.0)
-ADVICE = r"np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]|t\["
+WEIGHT = nn.Parameter(X.copy())
+ADVICE = r"what the compiled function returns|np\.array|np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]|t\["
 
 
 def refused(f, *args, match=""):
@@ -84,6 +87,17 @@ LOOKS = {
     "a plain array's index": lambda x: X[np.argmax(x)] * x,
     "math": lambda x: math.sin(x[0]),
     "format": lambda x: f"{x[0]:.3f}",
+    "str": lambda x: x * (2 if str(x[0]) == "1.0" else 3),
+    "repr": lambda x: x * len(repr(x)),
+    "f-string": lambda x: x * len(f"x = {x}"),
+    "percent": lambda x: x * len("%s" % x),
+    "join": lambda x: x * len(", ".join(map(str, x))),
+    "texts of a list": lambda x: x * len(str([x[0]])),
+    "a captured text": lambda x: x * len(f"{WEIGHT}"),
+    "a Counter": lambda x: x * collections.Counter(x)[1.0],
+    "fromkeys": lambda x: x * len(dict.fromkeys(x)),
+    "a list times a number": lambda x: x * len([1] * np.argmax(x)),
+    "a number times a tuple": lambda x: x * len(np.argmax(x) * (1,)),
     "in": lambda x: x * (1.0 in x),
     "max": lambda x: max(x.sum(), 0),
     "sorted": lambda x: sorted(x),
@@ -207,9 +221,15 @@ def test_printing_says_what_will_be_computed(capsys):
     def f(x):
         y = x * 2
         print(y, f"{x}", repr(y.sum()))
-        return y
+        print(
+            "in several lines",
+            f"{x}",
+        )
+        warnings.warn(f"{x}", stacklevel=2)
+        return y * [1.0, 2.0, 3.0]
 
-    mg.compile(f)(X)
+    with pytest.warns(UserWarning, match="computed when the program runs"):
+        mg.compile(f)(X)
     printed = capsys.readouterr().out
     assert "tensor(<computed when the program runs>, shape=(3,), dtype=float64" in printed
     assert "2." not in printed

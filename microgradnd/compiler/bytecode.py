@@ -56,3 +56,10 @@ def lines_of(codes: Iterable[CodeType]) -> Iterator[tuple[Line, set[str]]]:
             found |= {name, *texts, *(f"{name} {text}" for text in texts)}
         for line, found in words.items():
             yield (code.co_filename, line), found
+
+
+def words_at(code: CodeType, line: int) -> set[str]:
+    """Return the words of a line, and of the calls of several lines that it is in."""
+    places = [p for p in code.co_positions() if p[0] and p[1] and p[0] <= line <= p[1]]
+    first, last = min(p[0] or line for p in places), max(p[1] or line for p in places)
+    return {word for (_, at), words in lines_of([code]) if first <= at <= last for word in words}

@@ -68,6 +68,8 @@ def ending(steps: list[Step], like: Step) -> list[Step]:
     last = steps[-1]
     if last.out.shape == out.shape:  # type: ignore[union-attr]
         return [*steps[:-1], replace(last, out=out)]
+    if not out.shape:  # a number, as NumPy returns it, not an array without axes
+        return [*steps, Step(primitives.getitem, (last.out, (0,) * len(last.out.shape)), {}, out, like.where)]  # type: ignore[union-attr]
     return [*steps, Step(np.reshape, (last.out, out.shape), {}, out, like.where)]
 
 

@@ -19,12 +19,15 @@ import numpy as np
 
 from microgradnd import primitives, views
 from microgradnd.assignment import entering, fitting
-from microgradnd.lines import is_users
+from microgradnd.compiler.bytecode import words_at
+from microgradnd.lines import PACKAGE, is_users
 from microgradnd.modes import no_grad
 from microgradnd.operands import check_differentiable, new_data
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, several, wrap
 
+SHOWING = {"print", "debug", "info", "warning", "warn", "error", "exception", "write", "RAISE_VARARGS"}
+THROUGH = {"call", "__str__", "__format__"}  # our functions that a text goes through
 UNKNOWN = "<computed when the program runs>"
 
 
@@ -63,13 +66,26 @@ class TracedTensor(Tensor):
     def __repr__(self) -> str:
         if self._node is None:
             return inspect.unwrap(Tensor.__repr__)(self)
+        refuse_text()
         name = f", name={self.name!r}" if self.name else ""
         return f"tensor({UNKNOWN}, shape={self.shape}, dtype={self.dtype}{name})"
 
     def __hash__(self) -> int:
-        if is_users(sys._getframe(1).f_code):
+        if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):
             raise tracer().refusal("hash() (a key of a dict, a member of a set)")
         return object.__hash__(self)
+
+    def __mul__(self, other: Any) -> Any:
+        self._refuse_repetition(other)
+        return super().__mul__(other)
+
+    def __rmul__(self, other: Any) -> Any:
+        self._refuse_repetition(other)
+        return super().__rmul__(other)
+
+    def _refuse_repetition(self, other: Any) -> None:
+        if type(other) in (list, tuple) and not self.ndim and self.dtype.kind in "iu":
+            raise tracer().refusal("a list times a number", "Write np.array(list) * t to multiply its elements")
 
     def updating(self) -> Any:
         raise tracer().refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
@@ -121,6 +137,15 @@ class TracedTensor(Tensor):
 
 def tracer() -> Any:
     return current().trace
+
+
+def refuse_text() -> None:
+    """Raise if code of the user makes a text of a value, other than to show it."""
+    frame: Any = sys._getframe(2)
+    while frame.f_code.co_name in THROUGH and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    if is_users(frame.f_code) and SHOWING.isdisjoint(words_at(frame.f_code, frame.f_lineno)):
+        raise tracer().refusal("a text (str, repr, an f-string)", "Make it of what the compiled function returns")
 
 
 def become(variable: Tensor, value: Any, index: Any) -> None:

@@ -541,7 +541,10 @@ class Watch:
 
 
 USED_UP = "call next() outside and pass what it returns, or make a list of all items"
-KEEP = "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to that"
+KEEP = (
+    "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to its elements "
+    "(t[...] = value)"
+)
 
 
 def is_changeable(cls: Any) -> bool:

@@ -635,6 +635,19 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "if thing.dtype == object:", "if False:", WATCH),
     ("watch.py", "return value  # an object that the function has made", "pass  # an object", WATCH),
     ("watch.py", "if self.hook(kind):\n                return", "if self.hook(kind):\n                pass", WATCH),
+    # texts, hashes, repetitions
+    ("traced.py", "        refuse_text()\n", "", GUARDS),
+    ("traced.py", 'THROUGH = {"call", "__str__", "__format__"}', 'THROUGH = {"call", "__str__"}', GUARDS),
+    ("traced.py", 'THROUGH = {"call", "__str__", "__format__"}', 'THROUGH = {"__str__", "__format__"}', GUARDS),
+    ("traced.py", "SHOWING.isdisjoint(words_at(", "bool(words_at(", GUARDS),
+    ("traced.py", "if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):", "if False:", GUARDS),
+    (
+        "traced.py",
+        "        self._refuse_repetition(other)\n        return super().__rmul__",
+        "        return super().__rmul__",
+        GUARDS,
+    ),
+    ("bytecode.py", "if first <= at <= last for word", "if at == line for word", GUARDS),
     # .data and copies
     ("recorder.py", "                values._node = self.without_derivative(value)\n", "                pass\n", PARTS),
     ("recorder.py", "for other in replace(values, value._array, index)[1]:", "for other in ():", PARTS),
