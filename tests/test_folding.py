@@ -219,6 +219,24 @@ def test_programs_of_folded_loops(name, derivative, folded):
         assert len(compiled._latest.traced.program.steps) < 5 * TURNS
 
 
+@pytest.mark.parametrize("name", FOLDED)
+def test_loops_without_a_derivative(name, folded):
+    compiled = mg.compile(FOLDED[name])
+    check(compiled(W), FOLDED[name](W), name)
+    assert folded
+
+
+def test_a_result_of_some_turn_keeps_a_loop_unfolded(folded):
+    def loss(w):
+        hs = [w[0]]
+        for _ in range(TURNS):
+            hs.append(np.tanh(hs[-1] @ w + C))
+        return hs[5], {"last": hs[-1]}
+
+    check(mg.compile(loss)(W), loss(W))
+    assert not folded
+
+
 @pytest.mark.parametrize(
     "name", ["a Python float", "rows of a plain array", "vectors taken apart", "all turns stacked"]
 )

@@ -70,6 +70,7 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "relu by a mask": (lambda x: x * (x > 0), [], ["np.where("]),
     "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger("], ["np.sign(", "np.absolute("]),
     "relu by half an absolute value": (lambda x: 0.5 * (np.abs(x) + x), ["larger("], ["np.sign("]),
+    "a mask as a float": (lambda x: x * (x > 0).astype(x.dtype), [], []),
     "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
     "softmax by new axes": (
         lambda x: (lambda e: e / e.sum(axis=1)[:, None])(np.exp(x - x.max(axis=1)[:, None])),
@@ -169,6 +170,48 @@ def test_second_derivatives(name):
     program_of(mg.grad(lambda x: np.sum(mg.grad(inner)(x) * g)), x, calls=1)
     program_of(mg.hvp(inner), x, g, calls=1)
     program_of(mg.grad(inner), x, calls=1)  # its value is dead
+
+
+REPEATED = RNG.integers(0, 160, 160)  # rows of which some are picked several times, and some never
+PICKED = {  # of the rows and columns of an array
+    "from log-softmax": lambda x: F.log_softmax(x)[N, Y],
+    "from log-softmax, rows repeated": lambda x: F.log_softmax(x)[REPEATED, Y],
+    "from shifted rows": lambda x: logs(shifted(x))[N, Y],
+    "and subtracted": lambda x: np.log(np.sum(np.exp(x), axis=1)) - x[N, Y],
+    "from a product with columns": lambda x: (x * W.astype(x.dtype))[REPEATED, Y],
+    "from an outer sum": lambda x: (x[:, :1] + x[:1])[N, Y],
+    "from a quotient by a number": lambda x: (x / 3)[REPEATED, Y],
+    "in a table": lambda x: (x - x[:1])[N[:80, None], Y[:2]].ravel(),
+    "by the last axis alone": lambda x: (x * x[0, 0])[:, Y][:, 0],
+}
+
+
+@BOTH
+@pytest.mark.parametrize("f", PICKED.values(), ids=PICKED)
+def test_picking_before_arithmetic(f, dtype):
+    program_of(derivative(f, G.ravel()[:160]), X.astype(dtype))
+
+
+def test_one_pick_of_each_row_makes_no_array_of_zeros():
+    source = program_of(mg.value_and_grad(lambda x: -np.mean(F.log_softmax(x)[N, Y])), X)
+    assert "(160, 40))" not in source[source.index("def program") :].replace("np.empty((160, 40))", "")
+    assert source.count("np.add.at(grad_") == 1
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_variance_becomes_part_of_loops(backend):
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
+    compiled = mg.compile(derivative(lambda x: x / x.var(axis=-1, keepdims=True)), backend=backend)
+    agree(compiled(X), derivative(lambda x: x / x.var(axis=-1, keepdims=True))(X))
+    assert "var(" not in compiled.source
+
+
+def test_an_exponential_of_a_log_softmax_is_no_second_one_in_loops():
+    pytest.importorskip("numba", reason="numba is an extra")
+    compiled = mg.compile(derivative(F.log_softmax), backend="numba")
+    agree(compiled(X), derivative(F.log_softmax)(X))
+    assert compiled.source.count(" exp(") + compiled.source.count("(exp(") == 2, "its definition, and one call"
 
 
 def softmax(x):

@@ -24,7 +24,7 @@ LARGE = 2**12  # elements from which these functions are faster, including the c
 
 
 def bits(mask: Any, kind: str, inside: bool, out: Any = None) -> Any:
-    """Return integers whose bits are all 1 where a mask is true, else 0; or reversed."""
+    """Return integers whose bits are 1 where a mask is true (or false)."""
     ones = mask.view(np.int8)
     out = np.empty(mask.shape, kind) if out is None else out
     np.copyto(out, np.negative(ones) if inside else np.subtract(ones, 1))
@@ -90,7 +90,7 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
 def shared(g: Any, x: Any, y: Any, step: Step) -> list[Step]:
     """Return the steps that multiply g by x's share in max(x, y)."""
     shape = np.broadcast_shapes(*(getattr(a, "shape", ()) for a in (x, y)))
-    flags = {"like": step, "shape": shape, "dtype": np.dtype(bool)}
+    flags: Any = {"like": step, "shape": shape, "dtype": np.dtype(bool)}
     wins, loses = call(np.greater, x, y, **flags), call(np.less, x, y, **flags)
     decided = call(np.logical_or, wins.out, loses.out, **flags)
     share = call(larger, wins.out, decided.out, x, y, like=step, shape=shape)

@@ -92,7 +92,7 @@ def simplify(program: Program) -> Program:
         step = old.substitute(replacements)
         step = spread_in_place(spread_once(step, made), made)
         made.update(dict.fromkeys(step.outs(), step))
-        same = unchanged(step)
+        same = unchanged(step, made)
         if same is None or isinstance(step.out, tuple):
             steps.append(step)
         else:
@@ -165,7 +165,7 @@ def uniform(arg: Any) -> Any:
     return base.item() if isinstance(base, np.generic) and base.dtype == arg.dtype else None
 
 
-def unchanged(step: Step) -> Any:
+def unchanged(step: Step, made: dict[Value, Step]) -> Any:
     """Return the value that a step's result equals without computing, or None."""
     if isinstance(step.out, tuple) or not step.args:
         return None
@@ -173,24 +173,16 @@ def unchanged(step: Step) -> Any:
         for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:
             if type(y) in (int, float, bool, np.float64) and y == 1 and alike(x, step.out):
                 return x
+    inner = made.get(step.args[0]) if isinstance(step.args[0], Value) else None
+    twice = inner is not None and inner.function is step.function and len(inner.args) == len(step.args) == 1
+    if twice and traits(step.function).is_involution and not step.kwargs:
+        return inner.args[0]  # type: ignore[union-attr]
     return step.args[0] if traits(step.function).is_equal and alike(step.args[0], step.out) else None
 
 
 def alike(x: Any, out: Value) -> bool:
     """Return whether a value has the shape and dtype of another."""
     return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype
-
-
-def undo_twice(program: Program) -> Program:
-    """Replace a transpose of a transpose, and a negative of a negative, by x."""
-    made = {step.out: step for step in program.steps if not isinstance(step.out, tuple)}
-    replacements: dict[Value, Any] = {}
-    for step in program.steps:
-        inner = made.get(step.args[0]) if step.args and isinstance(step.args[0], Value) else None
-        twice = inner is not None and inner.function is step.function and len(inner.args) == len(step.args) == 1
-        if twice and traits(step.function).is_involution and not step.kwargs:
-            replacements[step.out] = inner.args[0]  # type: ignore[index, union-attr]
-    return program.substitute(replacements)
 
 
 def fold_signs(program: Program) -> Program:
@@ -286,25 +278,8 @@ def pull_signs(program: Program) -> Program:
     return replace(program, steps=tuple(steps))
 
 
-def late(program: Program) -> Program:
-    """Move each step to just before its first use, to shorten the lives of values.
-
-    No step moves past one that needs it. Views cost nothing and keep their arrays
-    alive, so they go right before their use.
-    """
-    uses: dict[Value, int] = {}
-    for i, step in enumerate(program.steps):
-        for value in step.operands():
-            uses.setdefault(value, i)
-    order = []
-    for i, step in enumerate(program.steps):
-        use = uses.get(step.out) if isinstance(step.out, Value) and traits(step.function).is_view else None
-        order.append((i if use is None else use - 0.5, i, step))
-    return replace(program, steps=tuple(step for _, _, step in sorted(order, key=lambda entry: entry[:2])))
-
-
 PASSES: tuple[Callable[[Program], Program], ...] = (
-    *(simplify, undo_twice, share_equal, simplify, without_zeros, drop_dead),
+    *(simplify, share_equal, simplify, without_zeros, drop_dead),
     *(pull_signs, fold_signs, drop_dead),
 )
 

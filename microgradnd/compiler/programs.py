@@ -24,7 +24,7 @@ from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import own_results
-from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
+from microgradnd.compiler.passes import drop_dead, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.rolling import hoisted, in_bodies, rolled, settled
@@ -117,7 +117,7 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
         program = own_results(program)  # last: until then, equal results are one value
         program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)), program)
-        program = in_bodies(lambda body, _: late(blocks(body)), program)
+        program = in_bodies(lambda body, _: blocks(body), program)
         text = fast(program, name, names, plan(program))
     else:
         program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)) if own else body, program)

@@ -102,18 +102,19 @@ def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | N
 
     Otherwise only halve.
     """
-    out = step.out
     for terms, e in (step.args, step.args[::-1]) if step.where is None and not step.kwargs else ():
-        inner = matrices.step_of(terms, made, np.add)
-        parts = [made.get(a) if isinstance(a, Value) else None for a in inner.args] if inner else [None]
-        if inner is None or not all(part and part.function is np.divide for part in parts):
+        parts = choices.step_of(terms, made, np.add)
+        quotients = [choices.step_of(part, made, np.divide) for part in parts]
+        if not quotients or not all(quotients):
             continue
-        (a, s), (b, other) = (part.args for part in parts if part)
-        quotients = (known for known, one in made.items() if one.function is np.divide and one.args[0] is e)
-        p = next((known for known in quotients if made[known].args[1] is s), None)
-        alone = all(uses[x] == 1 for x in (terms, *inner.args))
-        if s is other and is_real(s) and alone and p is not None and p.shape == terms.shape == out.shape:  # type: ignore[union-attr]
-            total = replace(inner, args=(a, b), out=Value(terms.shape, terms.dtype))
+        (a, s), (b, other) = quotients
+        known = (
+            one.out for one in made.values() if one.function is np.divide and one.args[0] is e and one.args[1] is s
+        )
+        alone = all(uses[x] == 1 for x in (terms, *parts))
+        p: Any = next(known, None)
+        if s is other and is_real(s) and alone and p is not None and p.shape == terms.shape == step.out.shape:  # type: ignore[union-attr]
+            total = call(np.add, a, b, like=step, shape=terms.shape)
             return [total, replace(step, args=(total.out, p))]
     return quotient_of_rows(step, made, uses) or halved(step, made, uses) or masked(step)
 
@@ -122,7 +123,12 @@ def masked(step: Step) -> list[Step] | None:
     """Convert a mask once, where a product would convert it, buffer by buffer."""
     out: Any = step.out
     for x, mask in (step.args, step.args[::-1]) if out.size >= choices.LARGE and not step.kwargs else ():
-        if is_real(x) and isinstance(mask, Value) and mask.dtype == bool and (mask.shape, x.dtype) == (out.shape, out.dtype):
+        if (
+            is_real(x)
+            and isinstance(mask, Value)
+            and mask.dtype == bool
+            and (mask.shape, x.dtype) == (out.shape, out.dtype)
+        ):
             cast = call(primitives.astype, mask, out.dtype, like=step, shape=out.shape)
             return [cast, replace(step, args=(x, cast.out))]
     return None
@@ -214,13 +220,15 @@ def added_at(x: Any, index: Any, values: Any) -> Any:
 
 def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add in place to another value instead of scattering into zeros."""
+    out: Any = step.out
     for base, other in (step.args, step.args[::-1]) if len(step.operands()) == 2 else ():
         first, second = made.get(base), made.get(other)
-        fresh = first and (first.function is added_at or traits(first.function).memory == "fresh") and uses[base] == 1
-        if not fresh or not second or second.function is not primitives.scatter or uses[other] != 1:
+        if first is None or second is None or second.function is not primitives.scatter:
             continue
+        is_fresh = first.function is added_at or traits(first.function).memory == "fresh"
         values, index, shape = second.args
-        if any((x.shape, x.dtype) != (shape, values.dtype) for x in (base, step.out)):
+        fits = all((x.shape, x.dtype) == (shape, values.dtype) for x in (base, out))
+        if not (is_fresh and fits and uses[base] == uses[other] == 1):
             continue
         steps = []
         if step.function is np.subtract and base is step.args[0]:
@@ -229,13 +237,13 @@ def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
         elif step.function is np.subtract:
             steps = negated(first)
             base = steps[-1].out
-        rename(base, step.out)
+        rename(base, out)
         return [*steps, replace(step, function=added_at, args=(base, index, values))]
     return None
 
 
 def negated(step: Step) -> list[Step]:
-    """Return steps for minus a step's result; of a product, negate the shorter factor."""
+    """Return steps for minus a result; of a product, negate the shorter factor."""
     out: Any = step.out
     for x, y in (step.args, step.args[::-1]) if step.function is np.multiply else ():
         if is_real(x) and x.size < out.size:
@@ -313,7 +321,9 @@ def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
     if inner is None or inner.function not in FACTORS or inner.kwargs:
         return None
     for a, *factor in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
-        alike = is_real(a) and (a.shape, a.dtype) == (x.shape, x.dtype) and all(is_same_along(f, axes, x) for f in factor)
+        alike = (
+            is_real(a) and (a.shape, a.dtype) == (x.shape, x.dtype) and all(is_same_along(f, axes, x) for f in factor)
+        )
         if alike and isinstance(a, np.ndarray):
             known = np.sum(a, axis=axes, keepdims=True)
             return ending([call(inner.function, known, *factor, like=step, shape=known.shape)], step)
@@ -448,7 +458,13 @@ SPELLINGS: dict[str, Rule] = {
 }
 SPELLINGS["added"] = choices.half_share
 FIRST: dict[str, Rule] = {"variance": variance}  # its means have other spellings
-OF_LOOPS = FIRST | {
-    name: SPELLINGS[name] for name in ("power", "exponential", "contraction", "matmul", "solve", "cholesky")
-} | {"sums": sum_of_scattered}  # those that make loops faster too
-LAST: dict[str, Rule] = {"picked": picked, "added": scattered, "subtracted": scattered}  # in place: no equal steps may be shared later
+OF_LOOPS = (
+    FIRST
+    | {name: SPELLINGS[name] for name in ("power", "exponential", "contraction", "matmul", "solve", "cholesky")}
+    | {"sums": sum_of_scattered}
+)  # those that make loops faster too
+LAST: dict[str, Rule] = {
+    "picked": picked,
+    "added": scattered,
+    "subtracted": scattered,
+}  # in place: no equal steps may be shared later

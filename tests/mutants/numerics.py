@@ -91,7 +91,13 @@ FAULTS: list[tuple[str, ...]] = [
         "rows(g)",
         LINEAR_ALGEBRA + " " + first("matmul-stack-vector"),
     ),
-    ("microgradnd/compiler/spelling.py", '("power", "contraction", "matmul",', '("power", "matmul",', PLANS, "numba"),
+    (
+        "microgradnd/compiler/spelling.py",
+        '"exponential", "contraction", "matmul",',
+        '"exponential", "matmul",',
+        PLANS,
+        "numba",
+    ),
     # Kinks, infinities, NaN
     (ELEMENTWISE, "np.where((x == y) & (x == -np.inf), 0,", "np.where((x == y) & (x == np.inf), 0,", KINKS),
     (ELEMENTWISE, "np.where(np.isinf(v), np.copysign(1, v), 0)", "np.where(np.isinf(v), np.copysign(1, v), v)", KINKS),
