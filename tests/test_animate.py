@@ -117,6 +117,8 @@ def test_what_is_seen_when(sources: list[str], tmp_path: Path) -> None:
     assert colours(at[1][into])["(5, 4)"] == dot.QUIET
     gradient = next(text for text in colours(at[12][into]) if text.startswith("‖grad‖"))
     assert [colours(frame[into])[gradient] for frame in at[:11]] == [""] * 10 + [dot.GRADIENT]
+    grounds = [len(list(frame[into].iter(f"{SVG}polygon"))) for frame in at]
+    assert grounds == [1] * 10 + [3] * 3  # where nothing is written yet, the line is whole
     (norm,) = (text for text in colours(at[12][w1]) if text.startswith("‖grad‖"))
     assert [colours(frame[w1])[norm] for frame in at] == [""] * 11 + [dot.GRADIENT] * 2
     shapes = [next(frame[mm].iter(f"{SVG}ellipse")) for frame in at]

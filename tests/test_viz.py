@@ -891,6 +891,8 @@ def test_a_slide_has_the_form_of_a_screen_and_large_type() -> None:
         with mg.scope(f"part{i % 2}"):
             h = np.tanh(h * float(i)) + h
     assert len(rendered(h.sum(), style="slide")) <= render.FOLDED_ON_SLIDE
+    h = long_short_term_memory(50)  # once folded, it is folded further
+    assert len(rendered(h, style="slide")) < len(rendered(h, style="slide", max_nodes=render.MOST_ON_SLIDE))
 
 
 def smallest_type(source: str) -> float:
@@ -991,6 +993,9 @@ def test_a_slide_has_no_statistics_of_a_fold_and_its_notes_can_be_read() -> None
     assert "box3d" in source
     assert "‖grad‖" not in source
     assert "fontsize=16" in source.splitlines()[1]  # of the sentences below the picture
+    layer = np.sum(nn.Linear(3, 3, rng=rng)(np.ones((2, 3))))
+    frames = [viz.draw(layer, style=style).source.count("subgraph") for style in dot.STYLES]
+    assert frames == [1, 0]
 
 
 def test_the_label_of_an_alarm_says_part_only_where_there_are_several() -> None:

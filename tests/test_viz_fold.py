@@ -629,5 +629,9 @@ def test_every_line_to_the_next_copy_is_drawn() -> None:
             h = h + np.tanh(layer(h))
     carried = [edge for edge in graph(h.sum()).edges if edge.carried]
     assert len(carried) == 2
+    for edge in carried:  # the layout has no circle
+        label = dot.label_id(edge)
+        assert f"{edge.target} -> {label}" in viz.draw(h.sum()).source
+        assert f"{edge.source} -> {label}" in viz.draw(h.sum(), "backward").source
     for source in (viz.draw(h.sum()).source, viz.mermaid(h.sum())):
         assert len(re.findall(r"\bnext\b", source)) == 2

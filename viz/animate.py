@@ -135,12 +135,12 @@ def animate(
     body = list(dot.body(model, look))
     if film.suffix.lower() == ".html":
         lines = (_classed(line, steps) for line in body)
-        svg = render(_program(lines, rankdir), "svg").decode()
+        svg = render(dot.text(lines, look), "svg").decode()
         write_page(film, svg[svg.index("<svg") :], steps.captions)
         return film
     format, most = FRAMES[film.suffix.lower()]
     size = {"size": f"{most},{most}"}
-    sources = (_program(_frame(body, steps, k), rankdir, said, size) for k, said in enumerate(steps.captions))
+    sources = (_program(_frame(body, steps, k), look, said, size) for k, said in enumerate(steps.captions))
     times = [seconds] * len(steps.captions)
     times[0], times[-1] = max(seconds, LAST / 2), max(seconds, LAST)
     write_film(film, [render(source, format) for source in sources], times, steps.captions)
@@ -231,17 +231,10 @@ def _paler(colour: re.Match[str]) -> str:
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
-def _program(
-    lines: Iterable[str], rankdir: Direction, caption: str | None = None, size: dot.Attributes | None = None
-) -> str:
-    """Return a DOT program, with a caption in a space of fixed size."""
-    graph_, node, edge = dot.defaults(rankdir)
-    looks = {"graph": graph_ | (size or {}), "node": node, "edge": edge}
-    defaults = [dot.statement(*both) for both in looks.items()]
-    said: list[str] = []
-    if caption is not None:
-        text = dot.styled(caption, True, dot.INK, 13)
-        cell = f'<td fixedsize="true" width="{CAPTION_WIDTH}" height="26">{text}</td>'
-        table = f'<<table border="0" cellborder="0"><tr>{cell}</tr></table>>'
-        said = [dot.statement("graph", {"label": table, "labelloc": "t", "labeljust": "c"})]
-    return "".join(("digraph {\n", *defaults, *lines, *said, "}\n"))
+def _program(lines: Iterable[str], look: dot.Look, caption: str, size: dot.Attributes) -> str:
+    """Return the DOT program of a frame, with a caption in a space of fixed size."""
+    text = dot.styled(caption, True, dot.INK, 13)
+    cell = f'<td fixedsize="true" width="{CAPTION_WIDTH}" height="26">{text}</td>'
+    table = f'<<table border="0" cellborder="0"><tr>{cell}</tr></table>>'
+    said = dot.statement("graph", size | {"label": table, "labelloc": "t", "labeljust": "c"})
+    return dot.text([*lines, said], look)

@@ -33,9 +33,8 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.graph import Arrays, graph
 from microgradnd.viz.labels import called, clean, repeated_text, seed_text, shape_text, summed_text
-from microgradnd.viz.loops import gathered, places
 from microgradnd.viz.model import Graph, Node, Scope
-from microgradnd.viz.record import Part, Record
+from microgradnd.viz.record import Record
 from microgradnd.viz.rules import parameters_of
 from microgradnd.viz.values import Values
 
@@ -246,17 +245,18 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     ([0, 1, 0], 'g * (2 * x)')
     """
     last = getattr(t, "_node", None)
-    record = Record(last) if isinstance(last, Operation) else None
-    is_whole = record is None or len(record.operations) <= max_nodes
+    is_whole = not isinstance(last, Operation) or len(Record(last).operations) <= max_nodes
     of: Arrays = {}
-    model = graph(t, max_nodes=None if is_whole else min(max_nodes, FOLDED), backward=is_whole, arrays=of)
+    model = graph(
+        t, max_nodes=None if is_whole else min(max_nodes, FOLDED), backward=is_whole, arrays=of, unrolled=is_whole
+    )
     count = len(model.nodes)
     details = next(details for most, *details in DETAILS if count <= most)
 
     def shown(values: Values | None, array: Any = None) -> Json:
         return None if values is None else described(values, array, *details)
 
-    scopes, scope_of = _scopes(model, record if is_whole else None)
+    place = {id: number for number, id in enumerate(("", *model.scopes), -1)}
     letters = _letters(model)
     numbers = {node.id: number for number, node in enumerate(model.nodes)}
     gradients = Counter(edge.source for edge in model.edges if edge.flows)  # the number of terms of each
@@ -287,14 +287,14 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
             "accumulated": shown(node.accumulated),
         }
         known = {key: value for key, value in seen.items() if value not in (None, "")}
-        nodes.append({"id": node.id, "is": kinds[kind], "in": scope_of[node.id], **known})
+        nodes.append({"id": node.id, "is": kinds[kind], "in": place[node.scope[-1] if node.scope else ""], **known})
     return {
         "title": clean(title or t.name or "computation", LONGEST),
         "seed": seed_text(t.name),
         "cut": not is_whole,
         **{name: getattr(model, name) for name in ("notes", *COUNTS)},
         "freed": any(n.kind == "operation" and n.shape is not None and n.values is None for n in model.nodes),
-        "scopes": scopes,
+        "scopes": [_scope(scope, place[scope.parent], is_whole) for scope in model.scopes.values()],
         "kinds": [_kind(node, operands.get(node.id, "").split()) for node in examples],
         "nodes": nodes,
         "rules": [
@@ -320,31 +320,10 @@ def _kind(node: Node, letters: list[str]) -> dict[str, Json]:
     return told
 
 
-def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]], dict[str, int]]:
-    """Return the data of the scopes, and for each node the place of its scope.
-
-    A record stands for the whole graph, with its loops; without one, the scopes are
-    those of the folded graph.
-    """
-    if record is None:
-        of_node = {node.id: node.scope[-1] if node.scope else "" for node in model.nodes}
-        place = {id: number for number, id in enumerate(("", *model.scopes), -1)}
-        told = [
-            _scope(scope, place[scope.parent]) | {name: getattr(scope, name) for name in COUNTS}
-            for scope in model.scopes.values()
-        ]
-        return told, {id: place[scope] for id, scope in of_node.items()}
-    root = gathered(record)
-    parts = root.parts()
-    place_of = {part: number for number, part in enumerate((root, *parts), -1)}
-    homes = places(record, root, model)
-    return [_scope(part, place_of[part.parent]) for part in parts if part.parent], {
-        id: place_of[part] for id, part in homes.items()
-    }
-
-
-def _scope(scope: Scope | Part, parent: int) -> dict[str, Json]:
+def _scope(scope: Scope, parent: int, is_whole: bool) -> dict[str, Json]:
+    """Return the data of a scope, with its counts if some of its copies are missing."""
     told = {"parent": parent, "kind": scope.kind, "path": clean(scope.path, LONGEST), "repeat": scope.repeat}
+    told |= {} if is_whole else {name: getattr(scope, name) for name in COUNTS}
     return told | {"title": repeated_text(clean(scope.label or scope.path or scope.kind, LONGEST), scope.repeat)}
 
 

@@ -13,6 +13,8 @@ folded.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +27,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.fold import fold, operations_of, shown
 from microgradnd.viz.labels import repeated_text
+from microgradnd.viz.loops import gathered
 from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
 from microgradnd.viz.names import Names
 from microgradnd.viz.record import Part, Parts, Record, Thing, tree
@@ -50,6 +53,7 @@ def graph(
     backward: bool = False,
     to: Tensor | None = None,
     arrays: Arrays | None = None,
+    unrolled: bool = False,
 ) -> Graph:
     """Return the graph of the computation that made a tensor.
 
@@ -71,6 +75,8 @@ def graph(
     arrays : dict or None
         Filled with the value and the gradient of each node that is no fold, by id; None
         for missing or freed arrays. They are no copies: don't write to them.
+    unrolled : bool
+        Nothing is folded. Loops are scopes, and so is each of their iterations.
 
     Returns
     -------
@@ -110,7 +116,7 @@ def graph(
         if arrays is not None:
             arrays["n0"] = t.data, _plain(t.grad)
         return Graph([node], parameters=node.parameters)
-    return _Builder(t, max_nodes, depth, backward, to, arrays).graph()
+    return _Builder(t, max_nodes, depth, backward, to, arrays, unrolled).graph()
 
 
 def gradient(node: TapeNode, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
@@ -211,18 +217,29 @@ class _Builder:
     """
 
     def __init__(
-        self, t: Any, max_nodes: int | None, depth: int | None, backward: bool, to: Any, arrays: Arrays | None
+        self,
+        t: Any,
+        max_nodes: int | None,
+        depth: int | None,
+        backward: bool,
+        to: Any,
+        arrays: Arrays | None,
+        unrolled: bool,
     ) -> None:
         self.t = t
         self.arrays = arrays
         self.record = Record(t._node)
         self.start = None if to is None else self.node_of(to)
         self.among = set(range(len(self.record.operations))) if to is None else self.record.between(to._node)
-        self.root = tree(self.record, self.among)
-        self.notes = fold(self.record, self.root, max_nodes, depth)
+        self.root = gathered(self.record) if unrolled else tree(self.record, self.among)
+        self.notes = [] if unrolled else fold(self.record, self.root, max_nodes, depth)
         self.most = math.inf if max_nodes is None else max_nodes
         self.things = shown(self.root)
-        self.repeated = {part.id for part in self.root.parts(is_shown=True) if part.repeat > 1}
+        parts = self.root.parts(is_shown=True)
+        self.repeated = {part.id for part in parts if part.repeat > 1 and not unrolled}
+        self.copies_of_loops = {
+            part.id: part for part in parts if unrolled and part.parent and part.parent.kind == "repeat"
+        }
         self.ends: dict[Any, Any] | None = None
         self.arrived: dict[int, Values | None] = {}
         self.last_norms: dict[Any, Values | None] = {}
@@ -343,6 +360,10 @@ class _Builder:
         lines = self.lines()
         outside = self.outside({target for _, target, _, _ in lines})
         grouped = self.grouped(outside)
+        self.offsets: dict[tuple[str, Any], int] = {
+            (id, i): n for id, part in self.copies_of_loops.items() for n, i in enumerate(part.operations())
+        }
+        self.alike = Counter(use for thing in outside if thing.kind != "parameter" for _, use in self.uses(thing))
         starts: dict[Any, list[_Outside]] = {}
         order = {thing: number for number, thing in enumerate(self.things)}
         for outsider in outside:
@@ -560,12 +581,26 @@ class _Builder:
                 )
         return found
 
-    def outside_node(self, thing: _Outside) -> Node:
+    def common(self, thing: _Outside) -> tuple[str, ...]:
+        """Return the ids of the scopes around all uses of a leaf or constant."""
         scopes = [self.scope_of(target) for target in thing.targets()]
-        common = tuple(ids[0] for ids in zip(*scopes, strict=False) if len(set(ids)) == 1)
-        if thing.kind != "parameter":  # it comes from outside; a constant, from the copy that it belongs to
-            repeated = [depth for depth, id in enumerate(common) if thing.kind == "constant" and id in self.repeated]
-            common = common[: repeated[-1] + 1] if repeated else ()
+        return tuple(ids[0] for ids in zip(*scopes, strict=False) if len(set(ids)) == 1)
+
+    def uses(self, thing: _Outside) -> Iterator[tuple[int, Any]]:
+        """Yield the depth of each iteration that alone uses a leaf or constant, and the
+        place of this use in the body of the loop.
+        """
+        target, position = next(iter(thing.edges))
+        for depth, id in enumerate(self.common(thing)):
+            if (part := self.copies_of_loops.get(id)) is not None:
+                yield depth, (part.parent, self.offsets[id, target], position)
+
+    def outside_node(self, thing: _Outside) -> Node:
+        common = self.common(thing)
+        if thing.kind != "parameter":  # it comes from outside, unless each copy of a repeated scope has its own
+            own = [depth for depth, id in enumerate(common) if thing.kind == "constant" and id in self.repeated]
+            own += [depth for depth, use in self.uses(thing) if self.alike[use] > 1]
+            common = common[: own[-1] + 1] if own else ()
         grad, accumulated = (None, None) if thing.leaf is None else self.gradients[thing.leaf]
         if self.arrays is not None:
             self.arrays[thing.id] = thing.data, grad

@@ -9,12 +9,9 @@ Read next: `fold.py`, then `explore.py`.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from microgradnd.viz import signs
-from microgradnd.viz.fold import READABLE, WORTH, gather, signatures, size
+from microgradnd.viz.fold import READABLE, WORTH, gather, operations_of, signatures, size
 from microgradnd.viz.labels import repeated_text
-from microgradnd.viz.model import Graph
 from microgradnd.viz.record import Part, Record, tree
 
 MOST_SIGNS = 5  # operations in the title of a loop
@@ -69,10 +66,16 @@ def all_copies(record: Record, part: Part, copies: list[list[int | Part]]) -> Pa
     """Return a part of kind "repeat" with a scope for each copy."""
     loop = Part("repeat", "", "", part)
     loop.repeat = len(copies)
+    first = [i for child in copies[0] for i in operations_of(child)]
+    loop.id = f"repeat_{record.ids[first[0]]}_{len(first)}"
     if len(copies[0]) == 1 and isinstance(copies[0][0], Part):
         return loop.around([scope for (scope,) in copies])
-    labels = (f"iteration {i}" for i in range(1, len(copies) + 1))
-    return loop.around([Part("stretch", "", label, loop).around(c) for label, c in zip(labels, copies, strict=True)])
+    made: list[int | Part] = []
+    for number, copy in enumerate(copies, 1):
+        iteration = Part("stretch", "", f"iteration {number}", loop).around(copy)
+        iteration.id = f"{loop.id}_{number}"
+        made.append(iteration)
+    return loop.around(made)
 
 
 def _title(record: Record, loop: Part) -> str:
@@ -95,43 +98,3 @@ def _title(record: Record, loop: Part) -> str:
         for child in first
     ]
     return ", ".join(texts[:MOST_SIGNS] + ["…"] * (len(texts) > MOST_SIGNS))
-
-
-def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
-    """Return the innermost scope around each node of a whole graph.
-
-    A parameter lies in the innermost scope around all its uses, and so does a constant,
-    unless the scope begins with it. An input lies outside, unless each iteration of a
-    loop has its own.
-    """
-    found = {record.ids[i]: part for part in [root, *root.parts()] for i in part.children if isinstance(i, int)}
-    found["result"] = root
-    chain = {part: tuple(part.ancestors()) for part in set(found.values())}
-    used: dict[str, list[tuple[str, int]]] = {}
-    for edge in model.edges:
-        used.setdefault(edge.source, []).append((edge.target, edge.position))
-    others = []
-    reached: set[Part] = set()  # scopes that use a result from outside
-    for node in model.nodes:
-        targets = [chain[found[target]] for target, _ in used.get(node.id, ())]
-        if node.id in found:
-            reached.update(part for parts in targets for part in parts if part not in chain[found[node.id]])
-            continue
-        common = [parts[0] for parts in zip(*targets, strict=False) if len(set(parts)) == 1] or [root]
-        found[node.id] = common[-1]
-        if node.kind != "parameter":
-            others.append((node, common, used.get(node.id, [("", 0)])[0]))
-    copies = {part for _, common, _ in others for part in common if is_copy(part)}
-    offsets = {(part, record.ids[i]): number for part in copies for number, i in enumerate(part.operations())}
-    alike = Counter((p.parent, offsets[p, use[0]], use[1]) for _, common, use in others for p in common if p in copies)
-    for node, common, (target, position) in others:
-        own = [p for p in common if p in copies and alike[p.parent, offsets[p, target], position] > 1]
-        begin = common.index(own[-1]) if own else 0
-        if node.kind == "input" or not reached.issuperset(common[begin + 1 : begin + 2]):
-            found[node.id] = common[begin]
-    return found
-
-
-def is_copy(part: Part) -> bool:
-    """Return whether a scope is one copy in a loop."""
-    return part.parent is not None and part.parent.kind == "repeat"

@@ -313,7 +313,7 @@ def render(source: str, format: str) -> bytes:
         defaults = source.partition("]")[0]
         is_slide = dot.SLIDE["size"] in defaults
         resolution = [f"-Gdpi={160 if is_slide else PIXELS_PER_INCH}"]  # of a slide 1920 by 1080 pixels
-        if " size=" not in defaults:  # the graph's own, which this would override
+        if " size=" not in defaults and "\tgraph [size=" not in source:  # its own, which this would override
             resolution.append(f"-Gsize={LONGEST},{LONGEST}")
     if program := shutil.which("dot"):
         return _adaptive(_run([program, f"-T{format}", *resolution], source), format)

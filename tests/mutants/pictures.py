@@ -101,6 +101,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("animate.py", "steps.labels.get(first) or steps.labels.get(last) or", "", ANIMATE),
     ("animate.py", 'NO_GROUND.sub("", line)', "line", ANIMATE),
     ("render.py", "if most != max_nodes and any", "if False and any", VIZ),
+    ("graph.py", "if self.alike[use] > 1", "", EXPLORE),
+    ("labels.py", 'if ", " in title', 'if "," not in title', "viz/labels.py"),
     (
         "dot.py",
         'if (view == "backward") != edge.carried:',
