@@ -1,6 +1,7 @@
-"""The check that the state of a module, an optimizer or a schedule fits.
+"""States of modules, optimizers and schedules: the check that one fits, and writing.
 
-Owns: comparing a state dict with the expected arrays, and the messages.
+Owns: comparing a state dict with the expected arrays, and the messages; setting the
+values of a parameter.
 Must not own: what a state consists of (`nn/module.py`, `optim/optimizer.py`), or files
 (`saving.py`).
 Read next: `nn/module.py`.
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.conversions import copy_of
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 
@@ -76,3 +78,12 @@ def as_array(owner: str, key: str, value: Any) -> Any:
             f"{owner}.load_state_dict: {key} must be an array, got lists of different lengths; give each the same "
             f"length"
         ) from None
+
+
+def overwrite(parameter: Tensor, array: Any) -> None:
+    """Set the values of a leaf, in place if its array is writable."""
+    if parameter.data.flags.writeable or current().anomaly is not None:  # it locks arrays except in updating()
+        with parameter.updating() as target:
+            target[...] = array
+    else:  # the user has made the array read-only: the parameter gets another
+        parameter.data = array

@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "signatures": set(),
     "scan": {"tape", "trees"},
     "settings": {"signatures", "tensor"},
-    "states": {"conversions", "tensor"},
+    "states": {"conversions", "tape", "tensor"},
     "scopes": {"tape", "lines", "modes"},
     "arraylike": {"registry", "primitives", "tape", "conversions", "display"},
     "inplace": {"primitives", "tape", "operands", "arraylike"},

@@ -283,6 +283,34 @@ def test_gradients_from_before_and_afterwards(zero):
     assert compiled.cache_info().misses <= 2  # with gradients from before, and without
 
 
+def by_the_transform(model, optimizer, x, y):
+    loss, gradient = mg.value_and_grad(lambda model: F.mse_loss(model(x), y))(model)
+    for parameter, slope in zip(model.parameters(), gradient.parameters(), strict=True):
+        parameter.grad = slope
+    optimizer.step()
+    return loss
+
+
+def by_an_inner_gradient(model, optimizer, x, y):
+    inner = mg.grad(lambda model: F.mse_loss(model(x[:5]), y[:5]))(model)
+    ahead = sum(np.sum((p - 0.1 * g) ** 2) for p, g in zip(model.parameters(), inner.parameters(), strict=True))
+    optimizer.zero_grad()
+    ahead.backward()
+    optimizer.step()
+    return ahead
+
+
+@pytest.mark.parametrize("step", [by_the_transform, by_an_inner_gradient])
+def test_a_step_may_take_gradients_by_transforms_of_the_module(step):
+    model, optimizer = made()
+    other, its = copy.deepcopy((model, optimizer))
+    compiled = mg.compile(lambda x, y: step(other, its, x, y))
+    for _ in range(3):
+        close(array_of(compiled(*batch())), array_of(step(model, optimizer, *batch())), False)
+    for mine, theirs in zip(other.parameters(), model.parameters(), strict=True):
+        close(mine.data, theirs.data, False)
+
+
 @pytest.mark.parametrize("create_graph", [False, True])
 @pytest.mark.parametrize("f", [np.sin, np.square, lambda x: x @ x.T, lambda x: F.linear(x, x)])
 def test_a_gradient_is_a_constant_for_the_next_backward_unless_it_has_a_graph(f, create_graph):

@@ -196,6 +196,17 @@ def test_updates_of_large_arrays_in_blocks(name):
         compare((compiled(*mine), mine), (step(*theirs), theirs), exact=False)
 
 
+@pytest.mark.parametrize("f", [lambda x: np.clip(0.5 - x, 0, None), lambda x: np.maximum(x, 0.5 * x), np.sin])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_mean_of_nothing(f, dtype):
+    """Its gradient holds no element, but is a multiple of 1 / 0."""
+    x = np.zeros((0, 3), dtype)
+    with np.errstate(all="ignore"):
+        value, slope = mg.compile(mg.value_and_grad(lambda x: np.sum(f(x)) / x.size))(x)
+    assert np.isnan(value)
+    assert (slope.shape, slope.dtype) == (x.shape, dtype)
+
+
 def test_numbers_for_which_python_raises():
     """Where Python floats raise, NumPy and programs give infinities and NaN."""
 

@@ -446,9 +446,9 @@ def test_loading_takes_parameters_of_another_module(rng):
 
 def test_loading_does_not_write_to_read_only_arrays():
     layer = nn.Linear(2, 1)
-    weight, mean = np.ones((1, 2)), np.zeros(2)
+    nn.init.ones_(layer.weight)
+    weight, mean = layer.weight.data, np.zeros(2)
     weight.flags.writeable = mean.flags.writeable = False
-    layer.weight.data = weight
     layer.register_buffer("mean", mean)
     state = {"weight": [[3.0, 4.0]], "bias": [0.0], "mean": [1.0, 2.0]}
     loss = np.sum(layer.weight**2)

@@ -155,7 +155,7 @@ def spelled(thing: Any) -> str | None:
     if not isinstance(thing, np.ndarray) or thing.dtype.kind not in "fiub" or not np.isfinite(thing).all():
         return None
     known = (np.float64, np.bool, np.int64)
-    if (number := uniform(thing)) is not None and thing.shape:
+    if (number := uniform(thing)) is not None and thing.shape and math.isfinite(number):  # an empty array has one too
         return f"np.full({thing.shape}, {number!r}, np.{thing.dtype.name})"
     if 0 < thing.size <= SHORT:
         return f"np.array({thing.tolist()!r}{'' if thing.dtype in known else f', np.{thing.dtype.name}'})"

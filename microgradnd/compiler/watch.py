@@ -197,6 +197,8 @@ class Watch:
             self.look_at_object(name, thing)
 
     def look_at_tensor(self, name: str, tensor: Tensor) -> None:
+        if isinstance(tensor, self.recorder.variable):  # the function has computed it
+            return
         if tensor._node is None:
             tensor._node = Leaf(np.asarray(tensor._array), False)  # shows later assignments to it
             tensor._node.position = 0

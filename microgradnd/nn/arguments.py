@@ -73,6 +73,11 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
     return x
 
 
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Return whether an array of one shape can be broadcast to another shape."""
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(shape[::-1], to[::-1], strict=False))
+
+
 def array_like(x: Any) -> Any:
     """Return x if its type runs primitives, as a Tensor does; else as an array."""
     return x if hasattr(type(x), "__primitive__") else np.asarray(x)

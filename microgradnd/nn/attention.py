@@ -27,7 +27,7 @@ from microgradnd.anew import Rng
 from microgradnd.failures import explained
 from microgradnd.nn import init
 from microgradnd.nn.activations import gelu, largest, product_total, relu, total
-from microgradnd.nn.arguments import of_several, operand, transposed
+from microgradnd.nn.arguments import broadcasts, of_several, operand, transposed
 from microgradnd.nn.calls import check_settings
 from microgradnd.nn.dropout import Dropout, dropout
 from microgradnd.nn.linear import Linear, linear
@@ -95,7 +95,7 @@ def causal_mask(queries: int, keys: int, dtype: np.dtype[Any]) -> Any:
 
 
 def added_mask(
-    function: str, name: str, mask: Any, shape: tuple[int, ...], dtype: Any, *, shows: bool, broadcasts: bool = False
+    function: str, name: str, mask: Any, shape: tuple[int, ...], dtype: Any, *, shows: bool, may_broadcast: bool = False
 ) -> Any:
     """Return a mask in the form that is added to the scores, or raise.
 
@@ -104,11 +104,8 @@ def added_mask(
     mask = operand(function, mask, name)
     if mask.dtype.kind not in "bf":
         raise TypeError(f"{function}: {name} must be boolean or floating-point, got {mask.dtype}; pass mask != 0")
-    copied = broadcasts and mask.ndim <= len(shape)
-    if mask.shape != shape and not (
-        copied and all(n in (1, m) for n, m in zip(mask.shape[::-1], shape[::-1], strict=False))
-    ):
-        form = "broadcast to" if broadcasts else "have"
+    if mask.shape != shape and not (may_broadcast and broadcasts(mask.shape, shape)):
+        form = "broadcast to" if may_broadcast else "have"
         raise ValueError(f"{function}: {name} must {form} shape {shape}, got {mask.shape}")
     if mask.dtype.kind == "f":
         return mask
@@ -194,7 +191,7 @@ def scaled_dot_product_attention(
     dtype = np.result_type(query.dtype, key.dtype, np.float16)
     mask = causal_mask(*shape[-2:], dtype) if is_causal else None
     if attn_mask is not None:
-        given = added_mask(name, "attn_mask", attn_mask, shape, dtype, shows=True, broadcasts=True)
+        given = added_mask(name, "attn_mask", attn_mask, shape, dtype, shows=True, may_broadcast=True)
         mask = given if mask is None else mask + given
     kept = dropout(np.ones(shape, dtype), dropout_p, rng=rng) if dropout_p else None
     scale = 1 / math.sqrt(max(a[-1], 1)) if scale is None else float(operand(name, scale, "scale", "iuf"))

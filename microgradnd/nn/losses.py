@@ -14,7 +14,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.nn.activations import REAL, along, largest, log1p_exp, log_softmax, sigmoid, total
-from microgradnd.nn.arguments import array_like, in_range, is_half, like, of_several, operand, summed
+from microgradnd.nn.arguments import array_like, broadcasts, in_range, is_half, like, of_several, operand, summed
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
@@ -473,8 +473,7 @@ def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
     if weight is None:
         return losses
     weight = operand(loss, weight, name, kinds=REAL)
-    pairs = zip(weight.shape[::-1], losses.shape[::-1], strict=False)
-    if weight.ndim > losses.ndim or any(n not in (1, m) for n, m in pairs):
+    if not broadcasts(weight.shape, losses.shape):
         raise ValueError(f"{loss}: {name} must broadcast to shape {losses.shape}, got shape {weight.shape}")
     return losses * in_dtype_of(losses, weight)
 

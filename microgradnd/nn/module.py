@@ -33,7 +33,7 @@ from microgradnd.annotations import Call
 from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
-from microgradnd.states import check_mapping, fitted
+from microgradnd.states import check_mapping, fitted, overwrite
 from microgradnd.tape import Leaf, Note, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
@@ -952,13 +952,9 @@ def retype(parameter: Tensor, dtype: np.dtype[Any]) -> None:
 def write(module: Module, name: str, array: Any) -> None:
     """Set the value of a parameter or buffer, in place if its array is writable."""
     value = getattr(module, name)
-    if not isinstance(value, Tensor):
-        if value.flags.writeable:
-            value[...] = array
-        else:
-            setattr(module, name, array)
-    elif value.data.flags.writeable or current().anomaly is not None:  # it locks arrays except in updating()
-        with value.updating() as target:
-            target[...] = array
+    if isinstance(value, Tensor):
+        overwrite(value, array)
+    elif value.flags.writeable:
+        value[...] = array
     else:
-        value.data = array
+        setattr(module, name, array)

@@ -25,7 +25,8 @@ from microgradnd import refusals
 from microgradnd.assignment import variable
 from microgradnd.operands import is_foreign
 from microgradnd.optim.formula import Formula
-from microgradnd.tape import Leaf, current, touch
+from microgradnd.states import overwrite
+from microgradnd.tape import Leaf, touch
 from microgradnd.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -146,11 +147,8 @@ class Flat:
             if type(leaf) is Leaf and leaf.data.flags.writeable:  # updating(), without its overhead
                 subtract(leaf.data, step, leaf.data)
                 touch(leaf)
-            elif current().anomaly is not None:  # it has locked the array, and lets updating() write to it
-                with parameter.updating() as array:
-                    np.subtract(array, step, array)
-            else:  # the user has made the array read-only: the parameter gets another
-                parameter.data = np.subtract(parameter.data, step).astype(self.dtype)
+            else:
+                overwrite(parameter, np.subtract(parameter.data, step).astype(self.dtype))
 
     def agree(self) -> bool:
         """Return whether all parameters have taken the same number of steps."""

@@ -20,6 +20,7 @@ from microgradnd.optim.optimizer import Optimizer
 from microgradnd.settings import (
     Configured,
     as_number,
+    check_of,
     count,
     fraction,
     not_negative,
@@ -40,11 +41,7 @@ def increasing(name: str, value: Any) -> list[int]:
     return list(value)
 
 
-def function(name: str, value: Any) -> Any:
-    """Return a function, or raise."""
-    if not callable(value):
-        raise TypeError(f"{name} must be a function of the number of the epoch, got {value!r}")
-    return value
+function = check_of("a function of the number of the epoch", lambda value: value if callable(value) else None)
 
 
 class LRScheduler(Configured):

@@ -127,6 +127,13 @@ FAULTS: list[tuple[str, ...]] = [
         NN,
     ),
     ("microgradnd/states.py", "for key in given if key not in own)]", "for key in ())]", NN),
+    ("microgradnd/states.py", "        parameter.data = array", "        pass", NN + " " + OPTIM),
+    (
+        "microgradnd/nn/arguments.py",
+        "for n, m in zip(shape[::-1], to[::-1], strict=False)",
+        "for n, m in ()",
+        FUNCTIONAL,
+    ),
     ("microgradnd/optim/lr_scheduler.py", "            schedule.check_state(state)\n", "            pass\n", SCHEDULES),
     ("microgradnd/nn/module.py", "self.named_modules(remove_duplicate=False)", "self.named_modules()", NN),
     ("microgradnd/nn/module.py", "given[known[0]]) if known else {}", "given[known[0]]) if False else {}", NN),
