@@ -34,6 +34,11 @@ def widened(a: Any, axis: Any) -> Any:
     return a[None] if type(axis) is int and axis == 0 else np.expand_dims(a, axis)
 
 
+def narrowed(g: Any, x: Any) -> Any:
+    """Return np.reshape(g, x.shape); a number if x is one, which computes faster."""
+    return g.reshape(())[()] if type(g) is np.ndarray and not x.shape else np.reshape(g, x.shape)
+
+
 def copied(a: Any, *args: Any, **kwargs: Any) -> Any:
     """Return np.copy(a, ...), which would compute a Dask array."""
     return np.copy(a, *args, **kwargs) if isinstance(a, np.ndarray | np.generic) else a.copy()
@@ -49,7 +54,7 @@ def fixed(order: Any) -> Any:
 # The same elements in another shape
 
 linear(np.squeeze, lambda g, out, x, axis=None: np.reshape(g, x.shape))
-linear(np.expand_dims, lambda g, out, x, axis: np.reshape(g, x.shape))
+linear(np.expand_dims, lambda g, out, x, axis: narrowed(g, x))
 defvjp(np.reshape, lambda g, out, x, shape, order="C", **_: np.reshape(g, x.shape, **fixed(order)))
 defjvp(np.reshape, lambda t, out, x, shape, order="C", **_: np.reshape(t, out.shape, **fixed(order)))
 
