@@ -128,7 +128,6 @@ def _pair(function: Any, run: Callable[[Any, Any], Any]) -> tuple[Callable[[Like
     return _binary(function, run), _binary(function, run, swap=True)
 
 
-@functools.cache
 def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[Like], Like]:
     """Make the method of a unary operator; `run` is a faster equivalent."""
     run = run or function
@@ -232,8 +231,8 @@ class Operators(Assignable):
             if ufunc in BINARY:  # array + tensor, or np.add(...)
                 forward, swapped = BINARY[ufunc]
                 return forward(*inputs) if isinstance(inputs[0], Operators) else swapped(inputs[1], inputs[0])
-            if ufunc.nin == ufunc.nout == 1 and ufunc in VJPS:
-                return _unary(ufunc)(*inputs)
+            if ufunc in UNARY and ufunc in VJPS:
+                return UNARY[ufunc](*inputs)
             return self.__array_function__(ufunc, (), inputs, NO_KEYWORDS)
         if method == "outer":
             x, y = inputs
@@ -258,3 +257,4 @@ BINARY: dict[Any, tuple[Any, Any]] = {
     np.divide: (Operators.__truediv__, Operators.__rtruediv__),
     np.matmul: (Operators.__matmul__, Operators.__rmatmul__),
 }
+UNARY = {f: _unary(f) for f in vars(np).values() if isinstance(f, np.ufunc) and "d->d" in f.types}  # np.exp(tensor)

@@ -217,6 +217,28 @@ def test_a_missing_rule_is_named():
         mg.jvp(lambda x: scaled(x, 3.0), (2.0,), (1.0,))
 
 
+def test_a_ufunc_made_of_python_calls_is_refused_for_its_objects(t):
+    doubled = np.frompyfunc(lambda x: 2 * x, 1, 1)
+    mg.defvjp(doubled, lambda g, out, x: 2 * g)
+    with pytest.raises(TypeError, match="objects"):
+        doubled(t)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_picking_by_position_is_numpys(rows):
+    data = np.arange(4.0 * rows).reshape(rows, 4)
+    t = mg.tensor(data, requires_grad=True)
+    assert all(t[0][i].item() == data[0, i] for i in range(-4, 4))
+    np.sum(t[-1][1] * t[0] + t[0, 2]).backward()
+    want = np.zeros_like(data)
+    want[-1, 1] += data[0].sum()
+    want[0] += data[-1, 1]
+    want[0, 2] += 4
+    np.testing.assert_array_equal(t.grad, want)
+    with pytest.raises(IndexError, match="out of bounds"):
+        t[0][4]
+
+
 def test_nan_in_the_data_passes_through():
     x = mg.tensor([1.0, np.nan], requires_grad=True)
     loss = (x * 2).sum()
