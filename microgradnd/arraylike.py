@@ -146,7 +146,7 @@ class ArrayLike:
     __ne__ = _comparison(np.not_equal, operator.ne)  # type: ignore[assignment]
     __hash__ = object.__hash__  # a variable is itself, not its value
 
-    __getitem__ = _method(primitives.getitem)
+    __getitem__, __divmod__ = _method(primitives.getitem), _method(np.divmod)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """Return a copy in another dtype; the gradient comes back in this one."""

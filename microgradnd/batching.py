@@ -34,7 +34,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from microgradnd import primitives, refusals
 from microgradnd.arraylike import ArrayLike
-from microgradnd.forms import by_position, refuse_out, with_options
+from microgradnd.forms import defined_form, refuse_out, with_options
 from microgradnd.registry import COMPOSITES, Function, check_recordable, name_of
 from microgradnd.trees import flatten
 
@@ -311,9 +311,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         return function(*[like(x) for x in args], **kwargs)
     rule = RULES.get(function)
     if rule is None and function in COMPOSITES:
-        kwargs = dict(kwargs)
-        refuse_out(function, kwargs)
-        args = by_position(function, tuple(args), kwargs)
+        args, kwargs = defined_form(function, tuple(args), kwargs)
         try:
             return COMPOSITES[function](*args, **kwargs)
         except refusals.OneExampleError:  # a rule that looks at values

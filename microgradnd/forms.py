@@ -57,6 +57,15 @@ def by_position(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any
     return positional(function, args, kwargs, needed) if needed else args
 
 
+def defined_form(
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call as the definition of a composite takes them."""
+    kwargs = dict(kwargs)
+    refuse_out(function, kwargs)
+    return by_position(function, args, kwargs), kwargs
+
+
 OUT_SLOTS: dict[Function, int] = {}  # cached for every call with several arguments
 
 

@@ -105,14 +105,16 @@ def assign_in_place(tensor: ArrayLike, index: Any, value: Any) -> bool:
     return True
 
 
-def let_go(number: Any) -> None:
+def let_go(picked: Any) -> None:
     """Release the array that a number was picked from.
 
     The rule needs only its shape and dtype. So a loop that reads numbers of the array
     that it assigns to needs no copies.
     """
-    node = number._node
-    if type(node) is Operation and node.args is not None and node.args[0].size >= COPIED:
+    node = picked._node
+    if type(node) is not Operation or not isinstance(picked._array, np.generic):
+        return
+    if node.args is not None and node.args[0].size >= COPIED:
         array, index = node.args
         node.args = (primitives.expand(np.zeros((), array.dtype), array.shape), index)
 

@@ -188,17 +188,12 @@ class Operators(Assignable):
     __or__, __ror__ = _pair(np.bitwise_or, operator.or_)
     __xor__, __rxor__ = _pair(np.bitwise_xor, operator.xor)
 
-    def __divmod__(self, other: Any) -> Any:
-        return self.__array_ufunc__(np.divmod, "__call__", self, other)
-
     def __rdivmod__(self, other: Any) -> Any:
         return self.__array_ufunc__(np.divmod, "__call__", other, self)
 
     def __pow__(self, exponent: Any) -> Self:
         """Return np.power(self, exponent); for an exponent of 2, the square."""
-        if type(exponent) in (int, float) and exponent == 2:
-            return self._square()
-        return self._power(exponent)
+        return self._square() if type(exponent) in (int, float) and exponent == 2 else self._power(exponent)
 
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __invert__ = _unary(np.invert)
@@ -222,8 +217,7 @@ class Operators(Assignable):
                     return Batched.__primitive__(primitives.getitem, (self, index), NO_KEYWORDS)
                 index = self._one_argument(index)
             picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
-        if isinstance(picked._array, np.generic):
-            let_go(picked)
+        let_go(picked)
         return picked
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:

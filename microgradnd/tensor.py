@@ -32,7 +32,7 @@ from microgradnd.assignment import plain_index
 from microgradnd.batching import Batched, highest
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
-from microgradnd.forms import OUT_SLOTS, by_position, out_slot, positional, refuse_out, without_out
+from microgradnd.forms import OUT_SLOTS, defined_form, out_slot, positional, refuse_out, without_out
 from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.operands import (
@@ -151,9 +151,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if function not in VJPS:
         if function in COMPOSITES:
             if kwargs:
-                kwargs = dict(kwargs)
-                refuse_out(function, kwargs)
-                args = by_position(function, args, kwargs)
+                args, kwargs = defined_form(function, args, kwargs)
             try:
                 if LAZY:
                     check_lazy(function, [getattr(arg, "_array", arg) for arg in args])
@@ -178,8 +176,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = {k: v if type(v) in ORDINARY else named_argument(function, v) for k, v in kwargs.items()}
         refuse_out(function, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
-        if named:
-            args = positional(function, args, kwargs, named)
+        args = positional(function, args, kwargs, named) if named else args
     values: list[Any] = []
     parents: list[Node | None] = []
     tracked = constant = False  # is there a variable that requires a gradient, and one that doesn't?

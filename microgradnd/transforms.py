@@ -375,4 +375,5 @@ def hvp(f: Function) -> Function:
     >>> mg.hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
     array([ 6., 12.])
     """
-    return lambda x, v: jvp(grad(f), (x,), (v,))[1]
+    gradient = grad(f)
+    return lambda x, v: jvp(gradient, (x,), (v,))[1]
