@@ -248,7 +248,7 @@ KINDS = [
     lambda x: x * kind_of(x) + kind_of(np.sum(x)) + kind_of(3),
     lambda x: doubled(x) + doubled(3.0) + doubled(x[0]),
     lambda x: x * len(x.__class__.__name__),
-    lambda x: mg.grad(lambda y: np.sum(y * kind_of(y)))(x),
+    lambda x: mg.grad(lambda y: np.sum(y * (2 if isinstance(y, np.ndarray) else kind_of(y))))(x),
     lambda x: plain(np.sum(WEIGHT * x) * kind_of(WEIGHT * x)),
 ]
 
