@@ -327,3 +327,11 @@ def test_joining_many_arrays_takes_time_in_proportion():
     joined = np.concatenate(parts)
     (joined * np.arange(20_000.0)).sum().backward()
     assert parts[-1].grad.tolist() == [19_999.0]
+
+
+@pytest.mark.parametrize("places", [3, [1, 2]])
+@pytest.mark.parametrize("function", [np.split, np.array_split])
+def test_splitting_by_a_tensor(function, places):
+    x = np.arange(6.0)
+    for got, want in zip(function(mg.tensor(x), mg.tensor(places)), function(x, places), strict=True):
+        np.testing.assert_array_equal(got, want)

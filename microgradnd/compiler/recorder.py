@@ -376,7 +376,7 @@ class Recorder:
             f"{what}{needed_by()} of a value inside a compiled function{quoted_line(last_line())}: the program is "
             f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
         )
-        self.refused = refused
+        self.refused = self.refused or refused
         return refused
 
     def failed(self, error: Exception) -> None:
@@ -414,8 +414,11 @@ class Recorder:
                     self.masks.append(part)
         elif traits(function).counts or (function is np.where and len(args) == 1):
             raise self.refusal(f"np.{function.__name__}()", "Its length depends on the values: use np.where")
-        elif function is np.repeat and len(parents) > 1 and parents[1] is not None:
-            raise self.refusal("np.repeat() with the count", "Pass the counts as integers that aren't traced")
+        elif (function is np.repeat or traits(function).is_reduction) and (
+            any(parent is not None for parent in parents[1:2]) or id(kwargs.get("axis")) in self.arrays
+        ):
+            what = "the count" if function is np.repeat else "the axis"
+            raise self.refusal(f"np.{name_of(function)}() with {what}", "Pass it as integers that aren't traced")
         elif getattr(function, "__name__", "") == "bincount" and parents[0] is not None:
             if out.size > (kwargs.get("minlength") or (*args, 0, 0)[2]):
                 raise self.refusal("np.bincount()", "The number of bins depends on the values: pass minlength=")

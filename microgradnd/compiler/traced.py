@@ -20,7 +20,7 @@ import numpy as np
 from microgradnd import primitives, views
 from microgradnd.assignment import entering, fitting
 from microgradnd.compiler.bytecode import words_at
-from microgradnd.lines import PACKAGE, is_users
+from microgradnd.lines import PACKAGE, installed, is_users
 from microgradnd.modes import no_grad
 from microgradnd.operands import check_differentiable, new_data
 from microgradnd.tape import Leaf, current
@@ -28,6 +28,7 @@ from microgradnd.tensor import Tensor, several, wrap
 
 SHOWING = {"print", "debug", "info", "warning", "warn", "error", "exception", "write", "RAISE_VARARGS"}
 THROUGH = {"call", "__str__", "__format__"}  # our functions that a text goes through
+INSIDE = (*installed()[-2:], np.__path__[0])
 UNKNOWN = "<computed when the program runs>"
 
 
@@ -35,6 +36,18 @@ class TracedTensor(Tensor):
     """A value that a program will compute."""
 
     __slots__ = ()
+
+    @property
+    def __class__(self) -> Any:
+        """What `isinstance` sees outside this library and NumPy: an array or number."""
+        is_inside = sys._getframe(1).f_code.co_filename.startswith(INSIDE)
+        if is_inside or self.requires_grad:
+            return TracedTensor
+        return np.ndarray if self.ndim else self.dtype.type
+
+    @__class__.setter
+    def __class__(self, cls: type) -> None:
+        object.__dict__["__class__"].__set__(self, cls)
 
     @classmethod
     def _computed(

@@ -237,6 +237,8 @@ def split_by(function: Any) -> Callable[..., Any]:
 
     def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         axis = normalize_axis_index(axis, ary.ndim)
+        if not isinstance(indices_or_sections, int | list | tuple):
+            indices_or_sections = np.asarray(indices_or_sections)  # a Tensor would come here again
         parts = function(np.arange(ary.shape[axis]), indices_or_sections)
         return [ary[at_axis(slice(p[0], p[-1] + 1) if p.size else slice(0), axis)] for p in parts]
 

@@ -640,7 +640,11 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "if thing.dtype == object:", "if False:", WATCH),
     ("watch.py", "return value  # an object that the function has made", "pass  # an object", WATCH),
     ("watch.py", "if self.hook(kind):\n                return", "if self.hook(kind):\n                pass", WATCH),
-    # texts, hashes, repetitions
+    ("recorder.py", ' or id(kwargs.get("axis")) in self.arrays', "", GUARDS),
+    ("recorder.py", "(function is np.repeat or traits(function).is_reduction)", "function is np.repeat", GUARDS),
+    # classes, texts, hashes, repetitions
+    ("traced.py", "if is_inside or self.requires_grad:", "if is_inside:", GUARDS),
+    ("traced.py", "return np.ndarray if self.ndim else self.dtype.type", "return np.ndarray", GUARDS),
     ("traced.py", "        refuse_text()\n", "", GUARDS),
     ("traced.py", 'THROUGH = {"call", "__str__", "__format__"}', 'THROUGH = {"call", "__str__"}', GUARDS),
     ("traced.py", 'THROUGH = {"call", "__str__", "__format__"}', 'THROUGH = {"__str__", "__format__"}', GUARDS),
