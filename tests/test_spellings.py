@@ -198,6 +198,11 @@ def test_one_pick_of_each_row_makes_no_array_of_zeros():
     assert source.count("np.add.at(grad_") == 1
 
 
+def test_the_sum_of_a_constant_is_known():
+    source = program_of(mg.value_and_grad(lambda x: x[0, 0] * np.sum(1.5 * G * logs(x))), X)
+    assert source.count("np.dot(") == 1, "of the exponentials"
+
+
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_a_variance_becomes_part_of_loops(backend):
     if backend == "numba":

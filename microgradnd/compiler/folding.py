@@ -12,7 +12,8 @@ and all of it would be rolled up afterwards. If the turns of a long loop do the 
 single turn is kept instead, and its derivative is a loop from the start. This is
 possible if the code after the loop uses only what the last turn hands on, and values of
 all turns that are stacked. If a value of another turn is used later on, the function is
-traced again, without folding.
+traced again, without folding. A loop that isn't differentiated is folded at the end of
+the trace, which takes half as long as rolling up the finished program.
 """
 
 from __future__ import annotations
