@@ -52,10 +52,7 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
     notes = []
     most = float("inf") if max_nodes is None else max_nodes
     if max_nodes is not None and size(record, root, READABLE) > READABLE:
-        kind_of = signatures(record, root)
-        for part in [*reversed(root.parts()), root]:
-            if any(isinstance(child, Part) for child in part.children):
-                gather(record, part, kind_of, 1, first_copy, chains=True, scopes=True)
+        kind_of = gather_scopes(record, root, first_copy)
         if depth is not None:
             fold_deeper(root, depth)
         todo, is_large = [root, *root.parts()], size(record, root, READABLE) > READABLE
@@ -131,6 +128,15 @@ def signatures(record: Record, root: Part) -> Kinds:
             return of_operation[child]
         return of_part.get(child, -1 - id(child) % 2**60)  # a part made by folding is unique
 
+    return kind_of
+
+
+def gather_scopes(record: Record, root: Part, make: Make) -> Kinds:
+    """Gather repeated scopes, the innermost first; return which things do the same."""
+    kind_of = signatures(record, root)
+    for part in [*reversed(root.parts()), root]:
+        if any(isinstance(child, Part) for child in part.children):
+            gather(record, part, kind_of, 1, make, chains=True, scopes=True)
     return kind_of
 
 

@@ -231,14 +231,15 @@ def seed_text(name: str | None) -> str:
     return f"∂{said}/∂{said} = 1"
 
 
-def title_words(node: Node) -> list[str]:
-    """Return what a node is, without numbers: its name, its call and its options."""
-    name, text, detail = short_name(node), clean(node.text), clean(node.detail)
+def title(node: Node) -> list[Word]:
+    """Return the words for what a node is, without numbers: its name, its call."""
+    name, text = short_name(node), clean(node.text)
     if node.kind == "operation":
-        return [text, detail]
+        return [Word(text, "text"), Word(clean(node.detail), "note")]
     if node.kind == "fold":
-        return [name if name != text else "", text, clean(node.detail, 60)]
-    return [name]
+        called = [Word(text, "name")] if name in ("", text) else [Word(name, "name"), Word(text, "text")]
+        return [*called, Word(clean(node.detail, 60), "note")]
+    return [Word(name, "name")]
 
 
 def shape_of(node: Node, show: Collection[str] = SHOWN) -> str:
@@ -277,19 +278,15 @@ def node_rows(node: Node, view: View = "forward", show: Collection[str] = SHOWN)
 
 
 def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
-    shape, title = shape_of(node, show), title_words(node)
-    if node.kind == "operation":
-        yield from words((title[0], "text"))
-        yield from words((title[1], "note"))
-        return
-    if node.kind == "fold":
-        yield from words((title[0], "name"))
-        yield from words((title[1], "text" if title[0] else "name"))
-        yield from words((title[2], "note"))
+    shape, said = shape_of(node, show), title(node)
+    if node.kind in ("operation", "fold"):
+        yield from (row for word in said for row in words(word))
+        if node.kind == "operation":
+            return
         if alarm := alarm_text(node.values):
             yield from words((ALARM_SIGN + alarm, "alarm"))
     else:
-        (name,) = title
+        name = said[0].text
         row = words((name, "name"), (shape, "shape" if name else "name"))
         if node.shape is None and not name:  # `backward()` freed it
             row = words(("constant", "note"))

@@ -10,7 +10,7 @@ Read next: `fold.py`, then `explore.py`.
 from __future__ import annotations
 
 from microgradnd.viz import signs
-from microgradnd.viz.fold import READABLE, WORTH, gather, operations_of, signatures, size
+from microgradnd.viz.fold import READABLE, WORTH, gather, gather_scopes, operations_of, size
 from microgradnd.viz.labels import repeated_text
 from microgradnd.viz.record import Part, Record, tree
 
@@ -46,10 +46,7 @@ def gathered(record: Record) -> Part:
     root = tree(record)
     if size(record, root, READABLE) <= READABLE:
         return root
-    kind_of = signatures(record, root)
-    for part in [*reversed(root.parts()), root]:
-        if any(isinstance(child, Part) for child in part.children):
-            gather(record, part, kind_of, 1, all_copies, chains=True, scopes=True)
+    kind_of = gather_scopes(record, root, all_copies)
     todo = [root]
     while todo:
         part = todo.pop()

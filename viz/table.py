@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import ALARM_SIGN, alarm_text, scope_text, shape_text, short_name, title_words
+from microgradnd.viz.labels import ALARM_SIGN, alarm_text, scope_text, shape_text, short_name, title
 from microgradnd.viz.model import Graph, Node, nested
 from microgradnd.viz.signs import counted, number
 from microgradnd.viz.values import Values
@@ -104,7 +104,7 @@ def _rows(model: Graph) -> Iterator[Row]:
 
 
 def _row(node: Node) -> Row:
-    words = title_words(node) + ([short_name(node)] if node.kind == "operation" else [])
+    words = [word.text for word in title(node)] + ([short_name(node)] if node.kind == "operation" else [])
     text = INDENT * len(node.scope) + (" ".join(filter(None, words)) or node.kind)
     if alarm := alarm_text(node.values):
         text += f"  {ALARM_SIGN}{alarm}"
