@@ -651,6 +651,8 @@ LIBRARY = {
     "optim.Rprop": Row(lambda: optim.Rprop, AttributeError, "Rprop|optim.RMSprop"),
     "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|write optim.lr_scheduler.StepLR(...)"),
     "optim.steplr": Row(lambda: optim.steplr, AttributeError, "steplr|write optim.lr_scheduler.StepLR"),
+    "lr_scheduler.StepLr": Row(lambda: lr_scheduler.StepLr, AttributeError, "StepLr|optim.lr_scheduler.StepLR"),
+    "lr_scheduler.CyclicLR": Row(lambda: lr_scheduler.CyclicLR, AttributeError, "CyclicLR|OneCycleLR"),
     "optim.LBFGS": Row(lambda: optim.LBFGS, AttributeError, 'write optim.minimize(loss, params, method="LBFGS")'),
     "F.one_hot": Row(lambda: F.one_hot, AttributeError, "one_hot|write np.eye(classes)[labels]"),
     "module.cuda": Row(lambda: m.cuda(), AttributeError, "Linear|'cuda'; leave it out|CPU"),
@@ -1103,6 +1105,22 @@ LIBRARY = {
     "a schedule's load_state_dict": Row(
         lambda: lr_scheduler.StepLR(STEPPER, 3).load_state_dict({"gamma": 1.0}), ValueError, "StepLR|step_size|gamma"
     ),
+    "a chain with a schedule that needs a metric": Row(
+        lambda: lr_scheduler.ChainedScheduler([lr_scheduler.ReduceLROnPlateau(STEPPER)]),
+        ValueError,
+        "ChainedScheduler: ReduceLROnPlateau needs a metric|step(metric)",
+    ),
+    "LambdaLR(text)": Row(
+        lambda: lr_scheduler.LambdaLR(optim.SGD([P(1)], lr=0.1), lambda epoch: "half"),
+        TypeError,
+        "lr_lambda|number|'half'",
+    ),
+    "OneCycleLR(epochs=)": Row(
+        lambda: lr_scheduler.OneCycleLR(STEPPER, 0.1, epochs=3, steps_per_epoch=4),
+        TypeError,
+        "OneCycleLR|total_steps=epochs * steps_per_epoch",
+    ),
+    "Adam(foreach=)": Row(lambda: optim.Adam([t], foreach=True), TypeError, "foreach=True; leave it out"),
     "a chain's state of one schedule": Row(
         lambda: lr_scheduler.ChainedScheduler([lr_scheduler.StepLR(STEPPER, 3)]).load_state_dict(
             {"last_epoch": 0, "base_lrs": [0.1], "schedulers": []}
