@@ -423,6 +423,13 @@ def drawn_in_a_loop(x):
     return x
 
 
+class Unreadable:
+    """An array of another library, for example on a GPU."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("it is on another device")
+
+
 def packed(path: Path, name: str) -> None:
     """Write a zip file with one entry."""
     with zipfile.ZipFile(path, "w") as archive:
@@ -1651,6 +1658,16 @@ MORE = {
     "a ModuleList of a module": Row(lambda: nn.ModuleList(m), TypeError, "ModuleList|list of modules|Linear"),
     "to(device)": Row(lambda: nn.Linear(2, 1).to("cuda"), TypeError, "Linear.to|'cuda'|dtype|CPU"),
     "train(text)": Row(lambda: nn.Linear(2, 1).train("no"), TypeError, "Linear.train|True or False|'no'"),
+    "a state of what NumPy can't read": Row(
+        lambda: m.load_state_dict({"weight": Unreadable(), "bias": [0, 0]}),
+        TypeError,
+        "Linear.load_state_dict: weight must be an array, got a Unreadable|on another device",
+    ),
+    "a module's state in a program": Row(
+        compiled(lambda x: m.load_state_dict({}) and x, np.ones(3)),
+        TraceError,
+        "load_state_dict()|between the calls",
+    ),
     "a state of unequal lists": Row(
         lambda: nn.Linear(2, 2).load_state_dict({"weight": [[1, 2], [3]], "bias": [1, 2]}),
         ValueError,
