@@ -532,6 +532,10 @@ def instead_of(keyword: str, names: list[str]) -> str:
         "padding_mode": "the padding is zeros; for others call np.pad(x, ..., mode=...) first",
         "proj_size": "pass the result to nn.Linear",
         "max_norm": "scale the rows yourself, under mg.no_grad()",
+        **dict.fromkeys(("capturable", "differentiable", "foreach", "fused"), "there is one implementation"),
+        **dict.fromkeys(("epochs", "steps_per_epoch"), "pass total_steps=epochs * steps_per_epoch"),
+        "last_epoch": "call load_state_dict() of the optimizer and of the schedule to resume",
+        "verbose": "print get_last_lr() yourself",
     }
     if keyword in why:
         return f"leave it out: {why[keyword]}"

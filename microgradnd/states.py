@@ -78,6 +78,11 @@ def as_array(owner: str, key: str, value: Any) -> Any:
             f"{owner}.load_state_dict: {key} must be an array, got lists of different lengths; give each the same "
             f"length"
         ) from None
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"{owner}.load_state_dict: {key} must be an array, got a {type(value).__name__} that NumPy can't read: "
+            f"{error}"
+        ) from error
 
 
 def overwrite(parameter: Tensor, array: Any) -> None:

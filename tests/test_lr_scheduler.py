@@ -19,7 +19,7 @@ from microgradnd.optim import lr_scheduler as s
 # Each with the learning rate in epoch t, for a learning rate of 0.5 before
 SCHEDULES = {
     "step": (lambda o: s.StepLR(o, 3, gamma=0.5), lambda t: 0.5 * 0.5 ** (t // 3)),
-    "multi-step": (lambda o: s.MultiStepLR(o, [2, 2, 5]), lambda t: 0.5 * 0.1 ** (2 * (t >= 2) + (t >= 5))),
+    "multi-step": (lambda o: s.MultiStepLR(o, np.array([2, 2, 5])), lambda t: 0.5 * 0.1 ** (2 * (t >= 2) + (t >= 5))),
     "exponential": (lambda o: s.ExponentialLR(o, 0.9), lambda t: 0.5 * 0.9**t),
     "lambda": (lambda o: s.LambdaLR(o, lambda t: 1 / (1 + t)), lambda t: 0.5 / (1 + t)),
     "linear": (lambda o: s.LinearLR(o, 0.1, 0.6, 5), lambda t: 0.5 * (0.1 + 0.5 * min(t, 5) / 5)),

@@ -423,6 +423,13 @@ def drawn_in_a_loop(x):
     return x
 
 
+class Unreadable:
+    """An array of another library, for example on a GPU."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("it is on another device")
+
+
 def packed(path: Path, name: str) -> None:
     """Write a zip file with one entry."""
     with zipfile.ZipFile(path, "w") as archive:
@@ -651,6 +658,8 @@ LIBRARY = {
     "optim.Rprop": Row(lambda: optim.Rprop, AttributeError, "Rprop|optim.RMSprop"),
     "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|write optim.lr_scheduler.StepLR(...)"),
     "optim.steplr": Row(lambda: optim.steplr, AttributeError, "steplr|write optim.lr_scheduler.StepLR"),
+    "lr_scheduler.StepLr": Row(lambda: lr_scheduler.StepLr, AttributeError, "StepLr|optim.lr_scheduler.StepLR"),
+    "lr_scheduler.CyclicLR": Row(lambda: lr_scheduler.CyclicLR, AttributeError, "CyclicLR|OneCycleLR"),
     "optim.LBFGS": Row(lambda: optim.LBFGS, AttributeError, 'write optim.minimize(loss, params, method="LBFGS")'),
     "F.one_hot": Row(lambda: F.one_hot, AttributeError, "one_hot|write np.eye(classes)[labels]"),
     "module.cuda": Row(lambda: m.cuda(), AttributeError, "Linear|'cuda'; leave it out|CPU"),
@@ -1103,6 +1112,22 @@ LIBRARY = {
     "a schedule's load_state_dict": Row(
         lambda: lr_scheduler.StepLR(STEPPER, 3).load_state_dict({"gamma": 1.0}), ValueError, "StepLR|step_size|gamma"
     ),
+    "a chain with a schedule that needs a metric": Row(
+        lambda: lr_scheduler.ChainedScheduler([lr_scheduler.ReduceLROnPlateau(STEPPER)]),
+        ValueError,
+        "ChainedScheduler: ReduceLROnPlateau needs a metric|step(metric)",
+    ),
+    "LambdaLR(text)": Row(
+        lambda: lr_scheduler.LambdaLR(optim.SGD([P(1)], lr=0.1), lambda epoch: "half"),
+        TypeError,
+        "lr_lambda|number|'half'",
+    ),
+    "OneCycleLR(epochs=)": Row(
+        lambda: lr_scheduler.OneCycleLR(STEPPER, 0.1, epochs=3, steps_per_epoch=4),
+        TypeError,
+        "OneCycleLR|total_steps=epochs * steps_per_epoch",
+    ),
+    "Adam(foreach=)": Row(lambda: optim.Adam([t], foreach=True), TypeError, "foreach=True; leave it out"),
     "a chain's state of one schedule": Row(
         lambda: lr_scheduler.ChainedScheduler([lr_scheduler.StepLR(STEPPER, 3)]).load_state_dict(
             {"last_epoch": 0, "base_lrs": [0.1], "schedulers": []}
@@ -1633,6 +1658,16 @@ MORE = {
     "a ModuleList of a module": Row(lambda: nn.ModuleList(m), TypeError, "ModuleList|list of modules|Linear"),
     "to(device)": Row(lambda: nn.Linear(2, 1).to("cuda"), TypeError, "Linear.to|'cuda'|dtype|CPU"),
     "train(text)": Row(lambda: nn.Linear(2, 1).train("no"), TypeError, "Linear.train|True or False|'no'"),
+    "a state of what NumPy can't read": Row(
+        lambda: m.load_state_dict({"weight": Unreadable(), "bias": [0, 0]}),
+        TypeError,
+        "Linear.load_state_dict: weight must be an array, got a Unreadable|on another device",
+    ),
+    "a module's state in a program": Row(
+        compiled(lambda x: m.load_state_dict({}) and x, np.ones(3)),
+        TraceError,
+        "load_state_dict()|between the calls",
+    ),
     "a state of unequal lists": Row(
         lambda: nn.Linear(2, 2).load_state_dict({"weight": [[1, 2], [3]], "bias": [1, 2]}),
         ValueError,

@@ -730,6 +730,8 @@ class Module:
 
         A shared one has several paths, as in PyTorch.
         """
+        if (trace := current().trace) is not None:
+            raise trace.refusal("state_dict() or load_state_dict()", "Call it outside, between the calls")
         found = {}
         for path, module in self.named_modules(remove_duplicate=False):
             dot = f"{path}." if path else ""

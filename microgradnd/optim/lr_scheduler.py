@@ -14,16 +14,20 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
 from microgradnd.settings import (
     Configured,
+    as_integer,
     as_number,
     check_of,
     count,
     fraction,
     not_negative,
+    number,
     one_of,
     positive,
     setting,
@@ -35,10 +39,11 @@ from microgradnd.tape import current
 
 def increasing(name: str, value: Any) -> list[int]:
     """Return a list of increasing integers, or raise."""
-    listed = isinstance(value, Sequence) and all(type(x) is int for x in value)
-    if not listed or list(value) != sorted(value):
+    found = [as_integer(x) for x in value] if isinstance(value, Sequence | np.ndarray) else [None]
+    listed = [x for x in found if x is not None]
+    if len(listed) < len(found) or listed != sorted(listed):
         raise ValueError(f"{name} must be a list of increasing integers, got {value!r}")
-    return list(value)
+    return listed
 
 
 function = check_of("a function of the number of the epoch", lambda value: value if callable(value) else None)
@@ -310,7 +315,7 @@ class LambdaLR(LRScheduler):
     lr_lambda: Callable[[int], float] = setting(function)
 
     def at(self, t: int, lr: float, base: float) -> float:
-        return base * self.lr_lambda(t)
+        return base * number("LambdaLR: the result of lr_lambda", self.lr_lambda(t))
 
 
 class LinearLR(LRScheduler):
@@ -681,7 +686,7 @@ class ChainedScheduler(LRScheduler):
     Parameters
     ----------
     schedulers : list of LRScheduler
-        Schedules of one optimizer.
+        Schedules of one optimizer; not `ReduceLROnPlateau`, which needs a metric.
 
     See Also
     --------
@@ -712,6 +717,10 @@ class ChainedScheduler(LRScheduler):
         if len(optimizers) != 1 or None in optimizers:
             raise ValueError(
                 f"{type(self).__name__}: schedulers must be a list of schedules of one optimizer, got {schedulers!r}"
+            )
+        if any(isinstance(schedule, ReduceLROnPlateau) for schedule in self.schedulers):
+            raise ValueError(
+                f"{type(self).__name__}: ReduceLROnPlateau needs a metric; call its step(metric) by itself"
             )
         self.optimizer, self._settings = self.schedulers[0].optimizer, {}
         self.last_epoch, self.base_lrs = 0, self.schedulers[0].base_lrs
@@ -810,3 +819,10 @@ class SequentialLR(ChainedScheduler):
 
 
 __all__ = sorted(cls.__name__ for cls in [*vars().values()] if isinstance(cls, type) and issubclass(cls, LRScheduler))
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        from microgradnd.advice import missing_attribute
+
+        raise AttributeError(missing_attribute("optim.lr_scheduler", name, __all__))
