@@ -735,9 +735,11 @@ class Module:
         found = {}
         for path, module in self.named_modules(remove_duplicate=False):
             dot = f"{path}." if path else ""
-            for name, kind in module._kinds.items():
-                if kind != "module" and (value := getattr(module, name)) is not None:
-                    found[dot + name] = module, name, value.data if isinstance(value, Tensor) else np.asarray(value)
+            for wanted in ("parameter", "buffer"):
+                for name in [name for name, kind in module._kinds.items() if kind == wanted]:
+                    if (value := getattr(module, name)) is not None:
+                        array = value.data if isinstance(value, Tensor) else np.asarray(value)
+                        found[dot + name] = module, name, array
         return found
 
     # A call, and a tree of arrays
