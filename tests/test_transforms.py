@@ -5,6 +5,8 @@ Must not own: derivatives of single functions (`test_laws.py`).
 Read next: `test_testing.py`.
 """
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -259,3 +261,22 @@ def test_a_large_argument_that_has_changed_is_refused():
     x[:] = 0.0
     with pytest.raises(RuntimeError, match=r"shape \(10000,\), was changed after"):
         pullback(np.ones(10_000))
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_gradient_is_copied_only_if_something_else_holds_it(is_kept):
+    made = []
+
+    @mg.primitive
+    def doubled(x):
+        return np.sum(2 * x)
+
+    def rule(g, out, x):
+        gradient = np.full(x.shape, 2.0)
+        made.append(gradient if is_kept else weakref.ref(gradient))
+        return gradient
+
+    mg.defvjp(doubled, rule)
+    found = mg.grad(doubled)(np.ones(3))
+    assert found.tolist() == [2.0, 2.0, 2.0]
+    assert found is not made[0] if is_kept else found is made[0]()
