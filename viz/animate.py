@@ -220,8 +220,9 @@ def _classed(line: str, steps: Steps) -> str:
     source, target = _ends(line, steps)
     if not source:
         return line
-    classes = [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
-    if "->" in line or source == target:  # the ground of a label stays as it is
+    is_label = "->" not in line and source != target
+    classes = ["label"] * is_label + [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
+    if not is_label:  # its ground stays as it is
         classes += [f"at-{moment}" for moment in _moments(steps, target)]
     return dot.with_attributes(line, {"class": " ".join(classes)})
 

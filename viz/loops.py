@@ -14,7 +14,7 @@ from microgradnd.viz.fold import READABLE, WORTH, gather, gather_scopes, operati
 from microgradnd.viz.labels import repeated_text
 from microgradnd.viz.record import Part, Record, tree
 
-MOST_SIGNS = 5  # operations in the title of a loop
+MOST_SIGNS = 3  # operations in the title of a loop
 
 
 def gathered(record: Record) -> Part:

@@ -299,7 +299,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "chromedriver",
     ),
     ("fold.py", "if (count - 1) * period < worth:", "if False:", EXPLORE),
-    ("loops.py", "offsets[p, target], position] > 1]", "offsets[p, target], position] > 0]", EXPLORE),
     ("loops.py", "if size(record, root, READABLE) <= READABLE:", "if False:", EXPLORE),
     ("explore.py", """.replace("'", "&#39;")""", "", EXPLORE),
     ("explore.py", "if values.size == 1 and isinstance(", "if values.size == 0 and isinstance(", EXPLORE),

@@ -48,9 +48,10 @@ function wordsOf(box) {
   if (box.isScope || box.kind === "fold") {
     const { path } = box;
     const title = titleOf(box);
+    const [, what, times] = title.match(/^(.*?)( ×[\d,]+)?$/); // a long title keeps its count
     const { operations, trained } = box.totals;
     return {
-      title: `▸ ${shorten(title, 30)}`,
+      title: `▸ ${shorten(what, 30)}${times ?? ""}`,
       detail: path && path !== title ? shorten(path, 34) : "",
       value: operations ? countText(operations, "operation") : countText(box.children.length, "array"),
       grad: trained ? countText(trained, "weight") : "",
