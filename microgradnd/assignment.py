@@ -20,6 +20,7 @@ import numpy as np
 
 from microgradnd import primitives, refusals, tape, views
 from microgradnd.arraylike import ArrayLike
+from microgradnd.conversions import variable
 from microgradnd.failures import fail
 from microgradnd.inplace import Update, assign_in_place, leaf_to_update
 from microgradnd.operands import as_array, operand, protected
@@ -105,12 +106,7 @@ class Assignable(ArrayLike):
             return self.__array_function__(np.copy, (), (self,), {})  # a new leaf would lose the derivative
         if node is not None and not isinstance(node, Leaf):
             raise refusals.not_a_variable()
-        return variable(
-            type(self),
-            np.array(self._array),
-            node is not None and node.requires_grad,
-            node and node.name,
-        )
+        return variable(type(self), np.array(self._array), node is not None and node.requires_grad, node and node.name)
 
     def __reduce__(self) -> Any:
         node = self._node
@@ -164,14 +160,6 @@ def entering(function: Any, value: Any) -> Any:
     if type(value) is np.ndarray or type(value) is float:
         return value
     return value._array if isinstance(value, ArrayLike) else operand(function, value)
-
-
-def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) -> Any:
-    """Make a variable over an array, without copying it; a leaf if it needs one."""
-    made = object.__new__(cls)
-    made._array = array
-    made._node = Leaf(array, requires_grad, name) if requires_grad or name else None
-    return made
 
 
 def become(tensor: Any, value: Assignable, index: Any) -> None:

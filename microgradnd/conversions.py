@@ -2,7 +2,7 @@
 
 Owns: the error under a transform, and the warning elsewhere, when a conversion to a
 Python number loses the derivative. The deliberate ways out, `t.item()`, `t.data` and
-`t.detach()`, say nothing.
+`t.detach()`, say nothing. Copies as new variables.
 Must not own: the conversions themselves (`arraylike.py`).
 Read next: `arraylike.py`.
 """
@@ -15,7 +15,7 @@ import warnings
 from typing import Any, NoReturn
 
 from microgradnd.refusals import library_of
-from microgradnd.tape import Operation, current
+from microgradnd.tape import Leaf, Operation, current
 
 
 def is_being_stored(frame: Any) -> bool:
@@ -123,3 +123,11 @@ def copy_of(tensor: Any, what: str) -> Any:
             f"derivative"
         )
     return tensor.data if tensor._node is not None else tensor._array
+
+
+def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) -> Any:
+    """Make a variable over an array, without copying it; a leaf if it needs one."""
+    made = object.__new__(cls)
+    made._array = array
+    made._node = Leaf(array, requires_grad, name) if requires_grad or name else None
+    return made

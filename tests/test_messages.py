@@ -858,7 +858,10 @@ LIBRARY = {
         compiled(lambda d: d.update(b=1.0), {"a": np.ones(3)}), TraceError, "dict|arguments|return the new value"
     ),
     "compiled thread": Row(compiled(with_thread, np.ones(3)), TraceError, "a thread|outside"),
-    "compiled text": Row(compiled(lambda x: repr(x * 2), np.ones(3)), TraceError, "string|return the value"),
+    "compiled text": Row(compiled(lambda x: repr(x * 2), np.ones(3)), TraceError, "a text|returns"),
+    "compiled text that was shown": Row(
+        compiled(lambda x: print(shown := repr(x)) or shown, np.ones(3)), TraceError, "string|return the value"
+    ),
     "compiled generator": Row(compiled(lambda x: (v for v in [x]), np.ones(3)), TraceError, "generator|arrays"),
     "compiled hash": Row(compiled(lambda x: {x[0]: 1}, np.ones(3)), TraceError, "hash()|np.where"),
     "compiled write": Row(compiled(written_to, np.ones(3)), TraceError, "PLAIN_ARRAY|argument"),
@@ -1609,6 +1612,9 @@ MORE = {
     ),
     "compiled .data of another shape": Row(
         compiled(lambda w: setattr(w, "data", np.ones(7)), t), ValueError, "shape|(7,)"
+    ),
+    "compiled repetition of a list": Row(
+        compiled(lambda x: [1] * np.argmax(x), np.ones(2)), TraceError, "a list times a number|np.array(list) * t"
     ),
     "compiled list as an operand": Row(compiled(lambda x: np.add([x[0], x[1]], x), np.ones(2)), TraceError, "list|add"),
     "compiled array_equal": Row(

@@ -369,7 +369,7 @@ def test_a_frozen_tensor_is_updated_by_programs(optimize):
             r"inside a compiled function .*, the captured 'm\.calls' was changed",
         ),
         (
-            lambda m: mg.grad(lambda v: (setattr(v, "calls", 5), 0.0)[1])(m),
+            lambda m: mg.grad(lambda v: (setattr(v, "calls", v.calls + 1), 0.0)[1])(m),
             r"inside a compiled function .*, the captured 'm\.calls' was changed",
         ),
     ],
@@ -385,6 +385,16 @@ def test_a_program_that_would_not_repeat_an_assignment_is_refused(change, messag
         mg.compile(f)(module)
     assert module.calls == 0
     np.testing.assert_array_equal(module.mean, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, mg.compile])
+def test_a_constant_is_assigned_in_each_call(wrap):
+    module = Norm()
+    f = wrap(lambda m: mg.grad(lambda v: (setattr(v, "calls", 5), np.sum(v.scale))[1])(m))
+    for calls in (0, 5, 7):
+        module.calls = calls
+        f(module)
+        assert module.calls == 5
 
 
 def test_modes_may_be_changed_within_a_program():

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from numpy import ndarray, subtract  # looked up often
 
 from microgradnd import refusals
-from microgradnd.assignment import variable
+from microgradnd.conversions import variable
 from microgradnd.operands import is_foreign
 from microgradnd.optim.formula import Formula
 from microgradnd.states import overwrite

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from microgradnd.assignment import variable
+from microgradnd.conversions import variable
 from microgradnd.optim.flat import Flat
 from microgradnd.optim.formula import Formula
 from microgradnd.tape import current
