@@ -15,6 +15,7 @@ import pytest
 import microgradnd as mg
 from microgradnd import nn, powers
 from microgradnd.compiler import choices
+from microgradnd.compiler.traits import ROOTS
 
 F = nn.functional
 RNG = np.random.default_rng(0)
@@ -145,7 +146,7 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "fifth power": (lambda x: np.power(x, 5.0), [], ["np.power("]),
     "eighth power": (lambda x: x**8, [], ["np.power("]),
     "ninth power": (lambda x: x**9, ["np.power("], []),
-    "power of a half": (lambda x: (x * x + 1) ** 0.5, ["np.sqrt("], ["np.power("]),
+    "power of a half": (lambda x: (x * x + 1) ** 0.5, ["np.sqrt("] * ROOTS, ["np.power("] * ROOTS),
     "gelu": (lambda x: 0.5 * x * (1 + np.tanh(0.8 * (x + 0.044715 * x**3))), [], ["np.power("]),
 }
 

@@ -28,7 +28,7 @@ from microgradnd import primitives
 from microgradnd.compiler.passes import holds, uniform
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.rolling import Loop as Rolled
-from microgradnd.compiler.traits import traits
+from microgradnd.compiler.traits import ROOTS, SQUARES, traits
 
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
 SMALL = 8  # the compiler unrolls a loop this short, so it may be the innermost
@@ -354,9 +354,12 @@ class Lowering:
         except TypeError:
             return NO_LOOPS
         kind = dtypes[0].kind
-        if function is np.square or (function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"):
+        is_square = SQUARES and function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"
+        if is_square or function is np.square:
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
-        elif function is np.power and isinstance(args[1], float | np.floating) and args[1] == 0.5 and out.shape:
+        elif (
+            ROOTS and function is np.power and isinstance(args[1], float | np.floating) and args[1] == 0.5 and out.shape
+        ):
             function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2

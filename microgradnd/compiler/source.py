@@ -26,7 +26,7 @@ from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, mapped, values_in
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
-from microgradnd.compiler.traits import ATOM, CALL, POWER, SUM, UNARY, traits
+from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
 
 HELPERS = {  # for operations that NumPy has no expression for
     "unheld": (
@@ -64,7 +64,6 @@ HELPERS = {  # for operations that NumPy has no expression for
     ),
 }
 STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # dtypes for which `**` is always np.power
-SQUARES = np.lib.NumpyVersion(np.__version__) < "2.1.0"  # whether only `**`, and not np.power, squares an array for 2
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside another
 OWN = {"references", "sized", "programs", "np", "math", "sys", "Path"}  # names that programs use themselves
@@ -225,7 +224,7 @@ class Writer:
         form = traits(function).form
         base = args[0] if args else None
         is_odd = getattr(base, "dtype", np.float64) not in STARRED
-        is_odd |= SQUARES and function is np.power and bool(getattr(base, "shape", ()))
+        is_odd |= not SQUARES and function is np.power and bool(getattr(base, "shape", ()))
         if form and form.fits(args) and not kwargs and not (form.rank == POWER and is_odd):
             return form.text.format(
                 *(self.text(a, form.right if i else form.left) for i, a in enumerate(args))

@@ -30,7 +30,7 @@ from microgradnd import contraction as contractions
 from microgradnd import powers, primitives
 from microgradnd.compiler import choices, matrices
 from microgradnd.compiler.program import Constant, Program, Step, Value, call, filled, rename
-from microgradnd.compiler.traits import traits
+from microgradnd.compiler.traits import ROOTS, traits
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
 ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
@@ -83,7 +83,7 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply instead, as the eager call does, or take the root for 0.5."""
     x, exponent = step.args
-    if type(exponent) is float and exponent == 0.5 and is_real(x) and not step.kwargs:
+    if ROOTS and type(exponent) is float and exponent == 0.5 and is_real(x) and not step.kwargs:
         return [replace(step, function=np.sqrt, args=(x,))]
     if not isinstance(x, Value) or step.kwargs or not powers.is_product(x.dtype, x.shape, exponent):
         return None

@@ -174,6 +174,9 @@ def of_floats(name: str, kernels: str = "", count: int = 1) -> Row:
     return {"loop": f"{name}({'{0}, {1}' if count == 2 else '{0}'})", "kinds": "f", "kernels": kernels}
 
 
+# Whether np.power of an array squares for 2 and takes the root for 0.5, as `**` does in
+# every version: the last bit, and roots of -0.0 and -inf, differ
+SQUARES, ROOTS = (np.lib.NumpyVersion(np.__version__) >= version for version in ("2.1.0", "2.3.0"))
 ALL_EQUAL = "Write np.all(x == y), and np.where to choose by it"
 ROWS: dict[Any, Row] = {
     # Arithmetic
