@@ -354,12 +354,10 @@ class Lowering:
         except TypeError:
             return NO_LOOPS
         kind = dtypes[0].kind
-        is_square = SQUARES and function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"
-        if is_square or function is np.square:
+        exponent = args[1] if function is np.power else None
+        if function is np.square or (SQUARES and type(exponent) is int and exponent == 2 and kind == "f"):
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
-        elif (
-            ROOTS and function is np.power and isinstance(args[1], float | np.floating) and args[1] == 0.5 and out.shape
-        ):
+        elif ROOTS and isinstance(exponent, float | np.floating) and exponent == 0.5 and out.shape:
             function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
