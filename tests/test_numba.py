@@ -7,6 +7,7 @@ Must not own: which loops there are, and what they compute on ordinary numbers
 Read next: `test_loops.py`.
 """
 
+import functools
 import math
 import os
 import subprocess
@@ -20,7 +21,9 @@ import pytest
 from hypothesis import given
 
 import microgradnd as mg
+from microgradnd import nn, optim
 from microgradnd.compiler import loops, machine
+from microgradnd.transforms import plain
 from microgradnd.trees import flatten
 from tests.test_loops import equal, programs
 
@@ -444,3 +447,23 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path / "file" / "folder"))
     assert mg.compile(lambda x: x * 7 + 5, backend="numba")(np.ones(1)).tolist() == [12.0]
     assert not (tmp_path / "file").is_dir()
+
+
+@pytest.mark.parametrize("backend", ["numba", "auto"])
+def test_loops_that_serve_one_length_are_for_that_of_the_call(backend):
+    def losses(wrap):
+        model = nn.Embedding(5, 3, rng=np.random.default_rng(0))
+        optimizer = optim.SGD(model.parameters(), lr=0.125)
+
+        def step(i):  # the check of the indices stands between two loops
+            loss = np.sum(model(i) ** 2)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step = wrap(step)
+        return [plain(step(np.array(i))) for i in ([0, 1, 1], [4, 4], [3, 3, 3, 3], [2], [4, 0, 4, 1, 2])]
+
+    found = losses(functools.partial(mg.compile, backend=backend))
+    np.testing.assert_allclose(found, losses(lambda f: f), rtol=1e-13)

@@ -169,7 +169,14 @@ def entry_of(
         seconds=0.0,
         sizes=sizes,
     )
-    entry = entry if backend == "numpy" else with_loops(entry, straight, name, backend, arguments, lengths)
+    if backend != "numpy":
+        found_loops = with_loops(entry, straight, name, backend, arguments, lengths)
+        if found_loops is None and sizes is not None:  # loops for the lengths of this call
+            now = sizes.bound(arguments.shapes)
+            sizes.pin(*sizes.symbols())
+            closed = traced._replace(program=instance(traced.general, now), shapes=arguments.shapes)  # type: ignore[arg-type]
+            return entry_of(closed, name, optimize, backend, arguments, False, None)
+        entry = found_loops or entry
     return entry if traced.sizes is None else entry._replace(report=f"{entry.report}\n{traced.sizes.report()}")
 
 
@@ -184,10 +191,11 @@ def straightened(traced: Program) -> Program:
 
 def with_loops(
     entry: Entry, straight: Program, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]
-) -> Entry:
+) -> Entry | None:
     """Return a program that runs loops instead of NumPy calls.
 
-    With `backend="auto"`, only if they are faster on these arrays.
+    With `backend="auto"`, only if they are faster on these arrays. None if the loops
+    serve only one length.
     """
     traced, sizes = entry.traced, entry.sizes
     programs = [straight]
@@ -204,6 +212,8 @@ def with_loops(
         return entry._replace(report=f"{entry.report}; {error}")
     except KeyboardInterrupt:
         return entry._replace(report=f"{entry.report}: compiling loops was interrupted")
+    if sizes is not None and not loops.is_open:
+        return None
     if backend == "auto" and any(type(step.function) is Anew for step in traced.program.steps):
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report
@@ -214,9 +224,6 @@ def with_loops(
         if takes_numpy <= takes_loops:
             return entry._replace(report=f"{entry.report}: {measured}")
         report = f"{measured}: loops\n{report}"
-    if sizes is not None and not loops.is_open:
-        sizes.pin(*sizes.symbols())
-        sizes = None
     return entry._replace(
         program=loops.program,
         function=loops.function,

@@ -726,6 +726,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_compiler.py tests/test_guards.py",
     ),
     # programs.py, replay.py
+    ("programs.py", "    if sizes is not None and not loops.is_open:\n", "    if False:\n", NUMBA, "numba"),
     ("programs.py", "if given is not value and (", "if False and (", PARTS),
     ("programs.py", "x._node in nodes for x in tensors", "False for x in tensors", PARTS),
     ("programs.py", "if takes_numpy <= takes_loops:", "if takes_numpy >= takes_loops:", NUMBA, "numba"),
