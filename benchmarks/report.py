@@ -4,8 +4,8 @@ Owns: how results are shown.
 Must not own: measuring (`run.py`).
 Read next: `../docs/performance.md`.
 
-    python benchmarks/report.py out/benchmarks.json [more.json ...] [--page
-    docs/performance.md] [--image FILE]
+    python benchmarks/report.py out/benchmarks.json [more.json ...] [--tables NAME ...]
+    [--page docs/performance.md] [--image FILE]
 
 Several files are joined: a program that the first file doesn't have is taken from a
 later one of the same threads and the same BLAS kernels, and other threads or kernels
@@ -332,21 +332,24 @@ def plain(program: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, help="the tables to write, by default all and the image")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/performance.md")
     parser.add_argument("--image", type=Path, default=ROOT / "docs/images/performance.svg")
     options = parser.parse_args()
     files = [json.loads(path.read_text()) for path in options.files]
     alike = [file for file in files if setting(file) == setting(files[0])]
     page = options.page.read_text()
-    for name, make in TABLES.items():
-        text = make(files if name in ACROSS else alike)
+    for name in options.tables or TABLES:
+        text = TABLES[name](files if name in ACROSS else alike)
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.S)
         if not block.search(page):
             sys.exit(f"{options.page} has no place for the table {name!r}: <!-- {name} --> ... <!-- end -->")
         page = block.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", page)
     options.page.write_text(page)
-    plot(alike, options.image)
-    print(f"written: {options.page}, {options.image}")
+    print(f"written: {options.page}")
+    if options.tables is None:
+        plot(alike, options.image)
+        print(f"written: {options.image}")
 
 
 if __name__ == "__main__":

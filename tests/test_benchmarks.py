@@ -371,6 +371,19 @@ def test_a_page_and_a_picture_are_written(load: Any, tmp_path: Path, monkeypatch
     assert "<svg" in image.read_text()
 
 
+def test_only_the_tables_that_are_asked_for(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = load("report")
+    page, image, results = tmp_path / "page.md", tmp_path / "plot.svg", tmp_path / "results.json"
+    page.write_text("".join(f"<!-- {name} -->\nold\n<!-- end -->\n" for name in report.TABLES))
+    results.write_text(json.dumps(measured(compiled=0.5, torch=3.0)))
+    argv = ["report.py", str(results), "--page", str(page), "--image", str(image), "--tables", "ratios", "larger"]
+    monkeypatch.setattr(sys, "argv", argv)
+    report.main()
+    assert "| **compiled** | 0.50 |" in page.read_text()
+    assert page.read_text().count("old") == len(report.TABLES) - 2
+    assert not image.exists()
+
+
 def test_a_page_without_a_place_for_a_table_is_refused(load: Any, tmp_path: Path, monkeypatch: Any) -> None:
     report = load("report")
     page, results = tmp_path / "page.md", tmp_path / "results.json"
