@@ -383,3 +383,8 @@ def test_ties_and_nan(f):
     found, expected = mg.compile(both)(x, y), both(x, y)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_a_number_is_not_added_to_in_place():
+    ends = np.float64(1.0), np.float64(2.0)  # whose cotangents are sums of numbers and of an array's first elements
+    program_of(mg.value_and_grad(lambda a, b: np.sum(np.geomspace(a, b, 7)), (0, 1)), *ends, calls=1)

@@ -219,7 +219,7 @@ def added_at(x: Any, index: Any, values: Any) -> Any:
 
 
 def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Add in place to another value instead of scattering into zeros."""
+    """Add in place to another array instead of scattering into zeros."""
     out: Any = step.out
     for base, other in (step.args, step.args[::-1]) if len(step.operands()) == 2 else ():
         first, second = made.get(base), made.get(other)
@@ -228,7 +228,7 @@ def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
         is_fresh = first.function is added_at or traits(first.function).memory == "fresh"
         values, index, shape = second.args
         fits = all((x.shape, x.dtype) == (shape, values.dtype) for x in (base, out))
-        if not (is_fresh and fits and uses[base] == uses[other] == 1):
+        if not (is_fresh and fits and shape and uses[base] == uses[other] == 1):
             continue
         steps = []
         if step.function is np.subtract and base is step.args[0]:

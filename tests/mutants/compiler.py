@@ -281,8 +281,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "spelling.py",
-        "is_fresh and fits and uses[base] == uses[other] == 1",
-        "is_fresh and fits and uses[other] == 1",
+        "is_fresh and fits and shape and uses[base] == uses[other] == 1",
+        "is_fresh and fits and shape and uses[other] == 1",
         "tests/test_passes.py tests/test_compiler.py",
     ),
     ("spelling.py", "np.add.at(out, index, values)", "out[index] += values", PASSES),
