@@ -441,7 +441,21 @@ def alternating():
 SETTINGS = {"scale": 2.0}
 
 
-@pytest.mark.parametrize("make", [numbered, alternating, lambda: map(abs, numbered()), lambda: zip([1, 2, 3, 4])])
+ITERATORS = [
+    numbered,
+    alternating,
+    lambda: map(abs, numbered()),
+    lambda: zip([1, 2, 3, 4]),
+    # Python 3.14 doesn't tell how far these have advanced; for the last, none does
+    itertools.count,
+    lambda: itertools.cycle([1, 2]),
+    lambda: itertools.chain([1, 2], [3]),
+    lambda: itertools.islice([1, 2, 3], 3),
+    lambda: itertools.pairwise([1, 2, 3]),
+]
+
+
+@pytest.mark.parametrize("make", ITERATORS)
 @pytest.mark.parametrize("is_started", [False, True])
 def test_an_iterator_that_the_function_advances_is_refused(make, is_started):
     iterator = make()
@@ -459,12 +473,35 @@ def test_an_iterator_that_is_passed_is_refused():
 
 
 def test_an_iterator_that_stays_where_it_is_needs_no_new_program():
-    iterator = itertools.cycle([1.0, 2.0])
+    iterator = map(abs, [1.0, 2.0])
     next(iterator)
     compiled = mg.compile(lambda x, advances=False: x * next(iterator) if advances else x)
     for _ in range(2):
         alike(compiled(X), X)
     assert compiled.cache_info().misses == 1
+
+
+class Slotted:
+    __slots__ = ("n",)
+
+    def __init__(self):
+        self.n = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.n += 1
+        return self.n
+
+
+def test_an_iterator_of_a_class_is_watched_by_its_attributes():
+    iterator = Slotted()
+    compiled = mg.compile(lambda x, advances=False: x * next(iterator) if advances else x * iterator.n)
+    for iterator.n in (1, 2):
+        alike(compiled(X), X * iterator.n)
+    with pytest.raises(TypeError, match=r"'iterator\.n' was changed"):
+        compiled(X, True)
 
 
 def test_what_a_suspended_generator_reads():

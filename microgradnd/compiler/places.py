@@ -9,6 +9,7 @@ Read next: `watch.py`.
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -128,14 +129,17 @@ def content_of(cell: Any) -> Callable[[], Any]:
 
 
 def state_of(iterator: Any) -> Any:
-    """Return how far an iterator has advanced."""
+    """Return how far an iterator has advanced; if it doesn't tell, something new."""
     if isinstance(iterator, types.GeneratorType):
         frame = iterator.gi_frame
         return None if frame is None else (frame.f_lasti, iterator.gi_yieldfrom, *frame.f_locals.values())
     try:
         parts = iterator.__reduce__()
     except TypeError:
-        return None
+        if isinstance(type(iterator).__next__, types.FunctionType):
+            return None  # its attributes are watched
+        # since Python 3.14, nothing in itertools tells, but for the text of these two
+        return repr(iterator) if isinstance(iterator, itertools.count | itertools.repeat) else object()
     inside = [x for part in parts[1:] for x in (part if isinstance(part, tuple) else (part,))]
     return tuple(state_of(x) if isinstance(x, Iterator) else tuple(x) if type(x) is list else x for x in inside)
 
