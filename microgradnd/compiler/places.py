@@ -138,7 +138,7 @@ def state_of(iterator: Any) -> Any:
     except TypeError:
         if isinstance(type(iterator).__next__, types.FunctionType):
             return None  # its attributes are watched
-        # since Python 3.14, nothing in itertools tells, but for the text of these two
+        # since Python 3.14, only the texts of these two tell in itertools
         return repr(iterator) if isinstance(iterator, itertools.count | itertools.repeat) else object()
     inside = [x for part in parts[1:] for x in (part if isinstance(part, tuple) else (part,))]
     return tuple(state_of(x) if isinstance(x, Iterator) else tuple(x) if type(x) is list else x for x in inside)
