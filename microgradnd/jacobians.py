@@ -161,7 +161,9 @@ def elementwise_grad(f: Function) -> Function:
 
 def fix_lengths(trace: Trace) -> None:
     """Fix every open length of a compiled function: each element takes a walk."""
-    for x in (*trace.inputs, *trace.outputs) if current().trace is not None else ():
+    if current().trace is None:  # only a compiled function has open lengths
+        return
+    for x in (*trace.inputs, *trace.outputs):
         for n in np.shape(x):
             int(n)
 

@@ -38,7 +38,7 @@ def own(g: Any, like: Any) -> Any:
         return g
     if isinstance(like, float | complex | np.generic):
         return g[()]
-    g = operands.as_array(g)
+    g = operands.as_array(g)  # not `alone(g)`: one more reference would make it a copy
     return g if not isinstance(g, np.ndarray) or inplace.is_alone(g) else np.array(g)
 
 

@@ -581,7 +581,7 @@ def names_that_dir_lists():
 
 def subclasses_of_a_class():
     class Base:
-        pass
+        """A class without subclasses, so far."""
 
     kept = []
     return lambda x: x * len(Base.__subclasses__()), [lambda: kept.append(type("Derived", (Base,), {}))] * 2
@@ -1258,7 +1258,7 @@ def test_the_hooks_of_a_class_may_read_as_they_like():
     )
 
 
-@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")  # since NumPy 2.5
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")  # done on purpose; NumPy 2.5 deprecates it
 def test_each_of_several_arrays_is_compared_in_each_call():
     """Those that lie in one piece are read as one; the others one by one."""
     a, b = np.array([2.0, 3.0]), np.array([[2.0, 4.0], [3.0, 5.0]], ">f8")

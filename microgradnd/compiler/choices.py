@@ -24,7 +24,7 @@ LARGE = 2**12  # elements from which these functions are faster, including the c
 
 
 def bits(mask: Any, kind: str, inside: bool, out: Any = None) -> Any:
-    """Return integers whose bits are 1 where a mask is true (or false)."""
+    """Return integers whose bits are 1 where a mask is true (false if not `inside`)."""
     ones = mask.view(np.int8)
     out = np.empty(mask.shape, kind) if out is None else out
     np.copyto(out, np.negative(ones) if inside else np.subtract(ones, 1))

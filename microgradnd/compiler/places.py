@@ -22,9 +22,7 @@ MISSING = object()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
 VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
-
-
-CHANGEABLE = (dict, list, set, deque)
+CHANGEABLE = (dict, list, set, deque)  # whose contents can be put back
 
 
 class Place:
@@ -62,9 +60,13 @@ class Place:
         owner, key, value = self.owner, self.key, self.value
         if key is None and isinstance(owner, CHANGEABLE):
             owner.clear()
-            (owner.update if isinstance(owner, dict | set) else owner.extend)(
-                items(value) if isinstance(owner, dict) else value
-            )
+            if isinstance(owner, dict):
+                half = len(value) // 2  # its keys, then what belongs to them
+                owner.update(zip(value[:half], value[half:], strict=True))
+            elif isinstance(owner, set):
+                owner.update(value)
+            else:
+                owner.extend(value)
         elif isinstance(owner, dict):
             owner[key] = value  # a global name
         elif key is not None and value is MISSING:
@@ -109,11 +111,6 @@ def same(old: Any, new: Any) -> bool:
 def contents(container: Any) -> tuple[Any, ...]:
     """Return the contents of a container in order."""
     return (*container, *container.values()) if isinstance(container, Mapping) else (*container,)
-
-
-def items(held: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
-    """Return the keys and values of the contents of a dict."""
-    return zip(held[: len(held) // 2], held[len(held) // 2 :], strict=True)
 
 
 def content_of(cell: Any) -> Callable[[], Any]:

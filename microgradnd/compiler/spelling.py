@@ -123,12 +123,8 @@ def masked(step: Step) -> list[Step] | None:
     """Convert a mask once, where a product would convert it, buffer by buffer."""
     out: Any = step.out
     for x, mask in (step.args, step.args[::-1]) if out.size >= choices.LARGE and not step.kwargs else ():
-        if (
-            is_real(x)
-            and isinstance(mask, Value)
-            and mask.dtype == bool
-            and (mask.shape, x.dtype) == (out.shape, out.dtype)
-        ):
+        is_mask = isinstance(mask, Value) and mask.dtype == bool and mask.shape == out.shape
+        if is_mask and is_real(x) and x.dtype == out.dtype:
             cast = call(primitives.astype, mask, out.dtype, like=step, shape=out.shape)
             return [cast, replace(step, args=(x, cast.out))]
     return None
@@ -458,13 +454,8 @@ SPELLINGS: dict[str, Rule] = {
 }
 SPELLINGS["added"] = choices.half_share
 FIRST: dict[str, Rule] = {"variance": variance}  # its means have other spellings
-OF_LOOPS = (
-    FIRST
-    | {name: SPELLINGS[name] for name in ("power", "exponential", "contraction", "matmul", "solve", "cholesky")}
-    | {"sums": sum_of_scattered}
-)  # those that make loops faster too
-LAST: dict[str, Rule] = {
-    "picked": picked,
-    "added": scattered,
-    "subtracted": scattered,
-}  # in place: no equal steps may be shared later
+# Those that make loops faster too
+OF_LOOPS = {name: SPELLINGS[name] for name in ("power", "exponential", "contraction", "matmul", "solve", "cholesky")}
+OF_LOOPS |= FIRST | {"sums": sum_of_scattered}
+# After equal steps have been shared, since these add in place
+LAST: dict[str, Rule] = {"picked": picked, "added": scattered, "subtracted": scattered}
