@@ -35,6 +35,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.assignment import plain_index
+from microgradnd.compiler.passes import key_of
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.lines import installed, is_users, quoted_line
@@ -84,6 +85,11 @@ class Guard(NamedTuple):
         if type(left) is not Size:
             left, sign, right = right, sign.translate(MIRRORED), left
         return f"{shown(left)} {sign} {shown(right)}{quoted_line(self.where)}"
+
+
+def pair(value: Any) -> tuple[Any, Any]:
+    """Return an argument's array, if it is a Tensor, and its node."""
+    return getattr(value, "_array", value), getattr(value, "_node", None)
 
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
@@ -331,6 +337,8 @@ class Sizes:
             The symbols that stand for only one number.
     shapes, seconds : dict of node
             The shapes of values with an open axis, and the arrays of the second call.
+    called : dict of TracedOperation
+            The calls whose second call was made, by function and operands.
     """
 
     def __init__(
@@ -349,6 +357,7 @@ class Sizes:
         self.is_tentative = False
         self.shapes: dict[Any, tuple[Any, ...]] = {}
         self.seconds: dict[Any, Any] = {}
+        self.called: dict[Any, TracedOperation] = {}
 
     def size(self, terms: Terms) -> Any:
         """Return a polynomial as a length; an int if it depends on no open length."""
@@ -401,6 +410,7 @@ class Sizes:
         """Free the values of the trace."""
         self.shapes.clear()
         self.seconds.clear()
+        self.called.clear()
 
     def report(self) -> str:
         """Return which lengths are open, and which lines pinned the others."""
@@ -470,31 +480,40 @@ class Sizes:
 
     def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
         """Find the shape of a call's result."""
-
-        lengths: list[Any] = []
-        pairs = zip(node.args or (), node.parents, strict=True)
-        args = [self.second(arg, parent, stands_for, lengths) for arg, parent in pairs]
-        kwargs = {
-            k: self.second(getattr(v, "_array", v), getattr(v, "_node", None), stands_for, lengths)
-            for k, v in node.kwargs.items()
-        }
-        if lengths and node.function in INDEXED:
+        given = [*zip(node.args or (), node.parents, strict=True)]
+        named = {k: pair(v) for k, v in node.kwargs.items()}
+        lengths = [n for operand in (*given, *named.values()) for n in self.lengths(*operand, stands_for)]
+        if not lengths:
+            return
+        key = key_of((node.function, node.parents, node.args, node.kwargs))
+        if key in self.called:  # a loop repeats calls, such as that for an element of an argument
+            self.alias(node, self.called[key], {})
+            return
+        if node.function in INDEXED:
             self.cut(node, stands_for)
-        if lengths and not self.has_shape(node, args, kwargs, lengths):
+        numbers = self.longer | {name: self.hints[name] for name in self.pinned}
+        args = [self.second(*operand, stands_for, numbers) for operand in given]
+        kwargs = {k: self.second(*operand, stands_for, numbers) for k, operand in named.items()}
+        if not self.has_shape(node, args, kwargs, lengths):
             self.pin(*lengths)
+        elif key is not None:
+            self.called[key] = node
 
-    def second(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any], lengths: list[Any]) -> Any:
-        """Return an argument of the second call, and collect its open lengths."""
+    def lengths(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any]) -> list[Size]:
+        """Return the open lengths of an argument."""
         if isinstance(parent, IndexParts):
-            parts = [(getattr(p, "_array", p), getattr(p, "_node", None)) for p in parent.parts]
-            return tuple([self.second(*part, stands_for, lengths) for part in parts])
+            return [n for part in parent.parts for n in self.lengths(*pair(part), stands_for)]
         while parent in stands_for:
             parent = stands_for[parent]
-        if parent in self.seconds:
-            lengths.extend(sizes_in(self.shape_of(parent, arg, {})))
-            return self.seconds[parent]
-        lengths.extend(sizes_in(arg))
-        return at(arg, self.longer | {name: self.hints[name] for name in self.pinned})
+        return sizes_in(self.shape_of(parent, arg, {}) if parent in self.seconds else arg)
+
+    def second(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any], numbers: Mapping[str, int]) -> Any:
+        """Return an argument of the second call."""
+        if isinstance(parent, IndexParts):
+            return tuple([self.second(*pair(part), stands_for, numbers) for part in parent.parts])
+        while parent in stands_for:
+            parent = stands_for[parent]
+        return self.seconds[parent] if parent in self.seconds else at(arg, numbers)
 
     def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
         """Find a result's shape by the second call; return whether it has one."""
