@@ -29,7 +29,7 @@ class scope(Recording):
         The name. Scopes can be nested, also inside calls of modules.
     lines : bool
         Whether to note the line of the user's code for each operation, which takes
-        about 1 us each.
+        longer than recording it.
 
     Raises
     ------
