@@ -222,6 +222,11 @@ class Watch:
             if not theirs:
                 self.place((id(cell), "cell_contents"), Place(variable, content_of(cell), cell, "cell_contents"))
             self.todo.append((variable, content_of(cell)()))
+        for table in (VJPS, JVPS):
+            if function in table:
+                self.place((id(table), id(function)), Place(f"the rule of {name}", functools.partial(table.get, function)))
+                rules = table[function]
+                self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         if theirs:
             return
         self.codes[code] = None
@@ -231,9 +236,6 @@ class Watch:
         if code.co_kwonlyargcount:
             self.attribute(name, function, "__kwdefaults__")
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
-        for table in (VJPS, JVPS):
-            rules = table.get(function, ())
-            self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         found = set(names_in(code))
         self.names |= found
         for key in found & SHARED.keys():
