@@ -404,6 +404,7 @@ DRAWS = {
     "random": lambda x: x + random.random(),
     "deep": lambda x: x + HIDDEN.sources["a"][0].random(),
     "a shuffle": lambda x: x[GENERATOR.permutation(3)],
+    "a generator that is seeded": lambda x: x + (PYTHON.seed(0) or PYTHON.random()),
     "without a seed": lambda x: x + np.random.default_rng().normal(size=3),
     "without a seed, of Python": lambda x: x + random.Random().random(),
     "entropy of the system": lambda x: x + os.urandom(1)[0],
@@ -1029,6 +1030,35 @@ def test_results_can_be_differentiated():
         alike(v.grad, w.data * x)
     with mg.no_grad():
         assert all(type(part) is not mg.Tensor for part in compiled(X))
+
+
+def test_variables_that_a_function_makes_stay_variables():
+    def f(x):
+        return {"w": nn.Parameter(2 * x, name="w"), "x": x}
+
+    compiled = mg.compile(f)
+    for x in (X, X + 1, np.ones((2, 2))):
+        for made in (f(x), compiled(x), compiled(x)):
+            alike(made["w"], 2 * x)
+            assert (type(made["x"]), made["w"].is_leaf, made["w"].requires_grad) == (np.ndarray, True, True)
+            assert made["w"].name == "w"
+
+
+def test_modules_that_a_function_makes_are_refused():
+    with pytest.raises(TypeError, match="returned a Linear"):
+        mg.compile(lambda x: nn.Linear(2, 2, rng=np.random.default_rng(0)))(X)
+
+
+def test_gradients_of_picked_elements_when_the_cotangent_is_known():
+    def f(x):
+        return mg.grad(lambda x: np.sum(np.sort(x)))(x) * mg.jvp(np.median, (x,), (X,))[1]
+
+    compiled = mg.compile(f, sizes="fixed")
+    for x in (X, X[::-1].copy(), X * 0):
+        alike(compiled(x), f(x))
+    order = mg.compile(lambda i: np.take_along_axis(X, i, 0))
+    alike(order(np.array([2, 0])), X[[2, 0]])
+    alike(order(np.array([1, 1])), X[[1, 1]])
 
 
 def test_results_that_depend_on_arguments_can_be_differentiated():

@@ -10,6 +10,7 @@ Each case is called eagerly and compiled, twice after each change: the first cal
 everything, the second takes the quick way.
 """
 
+import copy
 import functools
 import os
 import sys
@@ -604,7 +605,77 @@ def numbers_in_texts():
     )
 
 
+def attributes_of_a_copied_object():
+    settings = Settings(scale=1.0)
+    return lambda x: x * copy.copy(settings).scale, values(functools.partial(setattr, settings, "scale"))
+
+
+def what_an_own_getattribute_reads():
+    class Table:
+        def __init__(self):
+            self.entries = {"scale": 1.0}
+
+        def __getattribute__(self, name):
+            entries = object.__getattribute__(self, "__dict__").get("entries", {})
+            return entries[name] if name in entries else object.__getattribute__(self, name)
+
+    table = Table()
+    return lambda x: x * table.scale, values(functools.partial(table.entries.__setitem__, "scale"))
+
+
+def attribute_that_a_module_computes():
+    module = types.ModuleType("computing")
+    exec("table = {'scale': 1.0}\ndef __getattr__(name): return table[name]", vars(module))
+    return lambda x: x * module.scale, values(functools.partial(module.table.__setitem__, "scale"))
+
+
+def module_that_is_imported_anew():
+    def install(scale):
+        sys.modules["imported_in_a_test"] = module = types.ModuleType("imported_in_a_test")
+        module.scale = scale
+
+    def f(x):
+        import imported_in_a_test
+
+        return x * imported_in_a_test.scale
+
+    install(1.0)
+    return f, values(install)
+
+
+def attribute_of_a_text():
+    class Name(str):
+        scale = 1.0
+
+    settings = Settings(name=Name("x"))
+    return lambda x: x * settings.name.scale, values(functools.partial(setattr, settings.name, "scale"))
+
+
+def rule_of_a_derivative():
+    @mg.primitive
+    def double(x):
+        return 2 * x
+
+    def define(factor):
+        mg.defvjp(double, lambda g, out, x: factor * g)
+
+    define(1.0)
+    return mg.grad(lambda x: np.sum(double(x))), values(define)
+
+
+def dtype_of_a_model():
+    linear = nn.Linear(3, 2, rng=np.random.default_rng(0))
+    return lambda x: linear(x).dtype.itemsize * x, values(linear.to, (np.float32, np.float64))
+
+
 AROUND = [
+    attributes_of_a_copied_object,
+    what_an_own_getattribute_reads,
+    attribute_that_a_module_computes,
+    module_that_is_imported_anew,
+    attribute_of_a_text,
+    rule_of_a_derivative,
+    dtype_of_a_model,
     what_an_overridden_method_reads,
     overridden_method_that_is_replaced,
     attribute_that_a_base_has_too,

@@ -108,10 +108,12 @@ class Draws:
 
 def drawn(source: str, where: tuple[str, int] | None) -> TraceError:
     """Return the error for a draw that a program would not repeat."""
-    return TraceError(
+    error = TraceError(
         f"inside a compiled function{quoted_line(where)}, random numbers were drawn{source}; {DRAW}. The function "
         f"itself runs once; afterwards its program runs"
     )
+    error.has_happened = True  # a generator that the function seeds is the same after a second trace
+    return error
 
 
 def children(generator: Any) -> int:

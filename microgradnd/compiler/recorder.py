@@ -348,6 +348,11 @@ class Recorder:
         """Return whether a variable is from before the trace."""
         return self.positions.get(leaf, leaf.position) < self.start
 
+    def is_new_variable(self, value: Any) -> bool:
+        """Return whether a value is a variable that the function has made."""
+        leaf = value._node if isinstance(value, Tensor) else None
+        return isinstance(leaf, Leaf) and leaf.requires_grad and not self.is_outer(self.first(leaf))
+
     def first(self, leaf: Leaf) -> Leaf:
         """Return the leaf that a variable had before the trace."""
         while leaf in self.before:

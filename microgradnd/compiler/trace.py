@@ -45,7 +45,7 @@ from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation
 from microgradnd.compiler.watch import Watch
 from microgradnd.tape import MODE, Leaf, current
-from microgradnd.tensor import Tensor, wrap
+from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
 Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes with its length
@@ -156,7 +156,8 @@ class Recording:
         try:
             seen = contextlib.nullcontext() if sizes is None else sizes.observed()
             with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder), seen:
-                leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
+                leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
+            self.form = with_variables(returned, leaves, recorder.is_new_variable)
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
             recorder.refuse_views()
@@ -252,8 +253,22 @@ def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:
 
 
 def is_known(watch: Watch) -> Callable[[Any], bool]:
-    """Return whether part of a result is an outside object, returned unchanged."""
-    return lambda thing: is_module(thing) and id(thing) in watch.known
+    """Return whether part of a result is a module itself, not a tree of gradients."""
+    return lambda thing: is_module(thing) and (id(thing) in watch.known or thing._role == "module")
+
+
+def with_variables(form: Form, leaves: list[Any], is_new: Callable[[Any], bool]) -> Form:
+    """Return a result's form that makes variables where the function has made them."""
+    steps, rest = [], iter(leaves)
+    for step in form.steps:
+        steps.append(step)
+        if step is None and is_new(leaf := next(rest)):
+            steps.append((made_variable, Tensor, leaf.name, 1))
+    return Form(steps)
+
+
+def made_variable(cls: type, name: str | None, children: list[Any]) -> Tensor:
+    return tensor(children[0], requires_grad=True, name=name)
 
 
 def traced(function: Callable[..., Any], arguments: Arguments, places: Places | None = None) -> Traced:

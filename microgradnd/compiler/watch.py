@@ -106,6 +106,7 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
     types.BuiltinFunctionType: ("__self__",),
     types.MethodWrapperType: ("__self__",),
 }
+WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
 UNREAD = {*HOOKS, "__annotate_func__"}  # not what a function calls: Python 3.14 makes annotations with the last
@@ -150,7 +151,7 @@ class Watch:
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
         self.changed: list[tuple[Place, TraceError]] = []  # by the function, and the error if it always does that
-        self.hooked: list[type] = []
+        self.hooked: dict[int, bool] = {}
         self.undo = ExitStack()  # gives the classes their methods back
         self.todo: list[tuple[str, Any]] = []
         self.is_looking = False
@@ -171,7 +172,8 @@ class Watch:
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
-        if isinstance(thing, PLAIN) or type(thing) in FUNCTIONS or id(thing) in self.known:
+        is_plain = isinstance(thing, PLAIN) and not hasattr(thing, "__dict__")
+        if is_plain or type(thing) in FUNCTIONS or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
         if isinstance(thing, np.ndarray):
@@ -220,6 +222,11 @@ class Watch:
             if not theirs:
                 self.place((id(cell), "cell_contents"), Place(variable, content_of(cell), cell, "cell_contents"))
             self.todo.append((variable, content_of(cell)()))
+        for table in (VJPS, JVPS):
+            if function in table:
+                self.place((id(table), id(function)), Place(f"the rule of {name}", functools.partial(table.get, function)))
+                rules = table[function]
+                self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         if theirs:
             return
         self.codes[code] = None
@@ -229,21 +236,17 @@ class Watch:
         if code.co_kwonlyargcount:
             self.attribute(name, function, "__kwdefaults__")
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
-        for table in (VJPS, JVPS):
-            rules = table.get(function, ())
-            self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         found = set(names_in(code))
         self.names |= found
-        self.todo += [(key, sys.modules[key]) for key in found & sys.modules.keys()]  # imported in the function
         for key in found & SHARED.keys():
             self.place(("", key), Place(key, SHARED[key]))
             self.todo.append((key, SHARED[key]()))
-        scope = function.__globals__
-        for key in sorted(found & scope.keys()):
-            value = scope[key]
-            if not (isinstance(value, ModuleType) and is_installed(value)):
-                self.place((id(scope), key), Place(key, functools.partial(scope.get, key, MISSING), scope, key))
-                self.todo.append((key, value))
+        for scope in (function.__globals__, sys.modules):  # it may import modules
+            for key in sorted(found & scope.keys()):
+                value = scope[key]
+                if not (isinstance(value, ModuleType) and is_installed(value)):
+                    self.place((id(scope), key), Place(key, functools.partial(scope.get, key, MISSING), scope, key))
+                    self.todo.append((key, value))
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""
@@ -252,6 +255,7 @@ class Watch:
             module.__class__ = watched
             self.undo.callback(setattr, module, "__class__", ModuleType)
             self.hook(watched)
+            self.todo.append((name, vars(module).get("__getattr__")))
 
     def look_at_object(self, name: str, thing: Any) -> None:
         """Watch an object: the attributes that are read or all, and its contents."""
@@ -335,9 +339,14 @@ class Watch:
     # While the function runs
 
     def hook(self, cls: type) -> bool:
-        """Make a class report reads and writes of attributes; return if it can."""
-        if any(known is cls for known in self.hooked):
-            return True
+        """Make a class report reads and writes of attributes.
+
+        Return whether it reports all: not if its own code reads them in another way.
+        """
+        if id(cls) in self.hooked:
+            return self.hooked[id(cls)]
+        own = home(cls, "__getattribute__")
+        reports = self.hooked.get(id(own), not isinstance(vars(own)["__getattribute__"], FunctionType))
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
         read: Any = cls.__getattribute__
         recorder = self.recorder
@@ -363,9 +372,9 @@ class Watch:
                 self.undo.callback(*((setattr, cls, name, before[name]) if name in before else (delattr, cls, name)))
         except (TypeError, AttributeError):
             return False
-        self.hooked.append(cls)
+        self.hooked[id(cls)] = reports
         self.todo += [(f"{cls.__name__}.{name}", method) for name, method in before.items()]
-        return True
+        return reports
 
     def reads(self, thing: Any, name: str, read: Callable[[Any, str], Any]) -> Any:
         """Read an attribute, and note the read."""
@@ -392,9 +401,9 @@ class Watch:
         owner = original(thing)
         if id(owner) not in self.known or self.known[id(owner)][1] is not owner:
             return value  # an object that the function has made
-        if name == "__dict__" and not ours:
-            self.whole(self.known[id(owner)][0], value)
-            self.todo += [(self.known[id(owner)][0], part) for part in value.values()]
+        if name in WHOLE and not ours:
+            self.whole(self.known[id(owner)][0], attributes(owner))
+            self.todo += [(self.known[id(owner)][0], part) for part in attributes(owner).values()]
         elif name.startswith("__") or (name.startswith("_") and name != "_kinds" and ours):
             return value
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):

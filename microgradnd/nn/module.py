@@ -944,13 +944,18 @@ def refuse_in_class(cls: type[Module], name: str, value: Any) -> None:
 
 
 def retype(parameter: Tensor, dtype: np.dtype[Any]) -> None:
-    """Convert a leaf and its gradient to another dtype, in new arrays."""
-    leaf = parameter._node
+    """Convert a parameter and its gradient to another dtype, in new arrays.
+
+    It gets a new leaf, by which a compiled function notices the change.
+    """
+    old = parameter._node
     parameter._array = array = parameter.data.astype(dtype)
-    if isinstance(leaf, Leaf):
-        leaf.data, leaf.position = array, next_position()
-        if leaf.grad is not None:
-            leaf.grad = np.asarray(leaf.grad).astype(dtype)
+    if isinstance(old, Leaf):
+        old.position = next_position()  # what was computed before can't be differentiated any more
+        parameter._node = leaf = Leaf(array, old.requires_grad, old.name)
+        leaf.hooks = old.hooks
+        if old.grad is not None:
+            leaf.grad = np.asarray(old.grad).astype(dtype)
 
 
 def write(module: Module, name: str, array: Any) -> None:

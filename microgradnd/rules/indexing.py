@@ -18,6 +18,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from microgradnd.primitives import ARRAYS, array, astype, getitem, is_basic, scatter, select, setitem
 from microgradnd.registry import VJPS, Placed, Results, composite, defjvp, defvjp, linear, plain, primitive
 from microgradnd.rules.axes import at_axis
+from microgradnd.rules.values import picked
 
 linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
 
@@ -32,7 +33,7 @@ def add_picked(total: Any, g: Any, x: Any, index: Any) -> bool:
 
 VJPS[getitem] = Placed(VJPS[getitem])
 VJPS[getitem].add = add_picked
-linear(scatter, lambda g, out, values, index, shape: g[index])
+linear(scatter, lambda g, out, values, index, shape: picked(g, index))
 defvjp(select, lambda g, out, results, index: Results(g if i == index else None for i in range(len(results))))
 defjvp(select, lambda t, out, results, index: t[index])
 
@@ -52,9 +53,9 @@ def remaining(index: Any, shape: tuple[int, ...]) -> Any:
 
 def put_cotangent(g: Any, out: Any, x: Any, index: Any, value: Any) -> Any:
     """Return the cotangent of the value: that of the places where it was put."""
-    picked, left = g[index], remaining(index, x.shape)
-    picked = picked if left is None else np.where(left, picked, 0)
-    return np.reshape(picked, (1,) * (value.ndim - picked.ndim) + picked.shape)  # the tape undoes broadcasting
+    found, left = picked(g, index), remaining(index, x.shape)
+    found = found if left is None else np.where(left, found, 0)
+    return np.reshape(found, (1,) * (value.ndim - found.ndim) + found.shape)  # the tape undoes broadcasting
 
 
 defvjp(setitem, lambda g, out, x, index, value: setitem(g, index, 0), None, put_cotangent)
@@ -94,7 +95,7 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
         if axis is None or (not a.ndim and axis in (0, -1))
         else (a, normalize_axis_index(axis, a.ndim))
     )
-    taken = a[at_axis(numbers(indices, a.shape[axis], mode), axis)]
+    taken = picked(a, at_axis(numbers(indices, a.shape[axis], mode), axis))
     return taken if axis == 0 else np.copy(taken, order="C")  # in NumPy's memory layout, which views of it depend on
 
 
@@ -115,7 +116,7 @@ def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """Compute np.take_along_axis: index each line along an axis by itself."""
     arr, axis = (np.ravel(arr), 0) if axis is None else (arr, axis)
-    return arr[along(indices, arr.shape, axis)]
+    return picked(arr, along(indices, arr.shape, axis))
 
 
 @composite(np.compress)
@@ -195,14 +196,14 @@ def accumulating(ufunc: Any) -> Any:
     at.__name__ = f"{ufunc.__name__}_at"
     sign = ufunc(0, 1)
 
-    def picked(g: Any, out: Any, x: Any, index: Any, b: Any) -> Any:
-        return sign * g[index]
+    def gathered(g: Any, out: Any, x: Any, index: Any, b: Any) -> Any:
+        return sign * picked(g, index)
 
     def spread(t: Any, out: Any, x: Any, index: Any, b: Any) -> Any:
         named = getitem(np.broadcast_to(False, x.shape), index).shape
         return scatter(sign * np.broadcast_to(t, named), index, x.shape)
 
-    defvjp(at, lambda g, out, x, index, b: g, None, picked)
+    defvjp(at, lambda g, out, x, index, b: g, None, gathered)
     defjvp(at, lambda t, out, x, index, b: t, None, spread)
     return at
 

@@ -19,7 +19,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import Function, composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count, numbered
-from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_floats, on_arrays
+from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_floats, on_arrays, picked
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -33,15 +33,13 @@ def along(order: Any, axis: int) -> tuple[Any, ...]:
 
 def sort_jvp(t: Any, out: Any, x: Any, axis: int | None = -1, *_: Any, **__: Any) -> Any:
     """Return the tangent in the order of the sorted elements."""
-    if axis is None:
-        return np.ravel(t)[np.argsort(x, axis=None, kind="stable")]
-    return t[along(np.argsort(x, axis=axis, kind="stable"), axis)]
+    return np.take_along_axis(t, np.argsort(x, axis=axis, kind="stable"), axis)
 
 
 def sort_vjp(g: Any, out: Any, x: Any, axis: int | None = -1, *_: Any, **__: Any) -> Any:
     """Return the cotangent in the elements' original order."""
     places = np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis)  # the inverse of a permutation
-    return np.reshape(g[places], x.shape) if axis is None else g[along(places, axis)]
+    return np.reshape(picked(g, places), x.shape) if axis is None else picked(g, along(places, axis))
 
 
 defvjp(np.sort, sort_vjp)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.primitives import astype
+from microgradnd.primitives import astype, getitem
 from microgradnd.registry import JVPS, VJPS, Function, composite, elementwise, plain, primitive
 
 
@@ -33,6 +33,14 @@ def holds(condition: Any) -> bool:
     It isn't if its value is known only when a compiled program runs, or Dask computes.
     """
     return isinstance(condition, bool | np.bool_ | np.ndarray) and bool(condition)
+
+
+def picked(x: Any, index: Any) -> Any:
+    """Return `x[index]`, even of a plain array at an index that is recorded."""
+    if is_recorded(x):
+        return x[index]
+    recorded = [part for part in index if hasattr(part, "_one_argument")] if type(index) is tuple else []
+    return getitem(x, recorded[0]._one_argument(index) if recorded else index)
 
 
 def in_dtype(x: Any, dtype: Any) -> Any:
