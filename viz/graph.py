@@ -234,10 +234,11 @@ class _Builder:
             self.let_flow()
         elif self.record.can_flow() and (keeping or any(leaf.grad is not None for leaf in self.record.leaf_ids)):
             self.ends = self.record.flow(self.look_at_kept)
-        self.gradients = {node: self.gradient(node, backward) for node in (*self.record.leaf_ids, *keeping)}
+        nodes: list[TapeNode] = [*self.record.leaf_ids, *keeping]
+        self.gradients = {node: self.gradient(node, backward) for node in nodes}
 
     def gradient(self, node: TapeNode, backward: bool) -> tuple[Any, Any]:
-        """Return a node's gradient in this computation, and its `.grad` if it may differ.
+        """Return a node's gradient in this computation, and its `.grad` if it differs.
 
         Without a walk, `.grad` is trusted only if `backward()` has freed this
         computation. Without `backward`, the walk only tells whether `.grad` is right.
