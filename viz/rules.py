@@ -358,9 +358,9 @@ class _Reading(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
         if isinstance(node.op, ast.Mult) and ast.unparse(node.left).startswith("column("):
-            sides = [self.vector_of(node.left), self.vector_of(node.right)]
-            if None not in sides:
-                return ast.Call(ast.Name("np.outer"), [self.visit(side) for side in sides], [])
+            sides = [self.visit(side) for side in map(self.vector_of, (node.left, node.right)) if side is not None]
+            if len(sides) == 2:
+                return ast.Call(ast.Name("np.outer"), sides, [])
         self.generic_visit(node)
         return node
 
