@@ -181,7 +181,7 @@ def _known_words(rule: Any, node: Operation) -> set[str]:
     known = {"g", "out", "np", *SPELLED.values(), "np.outer", "np.broadcast_to", "np.expand_dims"}
     known.update(inspect.signature(rule).parameters, node.kwargs)
     free = inspect.getclosurevars(rule)
-    named = free.globals | free.nonlocals
+    named = {**free.globals, **free.nonlocals}
     known.update(name for name, value in named.items() if not _is_ours(rule) or (callable(value) and value in VJPS))
     return known
 
