@@ -68,7 +68,7 @@ def test_equal_computations_have_no_marks() -> None:
     [
         (loss(), loss(power=3), {"n2": "x² ≠ x³, values differ by 50%", "result": "values differ by 50%"}),
         (loss(), loss(2.0), dict.fromkeys(["n0", "n1"], "values differ by 50%")),
-        (loss(), loss(1 + 1e-9), {"n0": "values differ by 1e-09"}),
+        (loss(), loss(1 + 1e-9), {"n0": "values differ by 1e-07%"}),
         (loss(np.nan), loss(), {"n0": "3 NaN of 3 ≠ all finite"}),
         (loss(), loss(dtype=np.float32), {"n0": "float64 ≠ float32", "n1": "float64 ≠ float32"}),
         (loss(), loss([1.0, 1.0, 2.0]), {"n0": "values differ by 50%"}),

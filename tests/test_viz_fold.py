@@ -379,6 +379,16 @@ def test_without_scopes_the_middle_is_folded() -> None:
     assert_sound(graph(y, 4), 4)
 
 
+@pytest.mark.parametrize(("x", "nan", "inf"), [(1.0, 0, 0), (0.0, 1, 0), (-1.0, 0, 2)])
+def test_a_fold_has_values_only_to_warn(x: float, nan: int, inf: int) -> None:
+    with mg.scope("inside"), np.errstate(all="ignore"):
+        y: Any = mg.tensor([x, 1.0], requires_grad=True)
+        y = np.divide(1.0 if x else 0.0, np.maximum(y, 0.0)) * 2.0
+    values = by_id(graph(y, depth=0))["inside"].values
+    found = (0, 0, 0) if values is None else (values.nan, values.inf, values.size)
+    assert found == ((nan + nan, inf, 6) if nan or inf else (0, 0, 0))
+
+
 def test_very_many_variables_of_one_operation_are_folded() -> None:
     model = graph(np.concatenate([mg.tensor(np.ones(2), requires_grad=True) for _ in range(1000)]))
     assert_sound(model, 200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 import microgradnd as mg
 from microgradnd.nn import functional as F
-from microgradnd.registry import VJPS
-from microgradnd.tape import Operation
+from microgradnd.nn import losses as nn_losses
+from microgradnd.registry import VJPS, rule_for
+from microgradnd.tape import Operation, walk
 from microgradnd.viz.graph import graph
-from microgradnd.viz.rules import rule_text, summed_axes
+from microgradnd.viz.rules import parameters_of, rule_text, summed_axes
 
 
 def variable(*shape: int) -> Any:
@@ -40,7 +42,7 @@ X, W = variable(3, 4), variable(4, 2)
         (lambda: F.relu(X), ["g * (out > 0)"]),
         (lambda: abs(X), ["g * np.sign(x)"]),
         (lambda: X @ W, ["g @ y.T", "x.T @ g"]),
-        (lambda: X[None] @ W, ["g @ y.mT", "x.T @ g"]),
+        (lambda: X[None] @ W, ["g @ y.mT", "x.reshape(-1, 4).T @ g.reshape(-1, 2)"]),
         (lambda: X.sum(), ["np.broadcast_to(g, x.shape)"]),
         (lambda: X.sum(axis=0), ["np.broadcast_to(np.expand_dims(g, axis), x.shape)"]),
         (lambda: X.mean(axis=1), ["np.broadcast_to(np.expand_dims(g * 0.25, axis), x.shape)"]),
@@ -48,7 +50,6 @@ X, W = variable(3, 4), variable(4, 2)
         (lambda: np.flip(X), ["np.flip(g)"]),
         (lambda: np.flip(X, axis=1), ["np.flip(g, axis)"]),
         (lambda: F.linear(X, W.T), ["g @ weight", "g.T @ x"]),
-        (lambda: F.softmax(X), ["out * (g - np.sum(g * out))"]),
         (lambda: np.where(X.data > 0.7, X, 0.0), ["", "np.where(c, g, 0)"]),
     ],
 )
@@ -106,6 +107,102 @@ def test_an_argument_without_a_rule_has_no_text() -> None:
     assert written(y, 1) == ""
 
 
+V, S, ONE = variable(4), variable(2, 3, 4), variable(1, 3, 4)
+UFUNCS = [f for f, rules in VJPS.items() if isinstance(f, np.ufunc) and f.signature is None and f.nout == 1 and rules]
+EVERY_UFUNC = [
+    pytest.param(f, arrays, id=f"{f.__name__}-{arrays[0].ndim}")
+    for f in sorted(UFUNCS, key=lambda f: f.__name__)
+    if f not in (np.arccosh, np.ldexp)  # they take other numbers
+    for arrays in {1: [(X,)], 2: [(X, V), (ONE, X)]}[f.nin]
+]
+CALLS: list[Any] = [
+    lambda: X @ W,
+    lambda: V @ W,
+    lambda: X @ V,
+    lambda: S @ W,
+    lambda: S @ V,
+    lambda: V @ np.swapaxes(S, 1, 2),
+    lambda: np.swapaxes(S, 1, 2) @ ONE,
+    lambda: ONE @ np.swapaxes(S, 1, 2),
+    lambda: np.dot(V, W),
+    lambda: np.dot(S, W),
+    lambda: F.linear(V, W.T, V[:2]),
+    lambda: F.linear(X, W.T, V[:2]),
+    lambda: F.linear(S, W.T, V[:2]),
+    lambda: np.reshape(X, (2, 6)),
+    lambda: np.reshape(X, (2, 6), order="F"),
+    lambda: np.ravel(X, order="F"),
+    lambda: np.broadcast_to(V, (3, 4)),
+    lambda: np.tril(V),
+    lambda: np.where(V.data > 0.7, X, V),
+    lambda: np.clip(V, 0.6, np.ones((3, 4))),
+    lambda: F.leaky_relu(X, 0.1),
+    lambda: F.softplus(X),
+    lambda: F.binary_cross_entropy_with_logits(X, np.ones((3, 4)), reduction="none"),
+    *(lambda f=f, axis=axis: f(S, axis=axis) for f in (np.sum, np.mean) for axis in (0, -1)),
+    lambda: np.arccosh(X + 1),
+    lambda: np.sum(S),
+    lambda: np.mean(S, axis=(0, 2), keepdims=True),
+    lambda: np.flip(S, axis=1),
+    lambda: np.roll(X, 2, axis=1),
+    lambda: np.swapaxes(S, 0, 2),
+    lambda: np.moveaxis(S, 0, 2),
+    lambda: np.trace(X),
+]
+
+
+@pytest.mark.parametrize(("function", "arrays"), [*EVERY_UFUNC, *((call, ()) for call in CALLS)])
+def test_a_formula_says_what_the_rule_computes(function: Any, arrays: Any) -> None:
+    """NumPy evaluates each text that is a formula to the gradient in the picture."""
+    y = function(*arrays)
+
+    def compare(node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
+        for position, part in parts:
+            text = rule_text(node, position)
+            try:
+                formula = compile(text, "", "eval")
+            except SyntaxError:  # words
+                continue
+            rule = rule_for(VJPS, node.function, position)
+            names = {"np": np, "g": g, "out": node.out} | getattr(rule, "__globals__", {})
+            names |= {k: p.default for k, p in inspect.signature(rule).parameters.items() if p.default is not p.empty}
+            names |= dict(zip(parameters_of(node.function, position), node.args or (), strict=False)) | node.kwargs
+            value = np.asarray(eval(formula, names | {"g": g}))
+            axes = summed_axes(node, position)
+            if axes:
+                value = np.sum(np.broadcast_to(value, np.broadcast_shapes(value.shape, part.shape)), axis=axes)
+            np.testing.assert_allclose(value.reshape(part.shape), part, rtol=2e-3, err_msg=f"{node!r}: {text}")
+
+    g = np.random.default_rng(1).normal(size=y.shape)
+    walk([(y._node, g)], done=compare)
+
+
+@pytest.mark.parametrize(
+    ("compute", "text"),
+    [
+        (lambda: F.linear(S, W.T, V[:2]), "np.sum(g.reshape(-1, 2), axis=0)"),
+        (lambda: S @ W, "x.reshape(-1, 4).T @ g.reshape(-1, 2)"),
+        (lambda: np.ravel(X, order="F"), "np.reshape(g, x.shape, order='F')"),
+        (lambda: np.prod(S, axis=1), "g times the product of the others"),
+        (lambda: F.softmax(S), "out * (g - sum of g * out along the axis)"),
+    ],
+)
+def test_arrays_of_more_axes_have_texts_that_are_true_of_them(compute: Any, text: str) -> None:
+    y = compute()
+    position = max(i for i, parent in enumerate(y._node.parents) if parent is not None)
+    assert written(y, position) == text
+
+
+def test_a_rule_may_call_the_gradient_what_it_likes() -> None:
+    @mg.primitive
+    def halved(x: Any) -> Any:
+        return x / 2
+
+    mg.defvjp(halved, lambda grad, ans, x: grad * ans / x)
+    x = mg.tensor(3.0, requires_grad=True, name="x")
+    assert texts(halved(x))["halved", 0] == ("g * out / x", "1 * 1.5 / 3 = 0.5")
+
+
 @pytest.mark.parametrize(
     ("compute", "position", "axes"),
     [
@@ -114,6 +211,12 @@ def test_an_argument_without_a_rule_has_no_text() -> None:
         (lambda b: np.where(X.data > 0, X, b), 2, (0,)),
         (lambda b: X + X, 1, ()),
         (lambda b: X @ W, 1, ()),
+        (lambda b: np.broadcast_to(b, (3, 4)), 0, (0,)),
+        (lambda b: nn_losses.logistic_loss(X, b), 1, (0,)),
+        (lambda b: b[:, None] @ variable(5, 1, 2), 0, ()),
+        (lambda b: ONE @ variable(5, 4, 2), 0, (0,)),
+        (lambda b: b @ variable(5, 4, 2), 0, (0,)),
+        (lambda b: variable(5, 3, 4) @ b, 1, ()),
         (lambda b: X.sum() + b.sum(), 1, ()),
         (lambda b: b.sum() * X, 0, (0, 1)),
     ],

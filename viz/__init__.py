@@ -18,15 +18,11 @@ from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.films import animate_training
 from microgradnd.viz.monitor import Monitor, plot_monitor
-from microgradnd.viz.plots import (
-    draw_network,
-    draw_weights,
-    gradient_norms,
-    plot_fit,
-    plot_gradients,
-    plot_history,
-    plot_surface,
-)
+from microgradnd.viz.plots.fit import plot_fit
+from microgradnd.viz.plots.gradients import gradient_norms, plot_gradients
+from microgradnd.viz.plots.history import plot_history
+from microgradnd.viz.plots.network import draw_network, draw_weights
+from microgradnd.viz.plots.surface import plot_surface
 from microgradnd.viz.profile import profile
 from microgradnd.viz.render import draw, path, save
 from microgradnd.viz.table import table

@@ -205,7 +205,7 @@ def _apart(x: Any, y: Any, rtol: float, what: str) -> str:
         apart = float(np.max(np.where(same, 0.0, np.abs(x - y)))) / (largest or 1.0)
     if not apart > rtol:
         return ""
-    return f"{what} differ by {f'{apart:.0%}' if 0.01 <= apart < 10 else number(apart, 2)}"
+    return f"{what} differ by {number(100 * apart, 3)}%"
 
 
 def _side(model: Graph, side: str, label: str) -> Graph:

@@ -119,27 +119,6 @@ def graph(
     return _Builder(t, max_nodes, depth, backward, to, arrays, unrolled).graph()
 
 
-def gradient(node: TapeNode, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
-    """Return a node's gradient in this computation, and its `.grad` if it may differ.
-
-    Parameters
-    ----------
-    node : Leaf or Operation
-    record : Record
-    ends : dict or None
-        The gradients from the picture's own backward walk; None without such a walk.
-        `.grad` is then trusted only if `backward()` has freed the result of this
-        computation.
-    """
-    kept, g = kept_by(node), None if ends is None else ends.get(node)
-    if ends is None:
-        return (kept, None) if record.operations[-1].args is None else (None, kept)
-    if g is not None and np.iscomplexobj(g):
-        g = np.conj(g)  # as `.grad` is
-    is_same = kept is None or (g is not None and np.array_equal(g, kept, equal_nan=True))
-    return g, None if is_same else kept
-
-
 def kept_by(node: TapeNode) -> Any:
     """Return the `.grad` of a variable, or of a value that retains its gradient."""
     return _plain(node.grad if isinstance(node, Leaf) else node.note and node.note.grad)
@@ -240,7 +219,7 @@ class _Builder:
         self.copies_of_loops = {
             part.id: part for part in parts if unrolled and part.parent and part.parent.kind == "repeat"
         }
-        self.ends: dict[Any, Any] | None = None
+        self.ends: dict[Any, Any] | None = None  # the cotangents of leaves, if the picture walked back
         self.arrived: dict[int, Values | None] = {}
         self.last_norms: dict[Any, Values | None] = {}
         self.sent: dict[Any, tuple[Any, Values | None]] = {}  # the last part sent to each node, often the only one
@@ -249,22 +228,31 @@ class _Builder:
         self.called = Names(self.record)
         self.texts: dict[int, tuple[str, str]] = {}
         self.locate()
-        nodes: list[TapeNode] = [*self.record.leaf_ids, *self.record.operations]
-        keeping = [node for node in nodes if kept_by(node) is not None]
-        self.passed: dict[Any, Any] = dict.fromkeys(keeping)  # the cotangents of values that retain their gradients
+        self.passed: dict[Any, Any] = {}  # the cotangents of values that retain their gradients
+        keeping = [node for node in self.record.operations if kept_by(node) is not None]
         if backward:
             self.let_flow()
-        elif keeping and self.record.can_flow():
+        elif self.record.can_flow() and (keeping or any(leaf.grad is not None for leaf in self.record.leaf_ids)):
             self.ends = self.record.flow(self.look_at_kept)
-        ends = None if self.ends is None else self.passed | self.ends
-        self.gradients = {
-            node: gradient(node, self.record, ends) for node in nodes if isinstance(node, Leaf) or node in self.passed
-        }
-        if not backward and self.ends is not None:  # the gradients of this computation were not asked for
-            self.gradients = {
-                node: (g if kept_by(node) is not None and other is None else None, other)
-                for node, (g, other) in self.gradients.items()
-            }
+        nodes: list[TapeNode] = [*self.record.leaf_ids, *keeping]
+        self.gradients = {node: self.gradient(node, backward) for node in nodes}
+
+    def gradient(self, node: TapeNode, backward: bool) -> tuple[Any, Any]:
+        """Return a node's gradient in this computation, and its `.grad` if it differs.
+
+        Without a walk, `.grad` is trusted only if `backward()` has freed this
+        computation. Without `backward`, the walk only tells whether `.grad` is right.
+        """
+        kept = kept_by(node)
+        if self.ends is None:
+            return (kept, None) if self.record.operations[-1].args is None else (None, kept)
+        g = self.passed.get(node, self.ends.get(node))
+        if g is not None and np.iscomplexobj(g):
+            g = np.conj(g)  # as `.grad` is
+        if kept is None:
+            return g if backward else None, None
+        is_same = g is not None and np.array_equal(g, kept, equal_nan=True)
+        return g if backward or is_same else None, None if is_same else kept
 
     def node_of(self, to: Any) -> Any:
         """Return the node of `to`, where the drawn paths begin."""
@@ -327,7 +315,7 @@ class _Builder:
 
     def look_at_kept(self, node: Operation, g: Any, parts: Parts) -> None:
         """Note the cotangent of an operation that retains its gradient."""
-        if node in self.passed:
+        if kept_by(node) is not None:
             self.passed[node] = g
 
     def look_at(self, node: Operation, g: Any, parts: Parts) -> None:

@@ -26,14 +26,15 @@ from typing import Any
 import numpy as np
 
 from microgradnd import broadcasting
-from microgradnd.registry import VJPS, Joint, name_of, rule_for
+from microgradnd.registry import JVPS, VJPS, Joint, name_of, rule_for
 from microgradnd.tape import Operation
 
 MOST_ELEMENTS = 10**5  # of all arrays for which a condition is evaluated
 MOST_STATEMENTS = 20
 INLINED = 60  # characters of an expression that replaces a variable
-BROADCASTING = {np.where, np.clip}  # besides the ufuncs
-FORM = {"array", "rows", "vector", "column", "row"}  # they change the form of an array, not its numbers
+BROADCASTING = {np.where, np.clip, np.broadcast_to, np.tril, np.triu}  # besides elementwise functions
+# What the rules call the forms of an array, in NumPy
+FORMS = {"array": "{}", "column": "{}[..., None]", "row": "{}[..., None, :]", "vector": "{}[..., 0]"}
 SIGNS: dict[str, ast.operator] = {"np.dot": ast.MatMult(), "on_rows": ast.MatMult(), "power": ast.Pow()}
 SPELLED = {"summed": "np.sum", "conj": "np.conj"}
 # The texts of rules that are no formulas, by function
@@ -57,8 +58,8 @@ TEXTS = {
     "repeat": "sum of g over the copies",
     "pad": "g within the edges",
     "cumsum": "sums of g from the end",
-    "softmax": "out * (g - np.sum(g * out))",
-    "log_softmax": "g - np.exp(out) * np.sum(g)",
+    "softmax": "out * (g - sum of g * out along the axis)",
+    "log_softmax": "g - np.exp(out) * sum of g along the axis",
     "softmax_cross_entropy": "g * (softmax - onehot)",
     "conv, 0": "g convolved with the flipped weight",
     "conv, 1": "x convolved with g",
@@ -67,10 +68,12 @@ TEXTS = {
     "clip, 0": "g where x is within the limits, else 0",
     "setitem, 0": "g, 0 where it was set",
     "setitem, 2": "g where it was set",
+    "add_at, 2": "g where it was added",
+    "subtract_at, 2": "-g where it was subtracted",
     "power, 1": "g * out * np.log(x)",
-    "prod": "g * out / x",
-    "var": "g * 2 * (x - np.mean(x)) / n",
-    "std": "g * (x - np.mean(x)) / (n * out)",
+    "prod": "g times the product of the others",
+    "var": "g * 2 * (x - mean) / (n - ddof)",
+    "std": "g * (x - mean) / (out * (n - ddof))",
 }
 
 
@@ -176,10 +179,10 @@ def _known_words(rule: Any, node: Operation) -> set[str]:
     """Return the names that a reader of a rule can be expected to know."""
     rule = _innermost(rule)
     known = {"g", "out", "np", *SPELLED.values(), "np.outer", "np.broadcast_to", "np.expand_dims"}
-    known.update(inspect.signature(rule).parameters, node.kwargs, (name_of(function) for function in VJPS))
-    if not _is_ours(rule):
-        free = inspect.getclosurevars(rule)
-        known.update(free.globals, free.nonlocals)
+    known.update(inspect.signature(rule).parameters, node.kwargs)
+    free = inspect.getclosurevars(rule)
+    named = {**free.globals, **free.nonlocals}
+    known.update(name for name, value in named.items() if not _is_ours(rule) or (callable(value) and value in VJPS))
     return known
 
 
@@ -198,15 +201,36 @@ def parameters_of(function: Any, position: int) -> list[str]:
 
 def summed_axes(node: Operation, position: int) -> tuple[int, ...]:
     """Return the axes over which the cotangent of a broadcast argument is summed."""
-    parent = node.parents[position]
-    is_elementwise = node.function in BROADCASTING or getattr(node.function, "signature", "none") is None
-    if not is_elementwise or node.shape is None or (node.args is None and parent is None):
+    function, shapes = node.function, _shapes(node)
+    shape, wide = shapes[position], node.shape
+    if shape is None or wide is None:
         return ()
-    shape = np.shape(node.args[position]) if node.args is not None else parent.shape
+    if signature := getattr(function, "signature", None):
+        cores = [core.count(",") + 1 for core in signature.partition("->")[0].split("),(")]
+        if None in shapes or node.kwargs:
+            return ()
+        stacks = [max(len(s or ()) - core, 0) for s, core in zip(shapes, cores, strict=True)]
+        if function is np.matmul and not stacks[position] and (position == 1 or len(shape) == 2):
+            return ()  # the rule itself sums over the stack
+        shape, wide = shape[: stacks[position]], wide[: max(stacks)]
+    elif not (isinstance(function, np.ufunc) or function in BROADCASTING or _is_diagonal(function)):
+        return ()
     try:
-        return broadcasting.copied_axes(node.shape, shape)
+        return broadcasting.copied_axes(wide, shape)
     except ValueError:  # the leaf has a new array since
         return ()
+
+
+def _shapes(node: Operation) -> list[tuple[int, ...] | None]:
+    """Return the shapes of the arguments; None for a constant that was freed."""
+    if node.args is not None:
+        return [getattr(arg, "shape", ()) for arg in node.args]
+    return [None if parent is None else parent.shape for parent in node.parents]
+
+
+def _is_diagonal(function: Any) -> bool:
+    """Return whether a function is elementwise: then both modes have the same rules."""
+    return VJPS.get(function, ()) == JVPS.get(function)
 
 
 def _returned(rule: Any, node: Operation) -> ast.expr:
@@ -281,6 +305,8 @@ class _Reading(ast.NodeTransformer):
         Statements that haven't been needed yet.
     texts : dict of str to ast.expr
         The expression assigned to each variable.
+    renamed : dict of str to str
+        What a rule calls the cotangent and the result: pictures call them g and out.
     """
 
     def __init__(self, rule: Any, given: list[Any], node: Operation) -> None:
@@ -293,6 +319,7 @@ class _Reading(ast.NodeTransformer):
             bound.apply_defaults()
             self.known.update(bound.arguments)
         self.freed = set(list(self.parameters)[: len(args)]) if node.args is None else set()
+        self.renamed = dict(zip(list(self.parameters)[len(given) : len(given) + 2], ("g", "out"), strict=False))
         self.globals = {**rule.__globals__, **inspect.getclosurevars(rule).nonlocals}
         self.pending: list[ast.stmt] = []
         self.texts: dict[str, ast.expr] = {}
@@ -330,18 +357,31 @@ class _Reading(ast.NodeTransformer):
         return self.visit(node.body if self.value(node.test) else node.orelse)
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
-        is_outer = isinstance(node.op, ast.Mult) and ast.unparse(node.left).startswith("column(")
+        if isinstance(node.op, ast.Mult) and ast.unparse(node.left).startswith("column("):
+            sides = [self.visit(side) for side in map(self.vector_of, (node.left, node.right)) if side is not None]
+            if len(sides) == 2:
+                return ast.Call(ast.Name("np.outer"), sides, [])
         self.generic_visit(node)
-        return ast.Call(ast.Name("np.outer"), [node.left, node.right], []) if is_outer else node
+        return node
+
+    def vector_of(self, factor: ast.expr) -> ast.expr | None:
+        """Return a factor without its form; None if it isn't one vector."""
+        if isinstance(factor, ast.Call) and ast.unparse(factor.func) in ("column", "row"):
+            factor = factor.args[0]
+        return factor if np.ndim(self.value(factor)) == 1 else None
 
     def visit_Call(self, node: ast.Call) -> Any:
+        name = ast.unparse(node.func)
+        if name == "rows":
+            shape = np.shape(self.value(node.args[0]))
+            form = "{}" if len(shape) == 2 else f"{{}}.reshape(-1, {shape[-1]})"
+            return self.formed(form, node.args[0])
+        if name in FORMS:
+            return self.formed(FORMS[name], node.args[0])
         node.args = list(map(self.visit, node.args))
         while len(node.args) > 1 and self.is_default(node.args[-1]):
             node.args.pop()
-        node.keywords = [self.visit(k) for k in node.keywords if k.arg and not self.is_default(k.value)]
-        name = ast.unparse(node.func)
-        if name in FORM and node.args:
-            return node.args[0]
+        node.keywords = [self.visit(k) for each in node.keywords for k in self.spread(each)]
         if name in SIGNS and len(node.args) == 2:
             return ast.BinOp(node.args[0], SIGNS[name], node.args[1])
         if name == "expand":
@@ -353,7 +393,24 @@ class _Reading(ast.NodeTransformer):
         node.func = ast.Name(SPELLED[name]) if name in SPELLED else self.visit(node.func)
         return node
 
+    def formed(self, form: str, array: ast.expr) -> ast.expr:
+        """Return an array in one of the forms that NumPy can write."""
+        return ast.parse(form.format(f"({ast.unparse(self.visit(array))})"), mode="eval").body
+
+    def spread(self, keyword: ast.keyword) -> list[ast.keyword]:
+        """Return the options that a keyword passes on, without those at their defaults.
+
+        A rule's own `**options` are left out: they are those of the operation.
+        """
+        if keyword.arg is not None:
+            return [] if self.is_default(keyword.value) else [keyword]
+        if isinstance(keyword.value, ast.Name):
+            return []
+        return [ast.keyword(key, ast.Constant(value)) for key, value in self.value(keyword.value).items()]
+
     def visit_Name(self, node: ast.Name) -> Any:
+        if node.id in self.renamed:
+            return ast.Name(self.renamed[node.id])
         if node.id in self.texts and len(ast.unparse(self.texts[node.id])) <= INLINED:
             return self.texts[node.id]
         if node.id not in self.parameters:

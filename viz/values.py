@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -163,12 +163,8 @@ def together(arrays: Iterable[Any], only_bad: bool = False) -> Values | None:
     >>> together([np.ones(9), None, np.zeros(3)]).norm
     3.0
     """
-    plain = (array.data if isinstance(array, Tensor) else array for array in arrays)
-    floats = [array for array in plain if getattr(getattr(array, "dtype", None), "kind", "-") in "fc"]
-    size = sum(int(array.size) for array in floats)
-    bad = [array for array in floats if not np.isfinite(array).all()] if only_bad else floats
-    if not size or (only_bad and not bad):
+    parts = [said for array in arrays if (said := values_of(array)) is not None and said.size]
+    is_bad = any(part.nan or part.inf for part in parts)
+    if not parts or (only_bad and not is_bad):
         return None
-    parts = [said for array in bad if (said := values_of(array)) is not None]
-    nan, inf = (sum(getattr(part, name) for part in parts) for name in ("nan", "inf"))
-    return Values(size, None, None, None, None, math.hypot(*(part.norm for part in parts)), nan, inf)
+    return replace(_joined(parts), lowest=None, mean=None, highest=None)
