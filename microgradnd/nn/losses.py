@@ -999,15 +999,6 @@ class Loss(Calls):
             """Return the loss."""
 
 
-class LossOfThree(Calls):
-    """The base class of losses that take three arrays."""
-
-    if TYPE_CHECKING:
-
-        def forward(self, x1: Any, x2: Any, x3: Any) -> Tensor | Any:
-            """Return the loss."""
-
-
 class SSELoss(Loss, function=sse_loss):
     """The sum of squared errors; see `functional.sse_loss`.
 
@@ -1237,7 +1228,7 @@ class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
     reduction: Reduction = "mean"
 
 
-class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
+class MarginRankingLoss(Calls, function=margin_ranking_loss):
     """A loss for wrong orders of two numbers; see `functional.margin_ranking_loss`.
 
     Parameters
@@ -1257,7 +1248,7 @@ class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
     reduction: Reduction = "mean"
 
 
-class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
+class CosineEmbeddingLoss(Calls, function=cosine_embedding_loss):
     """A loss for the angle of vectors; see `functional.cosine_embedding_loss`.
 
     Parameters
@@ -1278,7 +1269,7 @@ class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
     reduction: Reduction = "mean"
 
 
-class GaussianNLLLoss(LossOfThree, function=gaussian_nll_loss):
+class GaussianNLLLoss(Calls, function=gaussian_nll_loss):
     """Normal negative log-likelihood; see `functional.gaussian_nll_loss`.
 
     Parameters

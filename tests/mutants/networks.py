@@ -135,7 +135,7 @@ FAULTS: list[tuple[str, ...]] = [
         "tests/test_attention.py",
     ),
     ("microgradnd/optim/lr_scheduler.py", "            schedule.check_state(state)\n", "            pass\n", SCHEDULES),
-    ("microgradnd/nn/module.py", "self.named_modules(remove_duplicate=False)", "self.named_modules()", NN),
+    ("microgradnd/nn/module.py", "self.named_modules(remove_duplicate=once)", "self.named_modules()", NN),
     ("microgradnd/nn/module.py", "given[known[0]]) if known else {}", "given[known[0]]) if False else {}", NN),
     (
         "microgradnd/nn/module.py",
