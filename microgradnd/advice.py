@@ -396,7 +396,7 @@ def _explained(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str
     if found := KEYWORD.search(said):
         return wrong_keyword(name, found[1] or found[2], parameters(function))
     if COUNT.search(said):
-        return _wrong_count(name, function, args)
+        return _wrong_count(name, function, args, kwargs)
     if (NO_ARRAY.search(said) or OBSCURE.search(said)) and (bad := next(_no_arrays(args), None)):
         return f"{call}: {bad}"
     if (axis := kwargs.get("axis")) is not None and not _is_axis(axis):
@@ -549,17 +549,19 @@ def instead_of(keyword: str, names: list[str]) -> str:
     return f"write {meant}= instead" if meant else ""
 
 
-def _wrong_count(name: str, function: Any, args: tuple[Any, ...]) -> str:
+def _wrong_count(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Return the message for a call with too few or too many arguments."""
     known = [p for p in parameters(function) if p.name != "self"]
-    needed = [p.name for p in known if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    by_place = [p for p in known if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    others = [*by_place[len(args) :], *(p for p in known if p.kind is p.KEYWORD_ONLY)]
+    needed = [p.name for p in others if p.default is p.empty and p.name not in kwargs]
     text = f"{name} was called with {len(args)} argument{'s' * (len(args) != 1)} by position"
     if isinstance(function, np.ufunc):
         return f"{text}, but it takes {function.nin}; pass the others by keyword, or leave them out"
     if not known:
         return f"{text}, too many or too few; its documentation lists its parameters"
-    if len(args) < len(needed):
-        return f"{text}; it also needs {', '.join(needed[len(args) :])} (its parameters: {_signature(known)})"
+    if needed:
+        return f"{text}; it also needs {', '.join(needed)} (its parameters: {_signature(known)})"
     if getattr(function, "__name__", "") == "__init__" and any(hasattr(arg, "dtype") for arg in args):
         return f"{text}, which are its settings ({_signature(known)}); make it first, then call it: {name}()(...)"
     return f"{text}; its parameters are {_signature(known)}"

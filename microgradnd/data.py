@@ -22,7 +22,7 @@ import numpy.typing as npt
 from microgradnd.anew import Rng, generator
 from microgradnd.failures import explained
 from microgradnd.operands import check_kind, operand
-from microgradnd.settings import count
+from microgradnd.settings import count, switch
 
 BLOCK = 2**24  # bytes that standardise reads at a time
 
@@ -134,6 +134,7 @@ def batches(
     [array([2., 4.]), array([3., 0.])]
     """
     found = columns("batches", arrays)
+    shuffle, drop_last = switch("batches: shuffle", shuffle), switch("batches: drop_last", drop_last)
     size, n = count("batches: size", size), len(found[0])
     if drop_last and n < size:
         raise ValueError(f"batches: drop_last=True leaves no batch of {size} of {n} rows; choose a size of at most {n}")
@@ -211,7 +212,7 @@ def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng =
             f"split: sizes must be fractions with the sum 1, or numbers of rows with the sum {n}, and leave each part "
             f"at least one row; got {tuple(sizes)}"
         )
-    order = generator(rng).permutation(n) if shuffle else None
+    order = generator(rng).permutation(n) if switch("split: shuffle", shuffle) else None
     places = [slice(int(end - count), int(end)) for end, count in zip(ends, counts, strict=True)]
     return [tuple([part(array, place, order) for array in found]) for place in places]
 

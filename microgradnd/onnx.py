@@ -291,6 +291,11 @@ def along_axis(kind: str) -> Row:
 ROWS |= {F.softmax: along_axis("Softmax"), F.log_softmax: along_axis("LogSoftmax")}
 
 
+@row(np.not_equal)
+def not_equal(g: Graph, out: Known, x: Any, y: Any) -> str:
+    return g.op("Not", comparison("Equal")(g, out, x, y))
+
+
 @row(np.square)
 def square(g: Graph, out: Known, x: Known) -> str:
     return g.op("Mul", x.name, x.name)

@@ -324,6 +324,32 @@ def test_ctrl_c_ends_the_training_after_a_step_and_keeps_the_weights():
     assert equal(model, other)
 
 
+def interrupt(*_):
+    signal.raise_signal(signal.SIGINT)
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callbacks": [interrupt]},
+        {"validation": VALIDATION, "metrics": {"a": lambda p, y: interrupt() if len(y) == 20 else 0.0}},
+    ],
+    ids=["callback", "validation"],
+)
+def test_ctrl_c_between_steps_ends_the_training_too(options):
+    history, _ = train(batch_size=50, **options)
+    assert (history.stopped_by, len(history["loss"])) == ("interrupt", 1)
+
+
+def test_settings_are_checked_before_the_first_step():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"^fit: max_norm must be a finite number greater than 0, got -1"):
+        train(model, max_norm=-1)
+    assert all(np.array_equal(before[path], array) for path, array in model.state_dict().items())
+
+
 def test_a_second_ctrl_c_interrupts_at_once():
     def interrupting(prediction, target):
         signal.raise_signal(signal.SIGINT)

@@ -276,6 +276,27 @@ def test_nan_is_never_hidden(f):
     assert np.isnan(f(mg.tensor(x, requires_grad=True)).data).any()
 
 
+SMALL = np.array([[1, 0, 3, 127]], np.int8)
+
+
+@pytest.mark.parametrize(
+    "x", [SMALL, -SMALL - 1, SMALL.astype(np.uint8) * 2, SMALL > 0], ids=["+", "-", "uint8", "bool"]
+)
+@pytest.mark.parametrize(
+    "function",
+    [F.sigmoid, F.silu, F.elu, F.softplus, F.gelu, F.softmax, F.log_softmax, lambda x: F.avg_pool1d(x, 2)],
+    ids=["sigmoid", "silu", "elu", "softplus", "gelu", "softmax", "log_softmax", "avg_pool1d"],
+)
+def test_small_integers_do_not_wrap(function, x):
+    """-x and x - y of uint8, and -x of -128, are other numbers."""
+    if x.dtype == bool and function in (F.softmax, F.log_softmax):
+        pytest.skip("truth values are refused")
+    expected = function(x.astype(float))
+    for found in (function(x), function(mg.tensor(x)).data, mg.compile(function)(x)):
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_linear_multiplies_matrices_only(monkeypatch):
     """NumPy computes np.dot of more axes without BLAS, several times slower."""
     products, dot = [], np.dot
@@ -392,6 +413,24 @@ LOGITS = np.zeros((4, 3))
         (lambda: F.cross_entropy(LOGITS[0], 0, "avg"), ValueError, "'mean', 'sum' or 'none', got 'avg'"),
         (lambda: F.mse_loss(LOGITS, LOGITS, "avg"), ValueError, "mse_loss: reduction must be 'mean', 'sum' or 'none'"),
         (lambda: F.sse_loss(np.ones(2, int), np.ones(2, int)), TypeError, "must be floating-point numbers, got int64"),
+        (lambda: F.mse_loss(np.ones(2, int), [1, 2]), TypeError, "mse_loss: predictions must be floating-point"),
+        (lambda: F.l1_loss(np.uint8([1]), np.uint8([2])), TypeError, "l1_loss: .* floating-point numbers, got uint8"),
+        (lambda: F.binary_cross_entropy([1, 0], [0.5, 0.5]), TypeError, "prediction .* floating-point .* got int64"),
+        (
+            lambda: F.binary_cross_entropy_with_logits([1, 2], [0.5, 0.5]),
+            TypeError,
+            "the prediction must be .* of floating-point numbers, got int64",
+        ),
+        *(
+            (lambda loss=loss, y=y: loss(LOGITS, y, np.ones(3)), TypeError, "reduction must be .* got ndarray of shape")
+            for loss, y in (
+                (F.mse_loss, LOGITS),
+                (F.sse_loss, LOGITS),
+                (F.l1_loss, LOGITS),
+                (F.cross_entropy, np.zeros(4, int)),
+                (F.nll_loss, np.zeros(4, int)),
+            )
+        ),
         (lambda: F.linear(np.ones((2, 4)), np.ones((5, 3))), ValueError, r"got \(2, 4\) and \(5, 3\)"),
         (lambda: F.linear(np.array(1.0), np.ones((5, 3))), ValueError, r"got \(\) and \(5, 3\)"),
         (lambda: F.linear(np.ones(3), np.ones(3)), ValueError, r"weight \(out_features, in_features\), got"),

@@ -2025,6 +2025,18 @@ TRAINING: dict[str, Row] = {
         trained(loss=lambda p, t: (p - t) ** 2), ValueError, "fit: loss|one number|(4, 1)|np.mean"
     ),
     "fit with a loss of numbers": Row(trained(loss=lambda p, t: 3.0), TypeError, "fit: loss|parameters|3.0"),
+    "fit with an order of text": Row(trained(shuffle="no"), TypeError, "fit: shuffle|True or False|'no'"),
+    "fit without epochs": Row(
+        lambda: nn.fit(nn.ReLU(), np.ones(3), F.mse_loss, None),  # type: ignore[call-arg]
+        TypeError,
+        "fit|it also needs epochs",
+    ),
+    "batches without a size": Row(lambda: mg.data.batches(np.ones(3)), TypeError, "batches|it also needs size"),  # type: ignore[call-arg]
+    "batches with an order of text": Row(
+        lambda: mg.data.batches(np.ones(3), size=1, shuffle="no"),  # type: ignore[arg-type]
+        TypeError,
+        "batches: shuffle|True or False|'no'",
+    ),
     "fit with a step of text": Row(trained(scheduler_step="often"), TypeError, "fit: scheduler_step|'batch'|'often'"),
     "fit without a place to resume from": Row(trained(resume=True), TypeError, "fit: checkpoint|path|None"),
     "fit with a checkpoint in no folder": Row(

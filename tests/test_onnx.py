@@ -140,7 +140,11 @@ FUNCTIONS = {
     "between dtypes": (lambda x, n: x * n + (x > 0) * x + np.sqrt(n), [(3,), int]),
     "logic": (
         lambda x, y: np.where(
-            np.logical_or(np.logical_and(x > y, x >= 0), np.logical_not(np.less(y, 0.5)) & (x <= 2) | ~(x == y)), x, 0.0
+            np.logical_or(
+                np.logical_and(x > y, x >= 0), np.logical_not(np.less(y, 0.5)) & (x <= 2) | ~(x == y) & (x != 3)
+            ),
+            x,
+            0.0,
         ),
         [(3,), (3,)],
     ),

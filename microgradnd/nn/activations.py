@@ -23,13 +23,12 @@ from numpy.typing import DTypeLike
 
 from microgradnd import primitives
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X, like, of_one, of_several, operand, rows, summed
+from microgradnd.nn.arguments import COMPLEX, REAL, X, floating, like, of_one, of_several, operand, rows, summed
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
 from microgradnd.tensor import Tensor
 
-REAL = "biuf"  # kinds of numbers
 MANY_ROWS = 128  # from this many rows on, argmax and indexing find each row's maximum faster
 
 
@@ -97,7 +96,7 @@ def sigmoid(x: Any) -> Any:
     >>> F.sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    x = operand("sigmoid", x)
+    x = floating("sigmoid", x, kinds=COMPLEX)
     with np.errstate(over="ignore"):  # exp(1000) is inf, and 1 / (1 + inf) is 0, as it should be
         return 1 / (1 + np.exp(np.negative(x)))
 
@@ -128,7 +127,7 @@ def silu(x: Any) -> Any:
     >>> F.silu(np.array([-1000.0, 0.0, 1.0])).round(3)
     array([-0.   ,  0.   ,  0.731])
     """
-    x = operand("silu", x, kinds=REAL)
+    x = floating("silu", x)
     return x * sigmoid(x)
 
 
@@ -241,7 +240,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     >>> F.elu(np.array([-1000.0, 0.0, 2.0]))
     array([-1.,  0.,  2.])
     """
-    x = operand("elu", x, kinds=REAL)
+    x = floating("elu", x)
     check_settings("elu", alpha=alpha)
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
@@ -283,7 +282,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     >>> F.softplus(np.array([-1000.0, 0.0, 1000.0])).round(3)
     array([0.00e+00, 6.93e-01, 1.00e+03])
     """
-    x = operand("softplus", x, kinds=REAL)
+    x = floating("softplus", x)
     check_settings("softplus", beta=beta, threshold=threshold)
     z = x if beta == 1 else x * beta
     out = log1p_exp(z)
@@ -433,7 +432,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     >>> F.gelu(np.array([-10.0, 0.0, 1.0]))
     array([-7.61985302e-23,  0.00000000e+00,  8.41344746e-01])
     """
-    x = operand("gelu", x, kinds=REAL)
+    x = floating("gelu", x)
     check_settings("gelu", approximate=approximate)
     return x * (normal_cdf(x) if approximate == "none" else logistic_cdf(x))
 
@@ -450,7 +449,7 @@ def largest(x: Any, axis: Any) -> Any:
 
 def along(function: str, x: Any, axis: Any) -> Any:
     """Return an array or Tensor of numbers, or raise unless it has the axis or axes."""
-    x = operand(function, x, kinds="iufc")
+    x = floating(function, x, kinds="iufc")
     if type(axis) is not int:
         check_settings(function, axis=axis)
     ends = max(x.ndim, 1)

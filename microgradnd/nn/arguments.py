@@ -24,6 +24,8 @@ from microgradnd.transforms import vjp
 
 X = TypeVar("X", Tensor, npt.NDArray[Any])
 Plain = npt.NDArray[Any] | Sequence[Any] | complex
+REAL = "biuf"  # kinds of numbers
+COMPLEX = REAL + "c"
 
 
 class OfOne(Protocol[P]):
@@ -56,7 +58,7 @@ def of_several(function: Callable[Concatenate[Any, P], Any]) -> OfSeveral[P]:
     return typed
 
 
-def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any:
+def operand(function: str, x: Any, name: str = "x", kinds: str = COMPLEX) -> Any:
     """Return x as an array or Tensor, or raise unless it holds numbers of these kinds.
 
     The message names x by `function` and `name`.
@@ -64,13 +66,19 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
     x = x if type(x) is np.ndarray else admitted(function, x)
     x = x if hasattr(x, "dtype") else np.asarray(x)
     if x.dtype.kind not in kinds:
-        numbers = "numbers" if "c" in kinds else "real numbers"
+        numbers = "floating-point numbers" if "i" not in kinds else "numbers" if "c" in kinds else "real numbers"
         found = "None" if x.ndim == 0 and x[()] is None else x.dtype
         raise TypeError(
             f"{function}: {name} must be an array or Tensor of {numbers}, got {found}; convert it with "
             f"np.asarray(..., dtype=float)"
         )
     return x
+
+
+def floating(function: str, x: Any, name: str = "x", kinds: str = REAL) -> Any:
+    """Return `operand` in floating point, since -x and x - y of small integers wrap."""
+    x = operand(function, x, name, kinds)
+    return x if x.dtype.kind in "fc" else x.astype(np.float64)
 
 
 def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

@@ -35,9 +35,9 @@ from microgradnd.anomaly import detect_anomaly
 from microgradnd.data import batches, columns
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.module import Module
 from microgradnd.nn.paths import scoped
-from microgradnd.settings import count
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.trees import flatten, is_module
@@ -218,6 +218,9 @@ def fit(
     """
     if (trace := current().trace) is not None:
         raise trace.refusal("fit()", "Call it outside, with compile=True")
+    check_settings("fit", epochs=epochs, batch_size=batch_size, accumulate=accumulate, patience=patience)
+    check_settings("fit", max_norm=max_norm, progress=progress, shuffle=shuffle, drop_last=drop_last)
+    check_settings("fit", resume=resume, compile=compile)
     has_place = checkpoint is None and not resume
     if isinstance(checkpoint, str | os.PathLike):
         has_place = Path(checkpoint).absolute().parent.is_dir() and not Path(checkpoint).is_dir()
@@ -241,7 +244,6 @@ def fit(
         raise ValueError("fit: optimizer updates no parameter of this model; make one with model.parameters()")
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise ValueError("fit: scheduler belongs to another optimizer; make one with the optimizer that fit is given")
-    patience = None if patience is None else count("fit: patience", patience)
     from microgradnd import saving  # on use: it loads json, zipfile and their compressors
 
     steps_of: Any = Loop
@@ -250,11 +252,10 @@ def fit(
         on_cluster = importlib.import_module("microgradnd.steps")
         read, steps_of = on_cluster.reader(client), functools.partial(on_cluster.Steps, client=client, compiles=compile)
     arrays, held = read("fit", data), None if validation is None else read("fit: validation", validation)
-    epochs, n = count("fit: epochs", epochs), len(arrays[0])
-    size = min(count("fit: batch_size", batch_size), n)
+    n = len(arrays[0])
+    size = min(batch_size, n)
     rows = n // size * size if drop_last else n
-    together = count("fit: accumulate", accumulate)
-    loop = steps_of(model, loss, optimizer, dict(metrics or {}), max_norm, together, size, rows)
+    loop = steps_of(model, loss, optimizer, dict(metrics or {}), max_norm, accumulate, size, rows)
     wants_loss = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
 
     def advance(when: str, value: float) -> None:
@@ -304,7 +305,10 @@ def fit(
     model.train()
     quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # NaN is reported once, by fit
     with quiet, interruptible() as interrupts, bar(progress, epochs * steps, len(judged) * steps) as shown:
-        while len(judged) < epochs and not interrupts:
+        while len(judged) < epochs:
+            if interrupts:
+                history.stopped_by = "interrupt"
+                break
             if patience is not None and judged and len(judged) - np.argmin(judged) > patience:
                 history.stopped_by = "patience"
                 break
@@ -319,7 +323,6 @@ def fit(
                 if shown is not None:
                     shown.update()
                 if interrupts:
-                    history.stopped_by = "interrupt"
                     break
             else:
                 if held is not None:

@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.nn.activations import REAL, along, largest, log1p_exp, log_softmax, sigmoid, total
-from microgradnd.nn.arguments import array_like, broadcasts, in_range, is_half, like, of_several, operand, summed
+from microgradnd.nn.activations import along, largest, log1p_exp, log_softmax, sigmoid, total
+from microgradnd.nn.arguments import (
+    COMPLEX,
+    REAL,
+    array_like,
+    broadcasts,
+    floating,
+    in_range,
+    is_half,
+    like,
+    of_several,
+    operand,
+    summed,
+)
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
@@ -28,19 +40,27 @@ IGNORED = (
     "; a function that is compiled or under vmap can't use the default ignore_index=-100: mark the rows with another "
     "number, and pass it as ignore_index="
 )
-COMPLEX = REAL + "c"  # kinds of numbers
 KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
 
-def check_alike(loss: str, y_pred: Any, y: Any, kinds: str = REAL) -> None:
-    """Raise if predictions and observations differ in shape, even if they broadcast."""
-    a, b = operand(loss, y_pred, "the prediction", kinds).shape, operand(loss, y, "the target", kinds).shape
+def check_alike(loss: str, y_pred: Any, y: Any, kinds: str = REAL, reduction: Any = "mean") -> None:
+    """Raise if predictions and observations differ in shape, even if they broadcast.
+
+    Two arrays of integers are refused too: their differences can wrap.
+    """
+    y_pred = operand(loss, y_pred, "the prediction", kinds)
+    y = operand(loss, y, "the target", COMPLEX if "c" in kinds else REAL)
+    a, b = y_pred.shape, y.shape
     if a != b:
         advice = f"; reshape the target with y.reshape({a})" if math.prod(a) == math.prod(b) else ""
         raise ValueError(
             f"{loss}: prediction and target must have the same shape, since a loss compares them one to one, got {a} "
             f"and {b}{advice}"
         )
+    if y_pred.dtype.kind not in "fc" and y.dtype.kind not in "fc":
+        raise TypeError(f"{loss}: predictions must be floating-point numbers, got {y_pred.dtype}; convert to float")
+    if type(reduction) is not str:  # before it is compared with a string: an array would compare each element
+        check_settings(loss, reduction=reduction)
 
 
 def reduced(loss: str, losses: Any, reduction: Reduction) -> Any:
@@ -85,10 +105,8 @@ def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
     >>> float(F.sse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     4.0
     """
-    check_alike("sse_loss", y_pred, y, COMPLEX)
+    check_alike("sse_loss", y_pred, y, COMPLEX, reduction)
     error = np.subtract(y_pred, y)
-    if error.dtype.kind not in "fc":
-        raise TypeError(f"sse_loss: predictions must be floating-point numbers, got {error.dtype}; convert to float")
     if reduction == "sum":
         squares = error * error
         return np.add.reduce(squares, axis=None) if type(squares) is np.ndarray else np.sum(squares)
@@ -139,7 +157,7 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     >>> float(F.mse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     2.0
     """
-    check_alike("mse_loss", y_pred, y, COMPLEX)
+    check_alike("mse_loss", y_pred, y, COMPLEX, reduction)
     if reduction == "mean":
         if is_half(y_pred) and is_half(y):  # the sum would overflow long before the mean
             wide = (primitives.astype(primitives.array(v), np.dtype(np.float32)) for v in (y_pred, y))
@@ -383,7 +401,7 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
     >>> F.binary_cross_entropy(np.array([0.5, 0.9]), np.ones(2), "none").round(3)
     array([0.693, 0.105])
     """
-    check_alike("binary_cross_entropy", p, y)
+    check_alike("binary_cross_entropy", p, y, "f")
     p = array(p)
     if np.any((seen(p) < 0) | (seen(p) > 1)):
         raise ValueError(
@@ -441,7 +459,7 @@ def binary_cross_entropy_with_logits(
     array([   1.313, 1000.   ])
     """
     name = "binary_cross_entropy_with_logits"
-    check_alike(name, logits, y)
+    check_alike(name, logits, y, "f")
     x = array(logits)
     y = in_dtype_of(x, shares(name, y))
     if pos_weight is None:
@@ -535,8 +553,10 @@ def cross_entropy(
     >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
     array([0.24, 0.  ])
     """
-    if label_smoothing or ignore_index != -100:  # skipped for the defaults: it takes a tenth of a small batch's time
-        check_settings("cross_entropy", ignore_index=ignore_index, label_smoothing=label_smoothing)
+    # Skipped for the defaults: it takes a tenth of a small batch's time
+    if label_smoothing or ignore_index != -100 or type(reduction) is not str:
+        settings = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "reduction": reduction}
+        check_settings("cross_entropy", **settings)
     logits = array_like(logits)
     labels = array_like(labels)
     weight = class_weights("cross_entropy", weight, logits)
@@ -679,7 +699,7 @@ def nll_loss(
     >>> float(F.nll_loss(np.log([[0.25, 0.75]]), np.array([1])).round(3))
     0.288
     """
-    check_settings("nll_loss", ignore_index=ignore_index)
+    check_settings("nll_loss", ignore_index=ignore_index, reduction=reduction)
     log_p = array_like(log_p)
     labels = array_like(labels)
     weight = class_weights("nll_loss", weight, log_p)
@@ -958,7 +978,7 @@ def gaussian_nll_loss(
     check_alike(name, mean, y)
     check_settings(name, full=full, eps=eps)
     error = np.subtract(mean, y)
-    var = operand(name, var, "var", kinds=REAL)
+    var = floating(name, var, "var")
     if var.shape == error.shape[:-1] and var.ndim:
         var = var[..., None]
     if var.ndim and var.shape not in (error.shape, (*error.shape[:-1], 1)):
@@ -976,15 +996,6 @@ class Loss(Calls):
     if TYPE_CHECKING:
 
         def forward(self, y_pred: Any, y: Any) -> Tensor | Any:
-            """Return the loss."""
-
-
-class LossOfThree(Calls):
-    """The base class of losses that take three arrays."""
-
-    if TYPE_CHECKING:
-
-        def forward(self, x1: Any, x2: Any, x3: Any) -> Tensor | Any:
             """Return the loss."""
 
 
@@ -1217,7 +1228,7 @@ class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
     reduction: Reduction = "mean"
 
 
-class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
+class MarginRankingLoss(Calls, function=margin_ranking_loss):
     """A loss for wrong orders of two numbers; see `functional.margin_ranking_loss`.
 
     Parameters
@@ -1237,7 +1248,7 @@ class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
     reduction: Reduction = "mean"
 
 
-class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
+class CosineEmbeddingLoss(Calls, function=cosine_embedding_loss):
     """A loss for the angle of vectors; see `functional.cosine_embedding_loss`.
 
     Parameters
@@ -1258,7 +1269,7 @@ class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
     reduction: Reduction = "mean"
 
 
-class GaussianNLLLoss(LossOfThree, function=gaussian_nll_loss):
+class GaussianNLLLoss(Calls, function=gaussian_nll_loss):
     """Normal negative log-likelihood; see `functional.gaussian_nll_loss`.
 
     Parameters

@@ -39,10 +39,8 @@ from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
 
 ndarray = np.ndarray
-CONTAINERS = (list, tuple, dict)
 LISTED = (Sequence, Set, ValuesView, deque)
 NUMBERS = (float, int, bool, complex, str, type(None))  # the types in long lists
-PLAIN = (int, float, str, np.generic, np.ndarray)
 INTERNAL = frozenset({"_kinds", "_walked", "_role", "_original", "_views", "_since", "_absent"})
 
 TIES = frozenset({"_walked", "_views", "_original"})  # left out of a copy of a module
@@ -137,7 +135,9 @@ def cut_off(value: Any, since: int) -> Any:
     if isinstance(value, Tensor):
         node = value._node
         if type(node) is Operation and node.position > since:
-            return named(value.name, wrap(np.asarray(value._array)))
+            plain = wrap(np.asarray(value._array))
+            plain.name = value.name
+            return plain
     elif isinstance(value, list | deque | dict):
         for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
             if (new := cut_off(part, since)) is not part:
@@ -146,13 +146,6 @@ def cut_off(value: Any, since: int) -> Any:
         parts = [cut_off(part, since) for part in value]
         if any(new is not part for new, part in zip(parts, value, strict=True)):
             return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
-
-
-def named(name: str | None, value: Tensor) -> Tensor:
-    """Give a Tensor a name, and return it."""
-    if name is not None:
-        value.name = name
     return value
 
 
@@ -287,8 +280,6 @@ class Module:
         attributes = vars(self)
         if attributes.get(name) is value and name in attributes:  # the last part of `self.running *= 0.9`
             return
-        if self._role != "module":
-            self._check_inside(name, value)
         if isinstance(value, Module):
             self._register(name, "module", value)
         elif is_parameter(value):
@@ -324,15 +315,6 @@ class Module:
             raise TypeError(f"{name!r} is a {kind} of {type(self).__name__} and can't be replaced by {what}; {advice}")
         object.__setattr__(self, name, value)
         self._tell(name)
-
-    def _check_inside(self, name: str, value: Any) -> None:
-        """Raise if an assignment in a function under a transform would be lost."""
-        what = "module" if isinstance(value, Module) else "parameter" if is_parameter(value) else None
-        if self._role == "view" and what is not None:
-            raise RuntimeError(
-                f"{type(self).__name__}.{name} can't be assigned a {what} inside a transform, whose gradient has no "
-                f"place for it; make it in __init__ or call the module once before, and store a value as t.data"
-            )
 
     def __delattr__(self, name: str) -> None:
         Module._changes += 1
@@ -381,6 +363,11 @@ class Module:
                     attributes[name] = new
 
     def _register(self, name: str, kind: str, value: Any) -> None:
+        if self._role == "view" and kind != "buffer":
+            raise RuntimeError(
+                f"{type(self).__name__}.{name} can't be assigned a {kind} inside a transform, whose gradient has no "
+                f"place for it; make it in __init__ or call the module once before, and store a value as t.data"
+            )
         if not name or "." in name:
             raise ValueError(
                 f"{type(self).__name__}: the name of a {kind} must not be empty or contain a dot, which separates "
@@ -436,8 +423,6 @@ class Module:
                 f"register_parameter: {name!r} must be a leaf Tensor, got {found}; make one with nn.Parameter(data)"
             )
         else:
-            if self._role != "module":
-                self._check_inside(name, param)
             self._register(name, "parameter", param)
 
     def register_buffer(self, name: str, array: npt.ArrayLike) -> None:
@@ -526,17 +511,19 @@ class Module:
     def _named(self, wanted: str) -> Iterator[tuple[str, Any]]:
         return ((path, value) for path, _, _, value in self._places(wanted))
 
-    def _places(self, wanted: str) -> Iterator[tuple[str, Module, str, Any]]:
-        """Yield the path, module, attribute and value of each parameter or buffer."""
+    def _places(self, *wanted: str, once: bool = True) -> Iterator[tuple[str, Module, str, Any]]:
+        """Yield the path, module, attribute and value of each parameter or buffer.
+
+        A shared one has several paths: the first, or all of them.
+        """
         seen: set[int] = set()
-        for path, module in self.named_modules():
+        for path, module in self.named_modules(remove_duplicate=once):
             dot = f"{path}." if path else ""
-            for name, kind in list(module._kinds.items()):
-                if kind == wanted:
-                    value = getattr(module, name)
-                    if name in module._absent if value is None else id(value) not in seen:
-                        seen.add(id(value))
-                        yield dot + name, module, name, value
+            for name in [name for kind in wanted for name, own in module._kinds.items() if own == kind]:
+                value = getattr(module, name)
+                if name in module._absent if value is None else not once or id(value) not in seen:
+                    seen.add(id(value))
+                    yield dot + name, module, name, value
 
     def _refuse_hidden(self) -> None:
         """Raise if parameters or modules are in places that no walk reaches."""
@@ -732,15 +719,11 @@ class Module:
         """
         if (trace := current().trace) is not None:
             raise trace.refusal("state_dict() or load_state_dict()", "Call it outside, between the calls")
-        found = {}
-        for path, module in self.named_modules(remove_duplicate=False):
-            dot = f"{path}." if path else ""
-            for wanted in ("parameter", "buffer"):
-                for name in [name for name, kind in module._kinds.items() if kind == wanted]:
-                    if (value := getattr(module, name)) is not None:
-                        array = value.data if isinstance(value, Tensor) else np.asarray(value)
-                        found[dot + name] = module, name, array
-        return found
+        return {
+            path: (module, name, value.data if isinstance(value, Tensor) else np.asarray(value))
+            for path, module, name, value in self._places("parameter", "buffer", once=False)
+            if value is not None
+        }
 
     # A call, and a tree of arrays
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X, of_one, operand
+from microgradnd.nn.arguments import COMPLEX, X, floating, of_one, operand
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module
 from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
@@ -138,12 +138,12 @@ def avg_pooling(
     function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
 ) -> Any:
     """Return the mean of each window."""
-    x, is_single = images(function, x)
+    x, is_single = images(function, floating(function, x, kinds=COMPLEX))  # sums of small integers could wrap
     how = settings(function, x, kernel_size, stride, padding, 1, ceil_mode)
     counted = [low if count_include_pad else 0 for low, _ in how["padding"]]  # of the padding
     shape = [n + 2 * edge for n, edge in zip(x.shape[2:], counted, strict=True)]
     rest = tuple((low - edge, high - edge) for (low, high), edge in zip(how["padding"], counted, strict=True))
-    ones = np.ones((1, 1, *shape), x.dtype if x.dtype.kind in "fc" else float)
+    ones = np.ones((1, 1, *shape), x.dtype)
     out = picked(x, None, **how) / picked(ones, None, **how | {"padding": rest})
     return out[0] if is_single else out
 

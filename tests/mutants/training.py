@@ -38,6 +38,18 @@ FAULTS: list[tuple[str, ...]] = [
         FIT,
     ),
     ("microgradnd/nn/fit.py", "max(i - 1, 0)))", "i))", FIT),
+    (
+        "microgradnd/nn/fit.py",
+        "        while len(judged) < epochs:\n            if interrupts:\n",
+        "        while len(judged) < epochs and not interrupts:\n            if interrupts:\n",
+        FIT,
+    ),
+    (
+        "microgradnd/nn/fit.py",
+        '    check_settings("fit", max_norm=max_norm, progress=progress, shuffle=shuffle, drop_last=drop_last)\n',
+        "",
+        FIT,
+    ),
     ("microgradnd/nn/fit.py", "np.argmin(judged) == len(judged) - 1", "judged[-1] == max(judged)", FIT),
     ("microgradnd/nn/fit.py", "        self.model.eval()\n", "", FIT),
     ("microgradnd/nn/fit.py", '                advance("epoch", judged[number - 1])', "                pass", FIT),
