@@ -5,11 +5,12 @@ Must not own: anything about loops or programs (`loops.py`).
 Read next: `loops.py`.
 
 The C library's functions take one number at a time, and so do NumPy's sin and cos of
-float64. Without branches or calls, eight numbers take the time of one. Each function reduces its argument to a small one in exact or nearly exact steps
-and sums a series there. The results are within 3 units in the last place, including for
-NaN, infinities, signed zeros, subnormal numbers and huge arguments. Adding and
-subtracting 1.5 * 2**52 rounds to an integer, which is then in the low bits. All
-computation is in float64, except exp, log and tanh of a float32.
+float64. Without branches or calls, eight numbers take the time of one. Each function
+reduces its argument to a small one in exact or nearly exact steps and sums a series
+there. The results are within 3 units in the last place, including for NaN, infinities,
+signed zeros, subnormal numbers and huge arguments. Adding and subtracting 1.5 * 2**52
+rounds to an integer, which is then in the low bits. All computation is in float64,
+except exp, log and tanh of a float32.
 """
 
 import math
