@@ -629,6 +629,98 @@ def test_updates_of_data(update, is_passed):
         v.data[0] = w.data[0] = 0.25
 
 
+CHANGES = {
+    "w[...] = x": lambda w, x: w.__setitem__(..., x),
+    "w[0] = x[0]": lambda w, x: w.__setitem__(0, x[0]),
+    "w += x": lambda w, x: w.__iadd__(x),
+    "w.fill": lambda w, x: w.fill(7.0),
+    "w.data = x": lambda w, x: setattr(w, "data", x),
+    "w.data = w.data + x": lambda w, x: setattr(w, "data", w.data + x),
+    "w.data[...] = x": lambda w, x: w.data.__setitem__(..., x),
+    "w.data += x": lambda w, x: setattr(w, "data", w.data.__iadd__(x)),
+}
+
+
+@pytest.mark.parametrize("kind", [nn.Parameter, mg.tensor])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_only_a_change_in_place_reaches_what_data_returned_before(change, kind):
+    def f(w, x):
+        with mg.no_grad():
+            before = w.data
+            change(w, x)
+            seen, now = before * 1.0, w * 1.0
+            w.data = before  # as after a trial step
+            return seen, now, w * 1.0
+
+    v, w, compiled = kind(X.copy()), kind(X.copy()), mg.compile(f)
+    for x in (X, 2 * X, X):
+        for got, want in zip(compiled(v, x), f(w, x), strict=True):
+            alike(got, want)
+        alike(v.data, w.data)
+
+
+def exchanged(v, w, x):
+    v.data, w.data = w.data, v.data
+
+
+def exchanged_in_reverse(v, w, x):
+    v.data, w.data = w.data[::-1], v.data[::-1]
+
+
+def passed_on(v, w, x):
+    v.data, w.data = w.data, x
+
+
+def passed_on_and_changed(v, w, x):
+    v.data = w.data
+    w.data = w.data * x
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("f", [exchanged, exchanged_in_reverse, passed_on, passed_on_and_changed])
+def test_variables_that_get_one_anothers_values(f, optimize):
+    pairs = [(nn.Parameter(X.copy()), nn.Parameter(5 * X)) for _ in range(2)]
+    compiled = mg.compile(f, optimize=optimize)
+    for x in (X, 2 * X, X):
+        f(*pairs[0], x)
+        compiled(*pairs[1], x)
+        for want, got in zip(*pairs, strict=True):
+            alike(got.data, want.data)
+
+
+def test_an_update_of_an_array_that_plain_numpy_reads_is_refused():
+    w = nn.Parameter(X.copy())
+    values, array = w.data, X.copy()
+
+    def updates_a_variable(x):
+        with mg.no_grad():
+            w[...] = w + x
+        return values * 1.0
+
+    def updates_an_argument(x):
+        x += 1.0
+        return array * 2.0
+
+    with pytest.raises(ValueError, match="shares memory with 'values'"):
+        mg.compile(updates_a_variable)(X)
+    compiled = mg.compile(updates_an_argument)
+    for _ in range(2):
+        alike(compiled(X.copy()), 2 * X)
+    with pytest.raises(ValueError, match="updates 'x' in place(?s:.*)shares memory with 'array'"):
+        compiled(array)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_among_the_arguments_have_their_classes(dtype):
+    kinds = (float, complex, np.floating, np.float64, np.float32, np.ndarray)
+
+    def f(x, number):
+        return x * sum(2**i for i, kind in enumerate(kinds) if isinstance(number, kind))
+
+    x = X.astype(dtype)
+    agree(f, [((x, n), {}) for n in (0.5, np.float64(0.5), np.float32(0.5), np.array(0.5), 0.5j)])
+
+
 @pytest.mark.parametrize("f", [lambda w: (w * 2).data.fill(1.0), lambda w: w.data[1:].fill(1.0)])
 def test_changes_of_data_that_would_be_lost_are_refused(f):
     w = nn.Parameter(X.copy())

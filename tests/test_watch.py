@@ -643,6 +643,14 @@ def module_that_is_imported_anew():
     return f, values(install)
 
 
+def attribute_that_a_built_in_base_computes():
+    class Failure(Exception):
+        pass
+
+    failure = Failure(1.0)
+    return lambda x: x * failure.args[0], values(lambda scale: setattr(failure, "args", (scale,)))
+
+
 def attribute_of_a_text():
     class Name(str):
         scale = 1.0
@@ -673,6 +681,7 @@ AROUND = [
     what_an_own_getattribute_reads,
     attribute_that_a_module_computes,
     module_that_is_imported_anew,
+    attribute_that_a_built_in_base_computes,
     attribute_of_a_text,
     rule_of_a_derivative,
     dtype_of_a_model,

@@ -139,14 +139,16 @@ class Dispatcher:
         updated = [given[i] for i in self.entry.updated]
         if not updated:
             return []
-        captured = given[len(self.entry.traced.inputs) :]  # the slow way has checked these, and Tensors
+        watched = {self.name(array): name for name, array, *_ in self.entry.traced.surroundings.arrays}
+        watched = {array: name for array, name in watched.items() if array not in given}
+        captured = [*given[len(self.entry.traced.inputs) :], *watched]  # the slow way checks these, and Tensors
         doubts = ["is_known"]
         for array in updated:
             if array in self.arrays:
                 others = [other for other in (*self.arrays, *captured) if other != array]
                 doubts += [f"{array}.base is not None", *(f"{array} is {x} or {array} is {x}.base" for x in others)]
-        names = [value.name or "an argument" for value in self.entry.traced.program.inputs]
-        slowly = f"{self.name(check_apart)}({names}, [{', '.join(given)}], {self.entry.updated})"
+        names = [*(value.name or "an argument" for value in self.entry.traced.program.inputs), *watched.values()]
+        slowly = f"{self.name(check_apart)}({names}, [{', '.join([*given, *watched])}], {self.entry.updated})"
         return [f"if {' or '.join(doubts)}: {slowly}"]
 
     def name(self, thing: Any) -> str:

@@ -29,16 +29,28 @@ WORK: Any = 10_000  # the effort spent on interleaved views before an overlap is
 
 
 def own_results(program: Program) -> Program:
-    """Copy results that would share memory with anything else, or within themselves."""
+    """Copy results that would share memory with anything else, or within themselves.
+
+    New values of inputs are copied too if they are views of other inputs that get new
+    values, as when two inputs are exchanged.
+    """
     borrowed: set[Value] = set(program.inputs)
+    lent = {old: {old} for old in program.updates}  # the updated inputs that a value may be a view of
     for step in program.steps:
         first = step.args[0] if step.args else None
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
         outside = outside or is_foreign(step.function)  # it may keep its result
         if traits(step.function).memory == "locked" or (outside and may_share(step)):
             borrowed.update(step.outs())
+        if may_share(step):
+            lent |= dict.fromkeys(step.outs(), set().union(*(lent.get(v, ()) for v in step.operands())))
     copies: list[Step] = []
     handed: set[Value] = set()
+
+    def copied(value: Any) -> Value:
+        copy = Value(value.shape, value.dtype, getattr(value, "name", None))
+        copies.append(Step(np.copy, (value,), {}, copy))
+        return copy
 
     def owned(result: Any) -> Any:
         """Return a result, or a copy if it is borrowed or appears twice."""
@@ -47,16 +59,16 @@ def own_results(program: Program) -> Program:
         if isinstance(result, Value) and result not in borrowed and result not in handed:
             handed.add(result)
             return result
-        copy = Value(result.shape, result.dtype, getattr(result, "name", None))
-        copies.append(Step(np.copy, (result,), {}, copy))
+        copy = copied(result)
         if result.shape:
             return copy
         number = Value((), result.dtype)  # a number, like every other result without axes
         copies.append(Step(primitives.getitem, (copy, ()), {}, number))
         return number
 
+    updates = {old: copied(new) if lent.get(new, {old}) - {old} else new for old, new in program.updates.items()}
     outputs = mapped(owned, program.outputs)
-    return replace(program, steps=(*program.steps, *copies), outputs=outputs)
+    return replace(program, steps=(*program.steps, *copies), outputs=outputs, updates=updates)
 
 
 def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequence[Step]) -> set[Value]:

@@ -159,7 +159,7 @@ class Recorder:
         self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
-        self.given: set[Any] = set()  # leaves for arrays among the arguments, which may be changed like arrays
+        self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.start = next_position()
@@ -264,17 +264,21 @@ class Recorder:
             return value._node
         return self.record_constant(primitives.identity, (value._array,), {}, (value._node,), value._array)
 
-    def set_values(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
-        """Assign to a variable's `.data`."""
+    def set_values(self, variable: Tensor, value: Tensor, index: Any = ..., in_place: bool = False) -> None:
+        """Assign to a variable's `.data`, or change that array in place."""
         if isinstance(variable._node, Operation) and variable._node.requires_grad:
             raise self.refusal("a change of the .data of a computed value", "Compute a new value from it")
         with no_grad():
-            self.assign(variable, wrap(value._array, self.without_derivative(value)), index)
+            self.assign(variable, wrap(value._array, self.without_derivative(value)), index, in_place)
 
-    def assign(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
-        """Give a variable a new value, changed at an index, until the trace ends."""
+    def assign(self, variable: Tensor, value: Tensor, index: Any = ..., in_place: bool | None = None) -> None:
+        """Give a variable a new value, changed at an index, until the trace ends.
+
+        Only a change in place reaches what `.data` returned before: an update of a
+        variable that requires a gradient is one, unless `in_place` says otherwise.
+        """
         if id(variable) in self.values:
-            self.set_values(self.values[id(variable)][1], value, index)
+            self.set_values(self.values[id(variable)][1], value, index, in_place=True)
             return
         if type(variable._node) is Leaf:
             outdate_views(variable, index)
@@ -290,6 +294,10 @@ class Recorder:
                 self.positions.setdefault(old, old.position)
                 old.position = next_position()
         variable._array, variable._node = value._array, node
+        in_place = type(old) is Leaf and old.requires_grad if in_place is None else in_place
+        if not in_place:
+            self.refuse_views()
+            self.values = {key: pair for key, pair in self.values.items() if pair[1] is not variable}
         for values, owner in self.values.values():
             if owner is variable:
                 for other in replace(values, value._array, index)[1]:

@@ -158,6 +158,9 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
         raise UnscannedError
     if any(type(operation.function) is Anew for operation in turn.operations):
         raise UnscannedError
+    notes = [*turn.carried, *turn.rows, *(o.note for o in turn.operations if o.note is not None)]
+    if any(note.hooks or getattr(note, "retain_grad", False) for note in notes):
+        raise UnscannedError  # each turn calls its hooks, and has gradients of its own
     turn.recorded(followed, kept_values)
     results = iter(turn.loop(given, arrays) if turn.results() else ())
     carry = form_of_carry.rebuild([None if x is None else next(results) for x in begins])

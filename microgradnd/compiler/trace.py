@@ -146,7 +146,9 @@ class Recording:
         for i, t in self.inputs.items():
             if sizes is not None:
                 sizes.given(t._node, i, t._array)
-        recorder.given = {t._node for i, t in self.inputs.items() if not isinstance(arguments.leaves[i], Tensor)}
+        recorder.given = {
+            t._node: type(x) for i, t in self.inputs.items() if not isinstance(x := arguments.leaves[i], Tensor)
+        }
         arrays = {t._node for i, t in self.inputs.items() if isinstance(arguments.leaves[i], np.ndarray)}
         args, kwargs = arguments.rebuilt(self.inputs)
         shown, form = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)

@@ -43,7 +43,8 @@ class TracedTensor(Tensor):
         is_inside = sys._getframe(1).f_code.co_filename.startswith(INSIDE)
         if is_inside or self.requires_grad:
             return TracedTensor
-        return np.ndarray if self.ndim else self.dtype.type
+        given = getattr(tracer(), "given", {})
+        return given.get(self._node, np.ndarray if self.ndim else self.dtype.type)
 
     @__class__.setter
     def __class__(self, cls: type) -> None:
@@ -111,6 +112,8 @@ class TracedTensor(Tensor):
         return values
 
     def _set_data(self, value: Any) -> None:
+        if tracer().values.get(id(value), (None, None))[1] is self:  # t.data += v assigns what it has changed
+            return
         array = new_data(getattr(value, "_array", value), self.shape, self.dtype)  # raises if it doesn't fit
         value = value.astype(self.dtype) if isinstance(value, Tensor) else wrap(array)
         tracer().set_values(self, value)

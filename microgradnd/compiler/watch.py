@@ -416,7 +416,8 @@ class Watch:
     def note(self, owner: Any, name: str, value: Any) -> None:
         path = f"{self.known[id(owner)][0]}.{name}"
         found = lookup(type(owner), name)
-        if name in attributes(owner) or isinstance(found, types.MemberDescriptorType):
+        is_computed = isinstance(found, types.GetSetDescriptorType) and same(value, getattr(owner, name, MISSING))
+        if name in attributes(owner) or isinstance(found, types.MemberDescriptorType) or is_computed:
             self.attribute(path, owner, name)
         else:
             self.names.add(name)  # the class may define it

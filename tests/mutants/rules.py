@@ -70,8 +70,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("reductions.py", "deviation = np.conj(deviation)", "pass", laws("var-complex")),
     (
         "sorting.py",
-        'return t[along(np.argsort(x, axis=axis, kind="stable"), axis)]',
-        'return t[along(np.argsort(-x, axis=axis, kind="stable"), axis)]',
+        'return np.take_along_axis(t, np.argsort(x, axis=axis, kind="stable"), axis)',
+        'return np.take_along_axis(t, np.argsort(-x, axis=axis, kind="stable"), axis)',
         laws("sort-axis", "sort-default"),
     ),
     (
@@ -133,8 +133,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "indexing.py",
-        "linear(scatter, lambda g, out, values, index, shape: g[index])",
-        "linear(scatter, lambda g, out, values, index, shape: -g[index])",
+        "linear(scatter, lambda g, out, values, index, shape: picked(g, index))",
+        "linear(scatter, lambda g, out, values, index, shape: -picked(g, index))",
         laws("scatter-array"),
     ),
     (
