@@ -31,7 +31,7 @@ from microgradnd.viz.loops import gathered
 from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
 from microgradnd.viz.names import Names
 from microgradnd.viz.record import Part, Parts, Record, Thing, tree
-from microgradnd.viz.rules import Template, parameters_of, rule_text, summed_axes
+from microgradnd.viz.rules import Template, is_formula, parameters_of, rule_text, summed_axes
 from microgradnd.viz.signs import counted, number
 from microgradnd.viz.values import Values, together, values_of
 
@@ -309,6 +309,8 @@ class _Builder:
         else:
             if record.operations[-1].shape != ():
                 self.notes.append("The gradients are those of the sum of the result's elements.")
+            if any(leaf.requires_grad and leaf.dtype.kind == "c" for leaf in record.leaf_ids):
+                self.notes.append("The gradient of a complex variable is the conjugate of what the rules give.")
             self.drawn = {thing for thing in self.things if isinstance(thing, int)}
             self.ends = record.flow(self.look_at)
             self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
@@ -517,7 +519,10 @@ class _Builder:
             text = rule
             for letter, shape in zip(letters, shapes, strict=False):
                 text = text.replace(f"{letter}.shape", str(shape)) if shape is not None else text
-            self.rules[key] = rule, Template(text, ["g", "out", *letters, *node.kwargs]), letters
+            words = [*letters, *node.kwargs]
+            if not is_formula(text):
+                words = [letter for letter, parent in zip(letters, node.parents, strict=False) if parent is not None]
+            self.rules[key] = rule, Template(text, ["g", "out", *words]), letters
         return self.rules[key]
 
     def numbers(
