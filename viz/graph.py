@@ -137,7 +137,12 @@ def _check(t: Any, max_nodes: int | None, depth: int | None) -> None:
         what = f"an array of shape {t.shape}" if isinstance(t, np.ndarray) else f"a {type(t).__name__}"
         raise TypeError(
             f"pictures are drawn of Tensors, which know how they were computed, got {what}; compute with "
-            f"mg.tensor(..., requires_grad=True) and draw the result (of a module or a function: what it returns)"
+            f"mg.tensor(..., requires_grad=True) and draw the result (of a module, a function or vmap: what it returns)"
+        )
+    if isinstance(t._node, Operation) and not t.requires_grad:
+        raise ValueError(
+            "a value inside mg.compile has no computation to draw, since only the program that it becomes is recorded; "
+            "draw the result of the function that isn't compiled"
         )
     if max_nodes is not None and max_nodes < FEWEST:
         raise ValueError(f"max_nodes must be at least {FEWEST}, or None for all nodes, got {max_nodes}")

@@ -265,8 +265,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "plots/gradients.py",
-        "colors.LogNorm(float(good.min()), max(",
-        "colors.LogNorm(1e-12 + float(good.mean()), max(",
+        "low = max(float(good.min()), 1 / LARGEST)",
+        "low = float(good.mean())",
         PLOTS,
     ),
     ("plots/gradients.py", "cells = np.maximum.reduceat(", "cells = np.minimum.reduceat(", PLOTS),

@@ -139,7 +139,7 @@ def steps_and_numbers(values: Any, what: str) -> tuple[Array, Array]:
     try:
         numbers = np.asarray(values, dtype=np.float64)
         steps = np.arange(1.0, numbers.size + 1) if steps is None else np.asarray(steps, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} must be real numbers, one for each step, got {values!r:.40}") from error
     if numbers.ndim != 1 or steps.shape != numbers.shape:
         raise ValueError(f"{what} must be one number for each step, of shape (n,), got shape {numbers.shape}")

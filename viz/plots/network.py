@@ -291,6 +291,8 @@ def draw_weights(
     first = next((m for m in layer.modules() if isinstance(m, Linear | Conv1d | Conv2d)), None)
     if first is None:
         raise ValueError(f"draw_weights: {type(layer).__name__} has no linear or convolutional layer; use viz.draw")
+    if most < 1:
+        raise ValueError(f"draw_weights: most, the number of units that are drawn, must be at least 1, got {most}")
     weights = array_of(first.weight)
     if weights.ndim == 2:
         side = math.isqrt(weights.shape[1])
