@@ -1271,6 +1271,9 @@ LIBRARY = {
     "explore to a text": Row(lambda: viz.explore(t, "page.txt"), ValueError, "page.txt|.html"),
     # Plots
     "plot_history({})": Row(lambda: viz.plot_history({}), ValueError, "plot_history|empty|losses"),
+    "plot_history(log_x=True) of epoch 0": Row(
+        lambda: viz.plot_history({0: 1.0, 2: 3.0}, log_x=True), ValueError, "plot_history|log_x|above 0"
+    ),
     "plot_history([])": Row(lambda: viz.plot_history([]), ValueError, "empty|at least one"),
     "plot_history(matrix)": Row(lambda: viz.plot_history(np.ones((2, 2))), ValueError, "each step|(2, 2)"),
     "plot_history(smooth=)": Row(lambda: viz.plot_history([1.0], smooth=1), ValueError, "smooth|less than 1|got 1"),

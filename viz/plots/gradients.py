@@ -192,7 +192,7 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
     place = (0.5, count + 0.5, len(table) - 0.5, -0.5)
     if good.count():
         low = max(float(good.min()), 1 / LARGEST)  # a colour bar can't show less
-        scale = colors.LogNorm(low, max(float(good.max()), low * (1 + 1e-9)))
+        scale = colors.LogNorm(low, max(float(good.max()), 2 * low))
         image = ax.imshow(good, aspect="auto", interpolation="none", extent=place, norm=scale, cmap=SURFACE)
         figure.colorbar(image, ax=ax, label=label, extend="min" if good.min() < low else "neither")
     handles: list[Artist] = []

@@ -93,6 +93,8 @@ def plot_history(
     }
     if not 0 <= smooth < 1:
         raise ValueError(f"plot_history: smooth must be from 0 to less than 1, got {smooth}")
+    if log_x and any(np.any(steps <= 0) for steps, _ in drawn.values()):
+        raise ValueError("plot_history: log_x needs epochs above 0, which have logarithms; use log_x=False")
     with canvas(ax, title, xlabel, ylabel) as (figure, ax):
         ax.set(xscale="log" if log_x else "linear", yscale="log" if log else "linear")
         for i, (name, (steps, values)) in enumerate(drawn.items()):
