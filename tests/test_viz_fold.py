@@ -379,6 +379,17 @@ def test_without_scopes_the_middle_is_folded() -> None:
     assert_sound(graph(y, 4), 4)
 
 
+@pytest.mark.parametrize("compute", [lambda h: h * h, lambda h: h - h, lambda h: np.concatenate([h, h])])
+def test_the_result_of_a_loop_is_each_operand_that_it_is(compute: Any) -> None:
+    """One line stands for all copies of a loop, but not for two uses of one copy."""
+    h: Any = mg.tensor(np.ones(3), requires_grad=True)
+    for _ in range(60):
+        h = np.tanh(h) * 2.0
+    model = graph(compute(h))
+    (last,) = {edge.source for edge in model.edges if edge.target == "result"}
+    assert len([edge for edge in model.edges if edge.target == last]) == 2
+
+
 @pytest.mark.parametrize(("x", "nan", "inf"), [(1.0, 0, 0), (0.0, 1, 0), (-1.0, 0, 2)])
 def test_a_fold_has_values_only_to_warn(x: float, nan: int, inf: int) -> None:
     with mg.scope("inside"), np.errstate(all="ignore"):

@@ -417,7 +417,7 @@ class _Builder:
     def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
         """Return the edges by source, target, position and whether they are carried."""
         record, found = self.record, dict[tuple[Any, Any, int, bool], int]()
-        pairs: set[tuple[Any, Any]] = set()
+        pairs: dict[tuple[Any, Any], int] = {}  # the first copy that each pair stands for
         for q in sorted(self.among):
             target = self.stands_for[q]
             for k, parent in enumerate(record.operations[q].parents):
@@ -428,10 +428,10 @@ class _Builder:
                 carried = self.carries(p, q)
                 within = source is target and isinstance(target, Part)
                 repeated = not carried and p in self.copies and self.is_copy(q) and self.is_copy(p)  # in the first copy
-                joined = self.is_copy(p) and (source, target) in pairs  # all copies go into, say, one np.concatenate
-                if within or repeated or joined:
+                if within or repeated:
                     continue
-                pairs.add((source, target))
+                if pairs.setdefault((source, target), p) != p and self.is_copy(p):
+                    continue  # all copies go into, say, one np.concatenate
                 found.setdefault((source, target, 0 if isinstance(target, Part) else k, carried), p)
         return found
 

@@ -29,6 +29,12 @@ ENTRIES: list[tuple[str, ...]] = [
         "(getattr(parts[-1], name) for name",
         VIZ,
     ),
+    (
+        "graph.py",
+        "if pairs.setdefault((source, target), p) != p and",
+        "if pairs.setdefault((source, target), p) and",
+        FOLD,
+    ),
     ("values.py", "if not parts or (only_bad and not is_bad):", "if not parts:", FOLD),
     (
         "graph.py",
