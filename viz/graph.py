@@ -119,6 +119,17 @@ def graph(
     return _Builder(t, max_nodes, depth, backward, to, arrays, unrolled).graph()
 
 
+def changed_text(record: Record, backward: bool) -> list[str]:
+    """Return a note on the variables that changed after they had been used."""
+    changed = record.changed()
+    if not changed:
+        return []
+    names = [repr(leaf.name) if leaf.name else f"a variable of shape {leaf.shape}" for leaf in changed[:3]]
+    said = ", ".join(names) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    lost = ", so the gradients can't be computed" if backward and not record.is_over else ""
+    return [f"Changed since the computation: {said}. The new values are shown{lost}."]
+
+
 def kept_by(node: TapeNode) -> Any:
     """Return the `.grad` of a variable, or of a value that retains its gradient."""
     return _plain(node.grad if isinstance(node, Leaf) else node.note and node.note.grad)
@@ -233,6 +244,7 @@ class _Builder:
         self.called = Names(self.record)
         self.texts: dict[int, tuple[str, str]] = {}
         self.locate()
+        self.notes += changed_text(self.record, backward)
         self.passed: dict[Any, Any] = {}  # the cotangents of values that retain their gradients
         keeping = [node for node in self.record.operations if kept_by(node) is not None]
         if backward:
@@ -304,14 +316,9 @@ class _Builder:
     def let_flow(self) -> None:
         """Walk back, and note the cotangents of everything that is drawn."""
         record = self.record
-        changed = [] if record.is_over else record.changed()
-        if changed:
-            names = (repr(leaf.name) if leaf.name else f"a parameter of shape {leaf.shape}" for leaf in changed[:3])
-            said = ", ".join(names) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-            self.notes.append(f"Changed since they were used: {said}; their gradients can no longer be computed.")
-        elif not record.can_flow():
+        if record.is_over:
             self.notes.append(NO_GRADIENTS)
-        else:
+        elif record.can_flow():
             if record.operations[-1].shape != ():
                 self.notes.append("The gradients are those of the sum of the result's elements.")
             if any(leaf.requires_grad and leaf.dtype.kind == "c" for leaf in record.leaf_ids):

@@ -35,6 +35,13 @@ ENTRIES: list[tuple[str, ...]] = [
         "if pairs.setdefault((source, target), p) and",
         FOLD,
     ),
+    ("graph.py", "if backward and not record.is_over else", "if backward else", FOLD),
+    (
+        "record.py",
+        "if leaf.position > node.position))",
+        "if leaf.position > node.position and leaf.requires_grad))",
+        FOLD,
+    ),
     ("values.py", "if not parts or (only_bad and not is_bad):", "if not parts:", FOLD),
     (
         "graph.py",
@@ -130,7 +137,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "self.totals[part].parameters += 1",
         FOLD + " " + VIZ,
     ),
-    ("graph.py", "[] if record.is_over else record.changed()", "[]", FOLD),
     (
         "graph.py",
         "return self.arrived.get(i) or values_of(g), values_of(other)",
