@@ -1163,6 +1163,9 @@ LIBRARY = {
     ),
     "minimize of nothing": Row(lambda: optim.minimize(np.sum, []), ValueError, "minimize|at least one array|[]"),
     # Pictures
+    "draw inside compile": Row(
+        lambda: mg.compile(lambda x: viz.draw(np.sin(x)))(np.ones(2)), ValueError, "inside mg.compile|isn't compiled"
+    ),
     "draw(array)": Row(lambda: viz.draw(np.ones(3)), TypeError, "Tensor|an array of shape (3,)|requires_grad"),
     "draw(view=)": Row(lambda: picture(view="up"), ValueError, "view|forward, backward, both|'up'"),
     "draw(rankdir=)": Row(lambda: picture(rankdir="up"), ValueError, "rankdir|TB, LR|'up'"),
@@ -1235,6 +1238,9 @@ LIBRARY = {
     ),
     "draw_weights(array)": Row(lambda: viz.draw_weights(np.ones(3)), TypeError, "draw_weights|nn.Module|ndarray"),
     "draw_weights of an activation": Row(lambda: viz.draw_weights(nn.Tanh()), ValueError, "Tanh|no linear|viz.draw"),
+    "draw_weights(most=0)": Row(
+        lambda: viz.draw_weights(nn.Linear(1, 1), most=0), ValueError, "draw_weights|most|at least 1|got 0"
+    ),
     "draw_weights of 5 features": Row(
         lambda: viz.draw_weights(nn.Linear(5, 1)), ValueError, "5 features|(2, 2)|shape=(height, width)"
     ),
@@ -1265,6 +1271,9 @@ LIBRARY = {
     "explore to a text": Row(lambda: viz.explore(t, "page.txt"), ValueError, "page.txt|.html"),
     # Plots
     "plot_history({})": Row(lambda: viz.plot_history({}), ValueError, "plot_history|empty|losses"),
+    "plot_history(log_x=True) of epoch 0": Row(
+        lambda: viz.plot_history({0: 1.0, 2: 3.0}, log_x=True), ValueError, "plot_history|log_x|above 0"
+    ),
     "plot_history([])": Row(lambda: viz.plot_history([]), ValueError, "empty|at least one"),
     "plot_history(matrix)": Row(lambda: viz.plot_history(np.ones((2, 2))), ValueError, "each step|(2, 2)"),
     "plot_history(smooth=)": Row(lambda: viz.plot_history([1.0], smooth=1), ValueError, "smooth|less than 1|got 1"),

@@ -159,3 +159,8 @@ def test_images_of_any_layer(layer: Any, count: int, shape: tuple[int, int]) -> 
     assert len(figure.axes) == count + 1
     assert figure.axes[0].images[0].get_array().shape == shape
     assert (figure.get_supxlabel() == "36 more") == (count == 64)
+
+
+def test_a_layer_with_left_out_neurons_has_numbers_too() -> None:
+    figure = viz.draw_network(nn.Linear(500, 1), np.ones(500))
+    assert [text.get_text() for text in figure.axes[0].texts][:17] == ["1"] * 8 + ["⋮ 484 more"] + ["1"] * 8

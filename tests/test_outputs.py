@@ -53,6 +53,11 @@ def strict(text: str) -> Any:
     return model
 
 
+def test_gradients_taken_together_have_no_elements() -> None:
+    model = strict(viz.to_json(mg.tensor(2.0, requires_grad=True) * 3.0, "both"))
+    assert (model["grad"]["size"], model["grad"]["elements"], model["grad"]["norm"]) == (1, None, 3.0)
+
+
 # Mermaid
 
 ID = r"[A-Za-z_]\w*"

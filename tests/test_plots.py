@@ -241,7 +241,9 @@ def test_losses_without_a_logarithm_are_marked() -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("losses", [[np.nan] * 3, [0.0], [np.inf, 1.0], [1.0], [1e308, -1e308], [5e-324]])
+@pytest.mark.parametrize(
+    "losses", [[np.nan] * 3, [0.0], [np.inf, 1.0], [1.0], [1e308, -1e308], [5e-324], [1e-300, 1e199]]
+)
 def test_odd_losses_are_drawn(losses: list[float], log: bool) -> None:
     assert png(viz.plot_history(losses, log=log))
 
@@ -684,6 +686,13 @@ def test_a_map_of_very_many_steps_loses_no_nan() -> None:
     tall = viz.plot_gradients({str(i): [1.0, 2.0] for i in range(250)})
     assert [text.get_text() for text in tall.axes[0].get_yticklabels()][:3] == ["0", "3", "6"]
     assert tall.get_figheight() > 2 * figure.get_figheight()
+
+
+@pytest.mark.parametrize("norms", [[5e-324], [1e-300, 1.0], [1e300, 1e-300, np.inf], [1e199, 1e-199], [1e308]])
+def test_norms_of_every_size_are_a_map(norms: list[float]) -> None:
+    figure = viz.plot_gradients({str(i): norms for i in range(9)})
+    assert png(figure)
+    assert any("over 1e+200" in text.get_text() for text in figure.legends[0].texts) if max(norms) > 1e200 else True
 
 
 def test_a_stretch_of_a_map_has_a_gradient_if_one_of_its_steps_has() -> None:

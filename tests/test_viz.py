@@ -986,6 +986,13 @@ def test_what_a_layer_computes_for_itself_is_no_constant() -> None:
     assert [node for node in graph(loss).nodes if node.kind == "constant"] == []
 
 
+def test_a_picture_says_that_complex_gradients_are_conjugates() -> None:
+    for value, is_said in ((1.0 + 2.0j, True), (1.0, False)):
+        z = mg.tensor(value, requires_grad=True, name="z")
+        notes = graph(z * (2.0 - 1.0j), backward=True).notes
+        assert any("conjugate" in note for note in notes) == is_said
+
+
 def test_a_slide_has_no_statistics_of_a_fold_and_its_notes_can_be_read() -> None:
     rng = np.random.default_rng(0)
     model = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3, rng=rng), nn.Tanh()) for _ in range(12)))

@@ -379,6 +379,17 @@ def test_without_scopes_the_middle_is_folded() -> None:
     assert_sound(graph(y, 4), 4)
 
 
+@pytest.mark.parametrize("compute", [lambda h: h * h, lambda h: h - h, lambda h: np.concatenate([h, h])])
+def test_the_result_of_a_loop_is_each_operand_that_it_is(compute: Any) -> None:
+    """One line stands for all copies of a loop, but not for two uses of one copy."""
+    h: Any = mg.tensor(np.ones(3), requires_grad=True)
+    for _ in range(60):
+        h = np.tanh(h) * 2.0
+    model = graph(compute(h))
+    (last,) = {edge.source for edge in model.edges if edge.target == "result"}
+    assert len([edge for edge in model.edges if edge.target == last]) == 2
+
+
 @pytest.mark.parametrize(("x", "nan", "inf"), [(1.0, 0, 0), (0.0, 1, 0), (-1.0, 0, 2)])
 def test_a_fold_has_values_only_to_warn(x: float, nan: int, inf: int) -> None:
     with mg.scope("inside"), np.errstate(all="ignore"):
@@ -520,8 +531,23 @@ def test_a_step_after_the_computation_is_told() -> None:
             parameter -= 0.1
     [note] = [note for note in graph(loss, backward=True).notes if "Changed" in note]
     assert note.startswith(
-        "Changed since they were used: 'first.weight', 'first.bias', 'blocks.0.linear.weight' and 7 more;"
+        "Changed since the computation: 'first.weight', 'first.bias', 'blocks.0.linear.weight' and 7 more."
     )
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+@pytest.mark.parametrize("name", ["w", "x"])
+def test_every_view_tells_that_a_variable_has_new_values(name: str, is_over: bool) -> None:
+    variables = {"w": mg.tensor([1.0, 2.0], requires_grad=True, name="w"), "x": mg.tensor([3.0, 4.0], name="x")}
+    loss = np.sum(variables["w"] * variables["x"])
+    if is_over:
+        loss.backward()
+    variables[name].data = np.zeros(2)
+    for backward in (False, True):
+        notes = graph(loss, backward=backward).notes
+        lost = ", so the gradients can't be computed" if backward and not is_over else ""
+        assert notes[0] == f"Changed since the computation: {name!r}. The new values are shown{lost}."
+        assert any("backward() freed" in note for note in notes) == (backward and is_over)
 
 
 def test_functions_of_several_results_flow() -> None:

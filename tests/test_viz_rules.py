@@ -16,7 +16,7 @@ from microgradnd.nn import losses as nn_losses
 from microgradnd.registry import VJPS, rule_for
 from microgradnd.tape import Operation, walk
 from microgradnd.viz.graph import graph
-from microgradnd.viz.rules import parameters_of, rule_text, summed_axes
+from microgradnd.viz.rules import TEXTS, parameters_of, rule_text, summed_axes
 
 
 def variable(*shape: int) -> Any:
@@ -184,13 +184,40 @@ def test_a_formula_says_what_the_rule_computes(function: Any, arrays: Any) -> No
         (lambda: S @ W, "x.reshape(-1, 4).T @ g.reshape(-1, 2)"),
         (lambda: np.ravel(X, order="F"), "np.reshape(g, x.shape, order='F')"),
         (lambda: np.prod(S, axis=1), "g times the product of the others"),
-        (lambda: F.softmax(S), "out * (g - sum of g * out along the axis)"),
+        (lambda: F.softmax(S), "out * (g - sum of g * out per softmax)"),
     ],
 )
 def test_arrays_of_more_axes_have_texts_that_are_true_of_them(compute: Any, text: str) -> None:
     y = compute()
     position = max(i for i, parent in enumerate(y._node.parents) if parent is not None)
     assert written(y, position) == text
+
+
+def test_words_are_not_taken_for_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text in words may use a word that is an option's name."""
+    monkeypatch.setitem(TEXTS, "transpose", "g with its axes put back")
+    x = named("x", 2, 2)
+    assert texts(np.sum(np.transpose(x, axes=(1, 0))))["transpose", 0][0] == "g with its axes put back"
+    assert texts(np.sum(np.var(x, ddof=1)))["var", 0][0] == "g * 2 * (x - mean) / (n - 1)"
+
+
+@pytest.mark.parametrize(
+    ("compute", "shares"),
+    [
+        (lambda x: np.max(x), [0.5, 0.5, 0.0]),
+        (lambda x: np.maximum(x, mg.tensor([1.0, 0.0, 2.0])), [0.5, 1.0, 0.0]),
+        (lambda x: F.max_pool1d(x[None, None], 3), [1.0, 0.0, 0.0]),
+    ],
+)
+def test_the_words_for_ties_are_those_of_the_rules(compute: Any, shares: list[float]) -> None:
+    x = mg.tensor([1.0, 1.0, 0.0], requires_grad=True)
+    y = compute(x)
+    position = next(i for i, parent in enumerate(y._node.parents) if parent is not None)
+    says_shared = "shared" in written(y, position) or "g / 2 at ties" in written(y, position)
+    np.sum(y).backward()
+    assert x.grad.tolist() == shares
+    assert says_shared == (0.5 in shares)
+    assert says_shared or "first" in rule_text(y._node, position)
 
 
 def test_a_rule_may_call_the_gradient_what_it_likes() -> None:
@@ -303,7 +330,7 @@ def test_rules_have_the_names_of_their_operands() -> None:
         (lambda x, y: x**3, ("power", 0), "g * (3 * x**(3 - 1))"),
         (lambda x, y: y * -2.0, ("multiply", 0), "g * (-2)"),
         (lambda x, y: np.concatenate([x, y]), ("concatenate", 2), "its slice of g"),
-        (lambda x, y: np.max(x) * 1.0, ("max", 0), "g where x is the maximum, else 0"),
+        (lambda x, y: np.max(x) * 1.0, ("max", 0), "g shared by the maxima of x, else 0"),
     ],
 )
 def test_operands_without_a_name(compute: Any, key: Any, text: str) -> None:

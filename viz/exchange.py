@@ -269,7 +269,7 @@ def as_json(model: Graph, view: View = "forward") -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Node | Edge | Scope | Values):
         named = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        if isinstance(value, Values) and value.size == 1 and not isinstance(value.elements, list):
+        if isinstance(value, Values) and not isinstance(value.elements, list | None):
             named["elements"] = [named["elements"]]
         if isinstance(value, Node) and value.line is not None:
             named["line"] = {"file": value.line[0], "line": value.line[1]}

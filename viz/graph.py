@@ -31,7 +31,7 @@ from microgradnd.viz.loops import gathered
 from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
 from microgradnd.viz.names import Names
 from microgradnd.viz.record import Part, Parts, Record, Thing, tree
-from microgradnd.viz.rules import Template, parameters_of, rule_text, summed_axes
+from microgradnd.viz.rules import Template, is_formula, parameters_of, rule_text, summed_axes
 from microgradnd.viz.signs import counted, number
 from microgradnd.viz.values import Values, together, values_of
 
@@ -119,6 +119,17 @@ def graph(
     return _Builder(t, max_nodes, depth, backward, to, arrays, unrolled).graph()
 
 
+def changed_text(record: Record, backward: bool) -> list[str]:
+    """Return a note on the variables that changed after they had been used."""
+    changed = record.changed()
+    if not changed:
+        return []
+    names = [repr(leaf.name) if leaf.name else f"a variable of shape {leaf.shape}" for leaf in changed[:3]]
+    said = ", ".join(names) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    lost = ", so the gradients can't be computed" if backward and not record.is_over else ""
+    return [f"Changed since the computation: {said}. The new values are shown{lost}."]
+
+
 def kept_by(node: TapeNode) -> Any:
     """Return the `.grad` of a variable, or of a value that retains its gradient."""
     return _plain(node.grad if isinstance(node, Leaf) else node.note and node.note.grad)
@@ -137,7 +148,12 @@ def _check(t: Any, max_nodes: int | None, depth: int | None) -> None:
         what = f"an array of shape {t.shape}" if isinstance(t, np.ndarray) else f"a {type(t).__name__}"
         raise TypeError(
             f"pictures are drawn of Tensors, which know how they were computed, got {what}; compute with "
-            f"mg.tensor(..., requires_grad=True) and draw the result (of a module or a function: what it returns)"
+            f"mg.tensor(..., requires_grad=True) and draw the result (of a module, a function or vmap: what it returns)"
+        )
+    if isinstance(t._node, Operation) and not t.requires_grad:
+        raise ValueError(
+            "a value inside mg.compile has no computation to draw, since only the program that it becomes is recorded; "
+            "draw the result of the function that isn't compiled"
         )
     if max_nodes is not None and max_nodes < FEWEST:
         raise ValueError(f"max_nodes must be at least {FEWEST}, or None for all nodes, got {max_nodes}")
@@ -228,6 +244,7 @@ class _Builder:
         self.called = Names(self.record)
         self.texts: dict[int, tuple[str, str]] = {}
         self.locate()
+        self.notes += changed_text(self.record, backward)
         self.passed: dict[Any, Any] = {}  # the cotangents of values that retain their gradients
         keeping = [node for node in self.record.operations if kept_by(node) is not None]
         if backward:
@@ -299,16 +316,13 @@ class _Builder:
     def let_flow(self) -> None:
         """Walk back, and note the cotangents of everything that is drawn."""
         record = self.record
-        changed = [] if record.is_over else record.changed()
-        if changed:
-            names = (repr(leaf.name) if leaf.name else f"a parameter of shape {leaf.shape}" for leaf in changed[:3])
-            said = ", ".join(names) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-            self.notes.append(f"Changed since they were used: {said}; their gradients can no longer be computed.")
-        elif not record.can_flow():
+        if record.is_over:
             self.notes.append(NO_GRADIENTS)
-        else:
+        elif record.can_flow():
             if record.operations[-1].shape != ():
                 self.notes.append("The gradients are those of the sum of the result's elements.")
+            if any(leaf.requires_grad and leaf.dtype.kind == "c" for leaf in record.leaf_ids):
+                self.notes.append("The gradient of a complex variable is the conjugate of what the rules give.")
             self.drawn = {thing for thing in self.things if isinstance(thing, int)}
             self.ends = record.flow(self.look_at)
             self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
@@ -410,7 +424,7 @@ class _Builder:
     def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
         """Return the edges by source, target, position and whether they are carried."""
         record, found = self.record, dict[tuple[Any, Any, int, bool], int]()
-        pairs: set[tuple[Any, Any]] = set()
+        pairs: dict[tuple[Any, Any], int] = {}  # the first copy that each pair stands for
         for q in sorted(self.among):
             target = self.stands_for[q]
             for k, parent in enumerate(record.operations[q].parents):
@@ -421,10 +435,10 @@ class _Builder:
                 carried = self.carries(p, q)
                 within = source is target and isinstance(target, Part)
                 repeated = not carried and p in self.copies and self.is_copy(q) and self.is_copy(p)  # in the first copy
-                joined = self.is_copy(p) and (source, target) in pairs  # all copies go into, say, one np.concatenate
-                if within or repeated or joined:
+                if within or repeated:
                     continue
-                pairs.add((source, target))
+                if pairs.setdefault((source, target), p) != p and self.is_copy(p):
+                    continue  # all copies go into, say, one np.concatenate
                 found.setdefault((source, target, 0 if isinstance(target, Part) else k, carried), p)
         return found
 
@@ -517,7 +531,10 @@ class _Builder:
             text = rule
             for letter, shape in zip(letters, shapes, strict=False):
                 text = text.replace(f"{letter}.shape", str(shape)) if shape is not None else text
-            self.rules[key] = rule, Template(text, ["g", "out", *letters, *node.kwargs]), letters
+            words = [*letters, *node.kwargs]
+            if not is_formula(text):
+                words = [letter for letter, parent in zip(letters, node.parents, strict=False) if parent is not None]
+            self.rules[key] = rule, Template(text, ["g", "out", *words]), letters
         return self.rules[key]
 
     def numbers(

@@ -353,9 +353,10 @@ def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[
     if "rules" in show:
         text, numbers = clean(edge.text or edge.rule, LONGEST_RULE), clean(edge.numbers, LONGEST_RULE)
         numbers = f"= {numbers}" if numbers else ""
-        is_short = len(text) + len(numbers) < SHORT_RULE
-        rows += words((text, "rule"), (numbers if is_short else "", "rule"))
-        rows += words(("" if is_short else numbers, "rule"))
+        if len(text) + len(numbers) < SHORT_RULE:
+            text, numbers = f"{text} {numbers}".rstrip(), ""
+        rows += words((text, "rule"))
+        rows += words((numbers, "rule"))
     rows += words((summed_text(edge.summed), "grad"))
     if edge.grad is not None and several and not (edge.numbers and rows):
         text = grad_text(edge.grad).replace("‖grad‖", "‖·‖").replace("grad", "part")

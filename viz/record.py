@@ -71,7 +71,7 @@ class Record:
 
     def changed(self) -> list[Leaf]:
         """Return the variables whose values changed after they had been used."""
-        used = ((p, node) for node in self.operations for p in node.parents if isinstance(p, Leaf) and p.requires_grad)
+        used = ((p, node) for node in self.operations for p in node.parents if isinstance(p, Leaf))
         return list(dict.fromkeys(leaf for leaf, node in used if leaf.position > node.position))
 
     def can_flow(self) -> bool:

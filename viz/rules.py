@@ -43,28 +43,28 @@ TEXTS = {
     "select": "g for this result, 0 for the others",
     "concatenate": "its slice of g",
     "stack": "its slice of g",
-    "max": "g where x is the maximum, else 0",
-    "min": "g where x is the minimum, else 0",
-    "maximum": "g where it is the larger one, else 0",
-    "minimum": "g where it is the smaller one, else 0",
-    "fmax": "g where it is the larger one, else 0",
-    "fmin": "g where it is the smaller one, else 0",
-    "max_pool": "g where x is the maximum, else 0",
+    "max": "g shared by the maxima of x, else 0",
+    "min": "g shared by the minima of x, else 0",
+    "maximum": "g where it is larger, g / 2 at ties, else 0",
+    "minimum": "g where it is smaller, g / 2 at ties, else 0",
+    "fmax": "g where it is larger, g / 2 at ties, else 0",
+    "fmin": "g where it is smaller, g / 2 at ties, else 0",
+    "max_pool": "g at the first maximum of x, else 0",
     "picked": "g where it was taken from, else 0",
     "looked_up": "g in the rows that were looked up",
     "einsum": "einsum of g and the other operands",
-    "sort": "g in the order before",
+    "sort": "g at the places before",
     "tile": "sum of g over the copies",
     "repeat": "sum of g over the copies",
     "pad": "g within the edges",
     "cumsum": "sums of g from the end",
-    "softmax": "out * (g - sum of g * out along the axis)",
-    "log_softmax": "g - np.exp(out) * sum of g along the axis",
+    "softmax": "out * (g - sum of g * out per softmax)",
+    "log_softmax": "g - np.exp(out) * sum of g per softmax",
     "softmax_cross_entropy": "g * (softmax - onehot)",
     "conv, 0": "g convolved with the flipped weight",
     "conv, 1": "x convolved with g",
     "conv, 2": "sum of g over all but the channels",
-    "transpose": "g with the axes in the order before",
+    "transpose": "g transposed back",
     "clip, 0": "g where x is within the limits, else 0",
     "setitem, 0": "g, 0 where it was set",
     "setitem, 2": "g where it was set",
@@ -121,6 +121,15 @@ def rule_text(node: Operation, position: int) -> str:
     except Exception:  # a user's rule may raise anything
         return unknown
     return unknown if set(_words(found)) - _known_words(rule, node) else ast.unparse(found).replace(" ** ", "**")
+
+
+def is_formula(text: str) -> bool:
+    """Return whether the text of a rule is Python, not words."""
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return False
+    return True
 
 
 class Template:

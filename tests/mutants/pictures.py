@@ -29,6 +29,19 @@ ENTRIES: list[tuple[str, ...]] = [
         "(getattr(parts[-1], name) for name",
         VIZ,
     ),
+    (
+        "graph.py",
+        "if pairs.setdefault((source, target), p) != p and",
+        "if pairs.setdefault((source, target), p) and",
+        FOLD,
+    ),
+    ("graph.py", "if backward and not record.is_over else", "if backward else", FOLD),
+    (
+        "record.py",
+        "if leaf.position > node.position))",
+        "if leaf.position > node.position and leaf.requires_grad))",
+        FOLD,
+    ),
     ("values.py", "if not parts or (only_bad and not is_bad):", "if not parts:", FOLD),
     (
         "graph.py",
@@ -124,7 +137,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "self.totals[part].parameters += 1",
         FOLD + " " + VIZ,
     ),
-    ("graph.py", "[] if record.is_over else record.changed()", "[]", FOLD),
     (
         "graph.py",
         "return self.arrived.get(i) or values_of(g), values_of(other)",
@@ -265,8 +277,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "plots/gradients.py",
-        "colors.LogNorm(float(good.min()), max(",
-        "colors.LogNorm(1e-12 + float(good.mean()), max(",
+        "low = max(float(good.min()), 1 / LARGEST)",
+        "low = float(good.mean())",
         PLOTS,
     ),
     ("plots/gradients.py", "cells = np.maximum.reduceat(", "cells = np.minimum.reduceat(", PLOTS),

@@ -67,7 +67,7 @@ PIXELS = 96  # per inch, in a notebook
 FEW_DECADES, MOST_DECADES = 3, 9
 LONGEST_NAME, MOST_LABELS = 60, 16  # characters of a name; names in a column
 LABEL = 0.22  # inches: the height of a row of names below a picture
-LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
+LARGEST = 1e200  # matplotlib's own arithmetic overflows beyond
 
 
 @functools.cache
@@ -87,7 +87,8 @@ def figure_class() -> Any:
             self._looks = looks
 
         def draw(self, renderer: Any) -> None:
-            with style.context(self._looks):  # ticks are only made in draw()
+            # Ticks are only made in draw(), and margins overflow beyond 1e300
+            with style.context(self._looks), np.errstate(all="ignore"):
                 super().draw(renderer)
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:

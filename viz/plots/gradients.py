@@ -17,6 +17,7 @@ from microgradnd.nn import Module
 from microgradnd.tensor import Tensor
 from microgradnd.viz.plots.canvas import (
     GREY,
+    LARGEST,
     RED,
     SURFACE,
     Array,
@@ -178,7 +179,8 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
     edges = np.unique(np.linspace(0, count, min(count, MOST_COLUMNS) + 1).astype(int))[:-1]
     missing = np.logical_and.reduceat(np.ma.getmaskarray(norms), edges, axis=1)
     cells = np.maximum.reduceat(norms.filled(0), edges, axis=1)  # NaN wins
-    bad, zero = ~np.isfinite(cells), (cells == 0) & ~missing
+    bad, zero = ~(cells <= LARGEST), (cells == 0) & ~missing
+    is_huge = bool(np.isfinite(cells[bad]).any())
     good = np.ma.masked_where(bad | zero | missing, cells)
     ax.grid(False)
     ax.set_ylabel("")  # the colour bar says it
@@ -189,13 +191,14 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
         figure.set_figheight(max(figure.get_figheight(), 0.11 * min(len(names), MOST_ROWS) + 1.2))
     place = (0.5, count + 0.5, len(table) - 0.5, -0.5)
     if good.count():
-        scale = colors.LogNorm(float(good.min()), max(float(good.max()), float(good.min()) * (1 + 1e-9)))
+        low = max(float(good.min()), 1 / LARGEST)  # a colour bar can't show less
+        scale = colors.LogNorm(low, max(float(good.max()), 2 * low))
         image = ax.imshow(good, aspect="auto", interpolation="none", extent=place, norm=scale, cmap=SURFACE)
-        figure.colorbar(image, ax=ax, label=label)
+        figure.colorbar(image, ax=ax, label=label, extend="min" if good.min() < low else "neither")
     handles: list[Artist] = []
     for where, ink, hatch, text in (
         (zero, GREY, None, "0"),
-        (bad, RED, "xxxxx", "NaN or Inf"),
+        (bad, RED, "xxxxx", "NaN or Inf" + f", or over {LARGEST:g}" * is_huge),
         (missing, GREY, "////", "no gradient"),
     ):
         look: dict[str, Any] = {"facecolor": "white", "edgecolor": ink, "hatch": hatch, "linewidth": 0.8}

@@ -93,6 +93,8 @@ def plot_history(
     }
     if not 0 <= smooth < 1:
         raise ValueError(f"plot_history: smooth must be from 0 to less than 1, got {smooth}")
+    if log_x and any(np.any(steps <= 0) for steps, _ in drawn.values()):
+        raise ValueError("plot_history: log_x needs epochs above 0, which have logarithms; use log_x=False")
     with canvas(ax, title, xlabel, ylabel) as (figure, ax):
         ax.set(xscale="log" if log_x else "linear", yscale="log" if log else "linear")
         for i, (name, (steps, values)) in enumerate(drawn.items()):
@@ -139,7 +141,7 @@ def steps_and_numbers(values: Any, what: str) -> tuple[Array, Array]:
     try:
         numbers = np.asarray(values, dtype=np.float64)
         steps = np.arange(1.0, numbers.size + 1) if steps is None else np.asarray(steps, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} must be real numbers, one for each step, got {values!r:.40}") from error
     if numbers.ndim != 1 or steps.shape != numbers.shape:
         raise ValueError(f"{what} must be one number for each step, of shape (n,), got shape {numbers.shape}")

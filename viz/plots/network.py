@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 RADIUS, GAP, APART = 0.32, 0.9, 3.0  # the radius of a neuron, and the distances of neurons and of layers
 STEEPEST = 0.22  # layers of many neurons are further apart, to keep their lines flat
-MOST_NUMBERS = 16  # neurons in the longest layer, if they have numbers in them
+MOST_NUMBERS = 17  # rows of the longest layer, if its neurons have numbers in them
 FAINTEST = 0.03  # of the greatest weight of a layer; smaller ones have no line
 MOST_LINES = 300  # between two layers, those of the greatest weights
 WIDEST = 3.0  # points
@@ -224,7 +224,8 @@ def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array
     place: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
     for i, y in zip(shown, heights, strict=True):
         if i < 0:
-            ax.text(x, y, f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more", fontsize=8, **place)
+            ground = {"facecolor": ax.figure.get_facecolor(), "edgecolor": "none", "pad": 0.5}
+            ax.text(x, y, f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more", fontsize=8, bbox=ground, **place)
             continue
         value = float(values[i])
         look: Any = {"facecolor": "white", "edgecolor": RED, "hatch": "xxxx"}
@@ -291,6 +292,8 @@ def draw_weights(
     first = next((m for m in layer.modules() if isinstance(m, Linear | Conv1d | Conv2d)), None)
     if first is None:
         raise ValueError(f"draw_weights: {type(layer).__name__} has no linear or convolutional layer; use viz.draw")
+    if most < 1:
+        raise ValueError(f"draw_weights: most, the number of units that are drawn, must be at least 1, got {most}")
     weights = array_of(first.weight)
     if weights.ndim == 2:
         side = math.isqrt(weights.shape[1])
