@@ -71,6 +71,12 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/nn/activations.py", "alpha * np.exp(np.minimum(x, 0))), None)", "out + alpha), None)", LAYERS),
     ("microgradnd/nn/activations.py", 'x = floating("silu", x)', 'x = operand("silu", x)', FUNCTIONAL),
+    (
+        "microgradnd/optim/flat.py",
+        "        for i in np.flatnonzero(is_live):\n            self.check_dtype(i)\n",
+        "",
+        "tests/test_compiled_steps.py",
+    ),
     ("microgradnd/nn/pooling.py", "floating(function, x, kinds=COMPLEX)", "operand(function, x)", FUNCTIONAL),
     ("microgradnd/nn/losses.py", 'y_pred.dtype.kind not in "fc" and y.dtype', "False and y.dtype", FUNCTIONAL),
     ("microgradnd/nn/losses.py", 'check_alike(name, logits, y, "f")', "check_alike(name, logits, y)", FUNCTIONAL),
