@@ -143,6 +143,8 @@ def test_a_parameter_may_replace_another():
         ),
         (lambda m: setattr(m, "child", 3), r"'child' is a module of Linear .* type int; remove it first, with del"),
         (lambda m: setattr(m, "mean", m.bias * 2), r"'mean' is a buffer of Linear .* assign the array, t\.data"),
+        (lambda m: setattr(m, "mean", "none"), r"Linear\.mean got an array .*: text"),
+        (lambda m: m.register_buffer("mean", object()), r"Linear\.mean got an array .*: objects"),
     ],
 )
 def test_a_registered_attribute_is_not_replaced_by_another_type(assign, message):
@@ -151,6 +153,13 @@ def test_a_registered_attribute_is_not_replaced_by_another_type(assign, message)
     layer.register_buffer("mean", [0.0])
     with pytest.raises(TypeError, match=message):
         assign(layer)
+
+
+def test_a_buffer_of_none_is_no_part_of_the_state():
+    layer = nn.Linear(2, 1)
+    layer.register_buffer("mask", None)
+    assert layer.mask is None
+    assert list(layer.state_dict()) == ["weight", "bias"]
 
 
 @dataclasses.dataclass
