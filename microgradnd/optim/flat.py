@@ -172,7 +172,7 @@ class Flat:
     def record(self, formula: Formula, numbers: Mapping[str, Any], trace: Any) -> None:
         """Record a step in a function that is being compiled."""
         is_live = np.array([parameter.grad is not None for parameter in self.parameters])
-        for i in np.flatnonzero(is_live):
+        for i in np.flatnonzero(is_live).tolist():
             self.check_dtype(i)
         if not formula.counts and self.width == 1:  # no state: each parameter steps alone
             for parameter in [p for p in self.parameters if p.grad is not None]:

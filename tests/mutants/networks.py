@@ -73,7 +73,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/activations.py", 'x = floating("silu", x)', 'x = operand("silu", x)', FUNCTIONAL),
     (
         "microgradnd/optim/flat.py",
-        "        for i in np.flatnonzero(is_live):\n            self.check_dtype(i)\n",
+        "        for i in np.flatnonzero(is_live).tolist():\n            self.check_dtype(i)\n",
         "",
         "tests/test_compiled_steps.py",
     ),
