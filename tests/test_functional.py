@@ -431,6 +431,10 @@ LOGITS = np.zeros((4, 3))
                 (F.nll_loss, np.zeros(4, int)),
             )
         ),
+        (lambda: F.batch_norm(LOGITS, training=True, eps=-1), ValueError, "batch_norm: eps must be .*, got -1"),
+        (lambda: F.group_norm(LOGITS, 1, eps="small"), TypeError, "group_norm: eps must be .*, got 'small'"),
+        (lambda: F.layer_norm(LOGITS, 3, eps=None), TypeError, "layer_norm: eps must be .*, got None"),
+        (lambda: F.rms_norm(LOGITS, 3, eps=-1e-5), ValueError, "rms_norm: eps must be .*, got -1e-05"),
         (lambda: F.linear(np.ones((2, 4)), np.ones((5, 3))), ValueError, r"got \(2, 4\) and \(5, 3\)"),
         (lambda: F.linear(np.array(1.0), np.ones((5, 3))), ValueError, r"got \(\) and \(5, 3\)"),
         (lambda: F.linear(np.ones(3), np.ones(3)), ValueError, r"weight \(out_features, in_features\), got"),

@@ -203,6 +203,7 @@ def batch_norm(
            [ 1.]])
     """
     x = operand("batch_norm", x, kinds="f")
+    check_settings("batch_norm", eps=eps)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must have axes (batch, channels, ...), got shape {x.shape}")
     statistics = {"running_mean": running_mean, "running_var": running_var}
@@ -285,6 +286,7 @@ def layer_norm(
            [ 0.,  0.]])
     """
     x, shape, axes = trailing("layer_norm", x, normalized_shape)
+    check_settings("layer_norm", eps=eps)
     check_shapes("layer_norm", x, shape, weight=weight, bias=bias)
     return normalize(x, weight, bias, axes, eps)[0]
 
@@ -325,8 +327,10 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, 
     array([0.2, 1.4])
     """
     x, shape, axes = trailing("rms_norm", x, normalized_shape)
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
+    check_settings("rms_norm", eps=eps)
     check_shapes("rms_norm", x, shape, weight=weight)
-    return normalize(x, weight, None, axes, float(np.finfo(x.dtype).eps) if eps is None else eps, centred=False)[0]
+    return normalize(x, weight, None, axes, eps, centred=False)[0]
 
 
 @of_several
@@ -366,6 +370,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     array([[-1.,  1., -1.,  1.]])
     """
     x = operand("group_norm", x, kinds="f")
+    check_settings("group_norm", eps=eps)
     if x.ndim < 2:
         raise ValueError(f"group_norm: x must have axes (batch, channels, ...), got shape {x.shape}")
     check_groups("group_norm", num_groups, x.shape[1])
