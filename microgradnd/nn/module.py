@@ -33,6 +33,7 @@ from microgradnd.annotations import Call
 from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.operands import check_kind
+from microgradnd.settings import floating_dtype
 from microgradnd.signatures import check_call
 from microgradnd.states import check_mapping, fitted, overwrite
 from microgradnd.tape import Leaf, Note, Operation, current, next_position
@@ -634,14 +635,7 @@ class Module:
         dtype('float32')
         """
         kind = type(self).__name__
-        try:
-            new = np.dtype(dtype)
-        except TypeError:
-            raise TypeError(
-                f"{kind}.to: dtype must be a dtype such as np.float32, got {dtype!r}; everything is on the CPU"
-            ) from None
-        if new.kind not in "fc":
-            raise TypeError(f"{kind}.to: dtype must be a floating-point dtype such as np.float32, got {new}")
+        new = floating_dtype(f"{kind}.to: dtype", dtype)
         if self._role != "module" or current().trace is not None:
             raise RuntimeError(
                 f"{kind}.to: can't convert a module inside a transform or a compiled function; call it outside"
