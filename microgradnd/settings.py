@@ -157,7 +157,7 @@ def integers(expected: str, least: float = -math.inf) -> Check:
         return [n for n in (value if isinstance(value, tuple | list) else [value]) if n is not None]
 
     def read(value: Any) -> Any:
-        return value if all(isinstance(n, int | np.integer) for n in listed(value)) else None
+        return value if all(as_integer(n) is not None for n in listed(value)) else None
 
     return check_of(expected, read, lambda value: all(n >= least for n in listed(value)))
 
@@ -176,6 +176,18 @@ probability = number_check("a probability, from 0 to 1", lambda x: 0 <= x <= 1)
 count = check_of("a positive integer", as_integer, lambda n: n >= 1)
 integer = check_of("an integer", as_integer)
 switch = check_of("either True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
+
+
+def as_floating_dtype(value: Any) -> np.dtype[Any] | None:
+    """Return a floating-point or complex dtype; None if it isn't one."""
+    try:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError):
+        return None
+    return dtype if dtype.kind in "fc" else None
+
+
+floating_dtype = check_of("a floating-point dtype such as np.float32; all arrays are on the CPU", as_floating_dtype)
 
 
 def pair(name: str, value: Any) -> tuple[int | float, int | float]:

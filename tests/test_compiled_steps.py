@@ -441,3 +441,14 @@ def test_gradients_that_are_changed_in_place_are_left_behind():
         alike(plain, given, exact=True)
         for p, q in zip(plain[0].parameters(), given[0].parameters(), strict=True):
             np.testing.assert_array_equal(q.grad, p.grad)
+
+
+def test_parameters_that_were_converted_need_a_new_optimizer():
+    model, optimizer = made()
+    compiled = mg.compile(train_step)
+    compiled(model, optimizer, *batch())
+    before = model.to(np.float32).state_dict()
+    for step in (train_step, compiled):
+        with pytest.raises(ValueError, match=r"had dtype float64 when .*, and has dtype float32 now; make a new"):
+            step(model, optimizer, *batch(np.float32))
+    assert all(np.array_equal(before[path], array) for path, array in model.state_dict().items())

@@ -7,6 +7,7 @@ Read next: `test_optim.py`.
 """
 
 import warnings
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import microgradnd as mg
 from microgradnd import nn
 from microgradnd.nn import functional as F
 from microgradnd.nn.activations import MANY_ROWS
-from microgradnd.nn.calls import REDUCTIONS
+from microgradnd.nn.calls import Reduction
 from microgradnd.testing import arrays, check_grads, shapes
 
 often = settings(max_examples=max(40, settings.default.max_examples))  # these are quick
@@ -85,7 +86,7 @@ def test_cross_entropy_is_the_negative_log_softmax_of_the_label(batch):
     if len(labels):
         np.testing.assert_allclose(F.cross_entropy(logits, labels), np.mean(each), rtol=1e-13)
     for x, label, loss in zip(logits, labels, each, strict=True):  # one observation, without a batch
-        for reduction in REDUCTIONS:
+        for reduction in get_args(Reduction):
             alone = F.cross_entropy(x, label, reduction)
             assert np.shape(alone) == ()
             np.testing.assert_allclose(alone, loss, rtol=1e-13, atol=1e-13)
@@ -431,6 +432,10 @@ LOGITS = np.zeros((4, 3))
                 (F.nll_loss, np.zeros(4, int)),
             )
         ),
+        (lambda: F.batch_norm(LOGITS, training=True, eps=-1), ValueError, "batch_norm: eps must be .*, got -1"),
+        (lambda: F.group_norm(LOGITS, 1, eps="small"), TypeError, "group_norm: eps must be .*, got 'small'"),
+        (lambda: F.layer_norm(LOGITS, 3, eps=None), TypeError, "layer_norm: eps must be .*, got None"),
+        (lambda: F.rms_norm(LOGITS, 3, eps=-1e-5), ValueError, "rms_norm: eps must be .*, got -1e-05"),
         (lambda: F.linear(np.ones((2, 4)), np.ones((5, 3))), ValueError, r"got \(2, 4\) and \(5, 3\)"),
         (lambda: F.linear(np.array(1.0), np.ones((5, 3))), ValueError, r"got \(\) and \(5, 3\)"),
         (lambda: F.linear(np.ones(3), np.ones(3)), ValueError, r"weight \(out_features, in_features\), got"),
@@ -527,7 +532,7 @@ def test_dropout() -> None:
         F.dropout(x, rng=0)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("reduction", get_args(Reduction))
 def test_the_sum_of_squares_has_the_reductions_of_the_mean(reduction):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 4, 3))

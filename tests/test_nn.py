@@ -10,6 +10,7 @@ import collections
 import copy
 import dataclasses
 import gc
+import inspect
 import math
 import pickle
 import re
@@ -143,6 +144,8 @@ def test_a_parameter_may_replace_another():
         ),
         (lambda m: setattr(m, "child", 3), r"'child' is a module of Linear .* type int; remove it first, with del"),
         (lambda m: setattr(m, "mean", m.bias * 2), r"'mean' is a buffer of Linear .* assign the array, t\.data"),
+        (lambda m: setattr(m, "mean", "none"), r"Linear\.mean got an array .*: text"),
+        (lambda m: m.register_buffer("mean", object()), r"Linear\.mean got an array .*: objects"),
     ],
 )
 def test_a_registered_attribute_is_not_replaced_by_another_type(assign, message):
@@ -151,6 +154,13 @@ def test_a_registered_attribute_is_not_replaced_by_another_type(assign, message)
     layer.register_buffer("mean", [0.0])
     with pytest.raises(TypeError, match=message):
         assign(layer)
+
+
+def test_a_buffer_of_none_is_no_part_of_the_state():
+    layer = nn.Linear(2, 1)
+    layer.register_buffer("mask", None)
+    assert layer.mask is None
+    assert list(layer.state_dict()) == ["weight", "bias"]
 
 
 @dataclasses.dataclass
@@ -967,7 +977,7 @@ def test_filling_makes_a_tensor_newer():
             ValueError,
             "mode must be 'fan_in' or 'fan_out'",
         ),
-        (lambda: nn.init.calculate_gain("gelu"), ValueError, "must be one of linear,.* got 'gelu'"),
+        (lambda: nn.init.calculate_gain("gelu"), ValueError, "nonlinearity must be 'linear', .* got 'gelu'"),
         (
             lambda: nn.init.normal_(nn.Parameter([1.0]), rng=3),
             TypeError,
@@ -978,6 +988,64 @@ def test_filling_makes_a_tensor_newer():
 def test_bad_initial_values_are_explained(fill, error, message):
     with pytest.raises(error, match=message):
         fill()
+
+
+NEEDED = {
+    "Linear": (3, 2),
+    "Bilinear": (2, 2, 2),
+    "Embedding": (3, 2),
+    "Conv1d": (2, 2, 3),
+    "Conv2d": (2, 2, 3),
+    "ConvTranspose2d": (2, 2, 3),
+    "BatchNorm1d": (3,),
+    "BatchNorm2d": (3,),
+    "LayerNorm": (3,),
+    "RMSNorm": (3,),
+    "GroupNorm": (1, 3),
+    "Dropout": (),
+    "RNN": (2, 2),
+    "GRU": (2, 2),
+    "LSTM": (2, 2),
+    "MultiheadAttention": (4, 2),
+    "TransformerEncoderLayer": (4, 2, 8),
+    "PReLU": (),
+}
+PARAMETER = nn.Parameter(np.ones((2, 3)))
+INITIALISERS = {
+    "uniform_": (PARAMETER,),
+    "normal_": (PARAMETER,),
+    "constant_": (PARAMETER, 1.0),
+    "xavier_uniform_": (PARAMETER,),
+    "xavier_normal_": (PARAMETER,),
+    "kaiming_uniform_": (PARAMETER,),
+    "kaiming_normal_": (PARAMETER,),
+    "trunc_normal_": (PARAMETER,),
+    "orthogonal_": (PARAMETER,),
+    "sparse_": (PARAMETER, 0.5),
+    "calculate_gain": ("relu",),
+}
+
+
+@pytest.mark.parametrize(("name", "given"), [*NEEDED.items(), *INITIALISERS.items()], ids=str)
+def test_each_setting_is_checked_and_named(name, given):
+    make = getattr(nn, name, None) or getattr(nn.init, name)
+    parameters = list(inspect.signature(make).parameters.values())
+    for i, parameter in enumerate(parameters):
+        if parameter.name == "tensor":
+            continue
+        for wrong in ("odd", [1.5], object(), np.ones(2)):
+            if parameter.name == "padding" and isinstance(wrong, np.ndarray):
+                continue
+            arguments = [*given[:i], wrong, *given[i + 1 :]] if i < len(given) else given
+            keywords = {} if i < len(given) else {parameter.name: wrong}
+            with pytest.raises((TypeError, ValueError), match=rf"{parameter.name}\W.*must be"):
+                make(*arguments, **keywords)
+
+
+def test_settings_may_be_given_as_their_defaults():
+    assert nn.RMSNorm(3, eps=None, elementwise_affine=np.True_, dtype=None).weight.dtype == float
+    assert nn.MultiheadAttention(4, 2, kdim=None, vdim=None).in_proj_weight.shape == (12, 4)
+    assert type("Own", (nn.RMSNorm,), {})(3, eps=None).eps is None
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microgradnd import primitives
-from microgradnd.failures import explained
 from microgradnd.nn.arguments import COMPLEX, REAL, X, floating, like, of_one, of_several, operand, rows, summed
-from microgradnd.nn.calls import Calls, check_settings
+from microgradnd.nn.calls import Calls, check_settings, checked
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
 from microgradnd.tensor import Tensor
@@ -768,9 +767,8 @@ class PReLU(Module):
     _shown = "{num_parameters}"
     weight: Tensor
 
-    @explained
+    @checked
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: DTypeLike = np.float64) -> None:
-        check_settings("PReLU", num_parameters=num_parameters)
         self.num_parameters = num_parameters
         self.weight = Parameter(np.full(num_parameters, init), dtype)
 

@@ -24,17 +24,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microgradnd.anew import Rng
-from microgradnd.failures import explained
 from microgradnd.nn import init
 from microgradnd.nn.activations import gelu, largest, product_total, relu, total
 from microgradnd.nn.arguments import broadcasts, of_several, operand, transposed
-from microgradnd.nn.calls import check_settings
+from microgradnd.nn.calls import check_settings, checked
 from microgradnd.nn.dropout import Dropout, dropout
 from microgradnd.nn.linear import Linear, linear
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import LayerNorm
 from microgradnd.registry import JVPS, VJPS, Joint, primitive
 from microgradnd.rules.matrices import mT
+from microgradnd.settings import number
 from microgradnd.tensor import Tensor
 
 ACTIVATIONS = {"relu": relu, "gelu": gelu}
@@ -175,6 +175,7 @@ def scaled_dot_product_attention(
            [1.89, 0.06]])
     """
     name = "scaled_dot_product_attention"
+    check_settings(name, dropout_p=dropout_p, is_causal=is_causal)
     query, key, value = (
         operand(name, x, what, "biuf") for x, what in ((query, "query"), (key, "key"), (value, "value"))
     )
@@ -194,7 +195,7 @@ def scaled_dot_product_attention(
         given = added_mask(name, "attn_mask", attn_mask, shape, dtype, shows=True, may_broadcast=True)
         mask = given if mask is None else mask + given
     kept = dropout(np.ones(shape, dtype), dropout_p, rng=rng) if dropout_p else None
-    scale = 1 / math.sqrt(max(a[-1], 1)) if scale is None else float(operand(name, scale, "scale", "iuf"))
+    scale = 1 / math.sqrt(max(a[-1], 1)) if scale is None else number(f"{name}: scale", scale)
     return attention(query, key, value, mask, kept, scale)
 
 
@@ -258,7 +259,7 @@ class MultiheadAttention(Module):
     k_proj_weight: Tensor | None
     v_proj_weight: Tensor | None
 
-    @explained
+    @checked
     def __init__(
         self,
         embed_dim: int,
@@ -273,8 +274,6 @@ class MultiheadAttention(Module):
         rng: Rng = None,
     ) -> None:
         kdim, vdim = (embed_dim if size is None else size for size in (kdim, vdim))
-        check_settings("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
-        check_settings("MultiheadAttention", dropout=dropout)
         if embed_dim % num_heads:
             raise ValueError(
                 f"MultiheadAttention: embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}"
@@ -452,7 +451,7 @@ class TransformerEncoderLayer(Module):
     (3, 5, 8)
     """
 
-    @explained
+    @checked
     def __init__(
         self,
         d_model: int,
@@ -468,10 +467,6 @@ class TransformerEncoderLayer(Module):
         dtype: DTypeLike = np.float64,
         rng: Rng = None,
     ) -> None:
-        if not callable(activation) and activation not in ACTIVATIONS:
-            raise ValueError(
-                f"TransformerEncoderLayer: activation must be 'relu', 'gelu' or a function, got {activation!r}"
-            )
         rng = init.generator(rng)
         self.self_attn = MultiheadAttention(
             d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype, rng=rng

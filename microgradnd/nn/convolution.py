@@ -30,6 +30,7 @@ from numpy.typing import DTypeLike
 from microgradnd.anew import Rng
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import of_several, operand, summed
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.windows import Padding, Sizes, axes_of, border, check_windows, counts, images, taps, windows
@@ -417,6 +418,7 @@ class Convolution(Module):
         rng: Rng = None,
     ) -> None:
         layer, rng = type(self).__name__, generator(rng)
+        check_settings(layer, bias=bias, dtype=dtype)
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             counts(layer, name, value, 1)
         if in_channels % groups or out_channels % groups:

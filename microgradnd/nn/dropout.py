@@ -14,7 +14,7 @@ import numpy as np
 from microgradnd.anew import Rng, anew_like
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, operand
-from microgradnd.nn.calls import check_settings
+from microgradnd.nn.calls import check_settings, checked
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module
 
@@ -61,7 +61,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -
     >>> F.dropout(np.ones(4), 0.5, rng=np.random.default_rng(0))
     array([2., 0., 0., 0.])
     """
-    check_settings("dropout", p=p)
+    check_settings("dropout", p=p, training=training)
     given = None if rng is None else generator(rng)
     if not training or p == 0:
         return x
@@ -110,8 +110,8 @@ class Dropout(Module):
 
     _shown = "p={p}"
 
+    @checked
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        check_settings("Dropout", p=p)
         self.p = p
         self.rng = generator(rng)
 

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microgradnd.anew import Rng
-from microgradnd.failures import explained
 from microgradnd.nn.arguments import in_range, of_several, operand
-from microgradnd.nn.calls import check_settings
+from microgradnd.nn.calls import checked
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.primitives import scatter
@@ -134,7 +133,7 @@ class Embedding(Module):
 
     weight: Tensor
 
-    @explained
+    @checked
     def __init__(
         self,
         num_embeddings: int,
@@ -144,7 +143,6 @@ class Embedding(Module):
         dtype: DTypeLike = np.float64,
         rng: Rng = None,
     ) -> None:
-        check_settings("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_of("Embedding", padding_idx, num_embeddings)
         start = generator(rng).normal(size=(num_embeddings, embedding_dim))

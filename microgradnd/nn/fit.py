@@ -33,9 +33,8 @@ from microgradnd import optim
 from microgradnd.anew import Rng, generator
 from microgradnd.anomaly import detect_anomaly
 from microgradnd.data import batches, columns
-from microgradnd.failures import explained
 from microgradnd.modes import no_grad
-from microgradnd.nn.calls import check_settings
+from microgradnd.nn.calls import checked
 from microgradnd.nn.module import Module
 from microgradnd.nn.paths import scoped
 from microgradnd.tape import current
@@ -84,7 +83,7 @@ class History(dict[str, list[float]]):
         return viz.plot_history({name: self[name] for name in shown}, **options)
 
 
-@explained
+@checked
 def fit(
     model: Module,
     data: Any,
@@ -218,9 +217,6 @@ def fit(
     """
     if (trace := current().trace) is not None:
         raise trace.refusal("fit()", "Call it outside, with compile=True")
-    check_settings("fit", epochs=epochs, batch_size=batch_size, accumulate=accumulate, patience=patience)
-    check_settings("fit", max_norm=max_norm, progress=progress, shuffle=shuffle, drop_last=drop_last)
-    check_settings("fit", resume=resume, compile=compile)
     has_place = checkpoint is None and not resume
     if isinstance(checkpoint, str | os.PathLike):
         has_place = Path(checkpoint).absolute().parent.is_dir() and not Path(checkpoint).is_dir()

@@ -16,9 +16,8 @@ from numpy.typing import DTypeLike
 
 from microgradnd.anew import Rng
 from microgradnd.contraction import on_rows
-from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, of_several, operand, rows, summed
-from microgradnd.nn.calls import check_settings
+from microgradnd.nn.calls import checked
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.operators import NO_KEYWORDS
@@ -136,11 +135,10 @@ class Linear(Module):
     weight: Tensor
     bias: Tensor | None
 
-    @explained
+    @checked
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: DTypeLike = np.float64, rng: Rng = None
     ) -> None:
-        check_settings("Linear", in_features=in_features, out_features=out_features)
         rng = generator(rng)
         self.in_features = in_features
         self.out_features = out_features
@@ -240,7 +238,7 @@ class Bilinear(Module):
     weight: Tensor
     bias: Tensor | None
 
-    @explained
+    @checked
     def __init__(
         self,
         in1_features: int,
@@ -251,7 +249,6 @@ class Bilinear(Module):
         dtype: DTypeLike = np.float64,
         rng: Rng = None,
     ) -> None:
-        check_settings("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
         rng = generator(rng)
         bound = 1 / math.sqrt(in1_features)

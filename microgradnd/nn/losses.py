@@ -8,7 +8,7 @@ Read next: `../optim/optimizer.py`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from microgradnd.nn.arguments import (
     operand,
     summed,
 )
-from microgradnd.nn.calls import Calls, check_settings
+from microgradnd.nn.calls import Calls, KLReduction, Reduction, check_settings
 from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, elementwise, plain, primitive
@@ -35,12 +35,10 @@ from microgradnd.rules.axes import numbered
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
-Reduction = Literal["mean", "sum", "none"]
 IGNORED = (
     "; a function that is compiled or under vmap can't use the default ignore_index=-100: mark the rows with another "
     "number, and pass it as ignore_index="
 )
-KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
 
 def check_alike(loss: str, y_pred: Any, y: Any, kinds: str = REAL, reduction: Any = "mean") -> None:

@@ -32,6 +32,8 @@ from microgradnd import primitives
 from microgradnd.annotations import Call
 from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
+from microgradnd.operands import check_kind
+from microgradnd.settings import floating_dtype
 from microgradnd.signatures import check_call
 from microgradnd.states import check_mapping, fitted, overwrite
 from microgradnd.tape import Leaf, Note, Operation, current, next_position
@@ -303,6 +305,7 @@ class Module:
         if kind == "buffer" and not (isinstance(value, Tensor) and value.requires_grad):
             if current().trace is None or not isinstance(value, Tensor):  # otherwise the program assigns it each call
                 value = np.array(value.data) if isinstance(value, Tensor) else np.asarray(value)
+                check_kind(f"{type(self).__name__}.{name}", value)
         elif kind != "parameter" or self._role != "result":
             what = f"a value of type {type(value).__name__}"
             if isinstance(value, Tensor):
@@ -425,17 +428,20 @@ class Module:
         else:
             self._register(name, "parameter", param)
 
-    def register_buffer(self, name: str, array: npt.ArrayLike) -> None:
+    def register_buffer(self, name: str, array: npt.ArrayLike | None) -> None:
         """Register an array that is part of the state, but isn't a parameter.
 
         Parameters
         ----------
         name : str
             The attribute's name. You can assign other arrays to it later.
-        array : array_like
+        array : array_like, or None
+            None registers nothing, and sets the attribute to None.
 
         Raises
         ------
+        TypeError
+            If it doesn't hold numbers.
         ValueError
             If the name contains a dot, or the class has an attribute of that name.
 
@@ -448,7 +454,12 @@ class Module:
         >>> model.state_dict()
         {'running_mean': array([0., 0., 0.])}
         """
-        self._register(name, "buffer", np.asarray(array))
+        if array is None:
+            setattr(self, name, None)
+        else:
+            value = np.asarray(array)
+            check_kind(f"{type(self).__name__}.{name}", value)
+            self._register(name, "buffer", value)
 
     # Walks
 
@@ -624,14 +635,7 @@ class Module:
         dtype('float32')
         """
         kind = type(self).__name__
-        try:
-            new = np.dtype(dtype)
-        except TypeError:
-            raise TypeError(
-                f"{kind}.to: dtype must be a dtype such as np.float32, got {dtype!r}; everything is on the CPU"
-            ) from None
-        if new.kind not in "fc":
-            raise TypeError(f"{kind}.to: dtype must be a floating-point dtype such as np.float32, got {new}")
+        new = floating_dtype(f"{kind}.to: dtype", dtype)
         if self._role != "module" or current().trace is not None:
             raise RuntimeError(
                 f"{kind}.to: can't convert a module inside a transform or a compiled function; call it outside"

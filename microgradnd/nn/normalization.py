@@ -19,9 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from microgradnd.failures import explained
 from microgradnd.nn.arguments import like, of_several, operand, summed, transposed
-from microgradnd.nn.calls import check_settings
+from microgradnd.nn.calls import check_settings, checked
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
 from microgradnd.tensor import Tensor
@@ -203,6 +202,7 @@ def batch_norm(
            [ 1.]])
     """
     x = operand("batch_norm", x, kinds="f")
+    check_settings("batch_norm", eps=eps)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must have axes (batch, channels, ...), got shape {x.shape}")
     statistics = {"running_mean": running_mean, "running_var": running_var}
@@ -285,6 +285,7 @@ def layer_norm(
            [ 0.,  0.]])
     """
     x, shape, axes = trailing("layer_norm", x, normalized_shape)
+    check_settings("layer_norm", eps=eps)
     check_shapes("layer_norm", x, shape, weight=weight, bias=bias)
     return normalize(x, weight, bias, axes, eps)[0]
 
@@ -325,8 +326,10 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, 
     array([0.2, 1.4])
     """
     x, shape, axes = trailing("rms_norm", x, normalized_shape)
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
+    check_settings("rms_norm", eps=eps)
     check_shapes("rms_norm", x, shape, weight=weight)
-    return normalize(x, weight, None, axes, float(np.finfo(x.dtype).eps) if eps is None else eps, centred=False)[0]
+    return normalize(x, weight, None, axes, eps, centred=False)[0]
 
 
 @of_several
@@ -366,6 +369,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     array([[-1.,  1., -1.,  1.]])
     """
     x = operand("group_norm", x, kinds="f")
+    check_settings("group_norm", eps=eps)
     if x.ndim < 2:
         raise ValueError(f"group_norm: x must have axes (batch, channels, ...), got shape {x.shape}")
     check_groups("group_norm", num_groups, x.shape[1])
@@ -402,7 +406,7 @@ class BatchNorm(Module):
     num_batches_tracked: Any
     shapes: ClassVar[dict[int, str]]  # the allowed shapes of x, by its number of axes
 
-    @explained
+    @checked
     def __init__(
         self,
         num_features: int,
@@ -413,8 +417,6 @@ class BatchNorm(Module):
         *,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        check_settings(type(self).__name__, num_features=num_features)
-        check_settings(type(self).__name__, eps=eps, momentum=momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         set_affine(self, num_features, affine, affine, dtype)
         self.running_mean = self.running_var = self.num_batches_tracked = None
@@ -556,7 +558,7 @@ class LayerNorm(Module):
     weight: Tensor | None
     bias: Tensor | None
 
-    @explained
+    @checked
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -566,7 +568,6 @@ class LayerNorm(Module):
         *,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        check_settings("LayerNorm", eps=eps)
         self.normalized_shape, self.eps = shape_of("LayerNorm", normalized_shape), eps
         set_affine(self, self.normalized_shape, elementwise_affine, elementwise_affine and bias, dtype)
 
@@ -613,7 +614,7 @@ class RMSNorm(Module):
     _shown = "{normalized_shape}, eps={eps}"
     weight: Tensor | None
 
-    @explained
+    @checked
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -622,7 +623,6 @@ class RMSNorm(Module):
         *,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        check_settings("RMSNorm", eps=0.0 if eps is None else eps)
         self.normalized_shape, self.eps = shape_of("RMSNorm", normalized_shape), eps
         self.weight = Parameter(np.ones(self.normalized_shape), dtype) if elementwise_affine else None
 
@@ -671,7 +671,7 @@ class GroupNorm(Module):
     weight: Tensor | None
     bias: Tensor | None
 
-    @explained
+    @checked
     def __init__(
         self,
         num_groups: int,
@@ -681,9 +681,7 @@ class GroupNorm(Module):
         *,
         dtype: DTypeLike = np.float64,
     ) -> None:
-        check_settings("GroupNorm", num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)
-        check_settings("GroupNorm", eps=eps)
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         set_affine(self, num_channels, affine, affine, dtype)
 

@@ -30,9 +30,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microgradnd.anew import Rng
-from microgradnd.failures import explained
 from microgradnd.nn.arguments import operand, rows, transposed
-from microgradnd.nn.calls import check_settings
+from microgradnd.nn.calls import checked
 from microgradnd.nn.dropout import dropout as drop
 from microgradnd.nn.init import generator
 from microgradnd.nn.linear import linear
@@ -228,7 +227,7 @@ class Recurrent(Module):
     mode: str
     weight_hh_l0: Tensor
 
-    @explained
+    @checked
     def __init__(
         self,
         input_size: int,
@@ -243,8 +242,6 @@ class Recurrent(Module):
         rng: Rng = None,
     ) -> None:
         name = type(self).__name__
-        check_settings(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        check_settings(name, dropout=dropout)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, so num_layers=1 has no dropout", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -395,6 +392,7 @@ class RNN(Recurrent):
     ((5, 2, 4), (1, 2, 4))
     """
 
+    @checked
     def __init__(
         self,
         input_size: int,
@@ -409,7 +407,6 @@ class RNN(Recurrent):
         dtype: DTypeLike = np.float64,
         rng: Rng = None,
     ) -> None:
-        check_settings("RNN", nonlinearity=nonlinearity)
         self.mode = f"RNN_{nonlinearity.upper()}"
         options: Any = {"dtype": dtype, "rng": rng}
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)

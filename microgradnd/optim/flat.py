@@ -112,11 +112,7 @@ class Flat:
                     raise refusals.gradient_elsewhere(described(parameter, i), g)
                 g = np.asarray(g)
             if g.shape != view.shape or (g.dtype is not dtype and g.dtype != dtype):
-                if parameter.dtype != dtype:
-                    raise ValueError(
-                        f"{described(parameter, i)} had dtype {dtype} when the optimizer was made, and has dtype "
-                        f"{parameter.dtype} now; make a new optimizer after model.to()"
-                    )
+                self.check_dtype(i)
                 raise ValueError(
                     f"the gradient of {described(parameter, i)} must have the parameter's shape {view.shape} and dtype "
                     f"{dtype}, got {g.shape} and {g.dtype}; set .grad to an array of that shape and dtype"
@@ -127,6 +123,15 @@ class Flat:
             for i in live:
                 self.parts("w")[i][...] = self.parameters[i].data
         return live
+
+    def check_dtype(self, i: int) -> None:
+        """Raise if a parameter was converted since the optimizer was made."""
+        parameter = self.parameters[i]
+        if parameter.dtype != self.dtype:
+            raise ValueError(
+                f"{described(parameter, i)} had dtype {self.dtype} when the optimizer was made, and has dtype "
+                f"{parameter.dtype} now; make a new optimizer after model.to()"
+            )
 
     def update(self, formula: Formula, numbers: Sequence[float], live: list[int]) -> None:
         """Count a step, compute the steps, and subtract them from the parameters."""
@@ -167,6 +172,8 @@ class Flat:
     def record(self, formula: Formula, numbers: Mapping[str, Any], trace: Any) -> None:
         """Record a step in a function that is being compiled."""
         is_live = np.array([parameter.grad is not None for parameter in self.parameters])
+        for i in np.flatnonzero(is_live).tolist():
+            self.check_dtype(i)
         if not formula.counts and self.width == 1:  # no state: each parameter steps alone
             for parameter in [p for p in self.parameters if p.grad is not None]:
                 vectors = {"w": self.kept(parameter), "g": self.kept(parameter.grad)}

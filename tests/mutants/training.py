@@ -44,12 +44,7 @@ FAULTS: list[tuple[str, ...]] = [
         "        while len(judged) < epochs and not interrupts:\n            if interrupts:\n",
         FIT,
     ),
-    (
-        "microgradnd/nn/fit.py",
-        '    check_settings("fit", max_norm=max_norm, progress=progress, shuffle=shuffle, drop_last=drop_last)\n',
-        "",
-        FIT,
-    ),
+    ("microgradnd/nn/fit.py", "@checked\n", "", FIT),
     ("microgradnd/nn/fit.py", "np.argmin(judged) == len(judged) - 1", "judged[-1] == max(judged)", FIT),
     ("microgradnd/nn/fit.py", "        self.model.eval()\n", "", FIT),
     ("microgradnd/nn/fit.py", '                advance("epoch", judged[number - 1])', "                pass", FIT),
