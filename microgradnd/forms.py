@@ -15,6 +15,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from microgradnd import primitives, refusals
 from microgradnd.registry import Function, name_of
 
@@ -61,7 +63,7 @@ def defined_form(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of a call as the definition of a composite takes them."""
-    kwargs = dict(kwargs)
+    kwargs = {name: value for name, value in kwargs.items() if value is not np._NoValue}  # NumPy's own "not given"
     refuse_out(function, kwargs)
     return by_position(function, args, kwargs), kwargs
 

@@ -92,7 +92,7 @@ def covariance(
     deviation = x - np.expand_dims(mean, 1)
     weighted = deviation if weights is None else deviation * weights
     products = np.dot(deviation, np.conj(weighted.T))
-    return np.squeeze(products * np.true_divide(1, np.maximum(freedom, 0)))
+    return np.squeeze(in_dtype(products * np.true_divide(1, np.maximum(freedom, 0)), products.dtype))
 
 
 def variables(m: Any, rowvar: bool) -> Any:
