@@ -150,8 +150,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     if function not in VJPS:
         if function in COMPOSITES:
-            if kwargs:
-                args, kwargs = defined_form(function, args, kwargs)
+            args, kwargs = defined_form(function, args, kwargs)
             try:
                 if LAZY:
                     check_lazy(function, [getattr(arg, "_array", arg) for arg in args])
