@@ -215,7 +215,7 @@ def value_and_grad(
             raise TypeError("value_and_grad(has_aux=True) needs a function that returns (value, aux)")
         one = one_for(f, flatten(result[0] if has_aux else result)[0])
         gradients = trace.pull([one] + [None] * (len(trace.outputs) - 1), retain=False)
-        return trace.value(), trace.arguments(gradients, isinstance(argnums, int))
+        return trace.value(), trace.arguments(gradients, isinstance(argnums, int | np.integer))
 
     return on_trace(f, argnums, body)
 
