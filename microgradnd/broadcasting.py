@@ -48,6 +48,13 @@ def spread(t: Any, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(t, shape)
 
 
+def cast_given(g: Any, dtype: np.dtype[Any], what: str) -> Any:
+    """Return a user's cotangent or tangent in the dtype of its value, or raise."""
+    if g.dtype.kind == "c" != dtype.kind:
+        raise TypeError(f"{what} of a real value, of dtype {dtype}, must be real, got {g.dtype}; pass its real part")
+    return cast(g, dtype)
+
+
 def cast(g: Any, dtype: np.dtype[Any]) -> Any:
     """Give a cotangent or tangent a dtype; a real dtype drops the imaginary part."""
     if g.dtype == dtype:

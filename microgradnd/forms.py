@@ -15,7 +15,10 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from microgradnd import primitives, refusals
+from microgradnd.operands import admitted
 from microgradnd.registry import Function, name_of
 
 
@@ -57,11 +60,20 @@ def by_position(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any
     return positional(function, args, kwargs, needed) if needed else args
 
 
+def gated(function: Function, arg: Any) -> Any:
+    """Return an argument, as an operation takes it if it is an array."""
+    is_array = hasattr(arg, "shape") and not hasattr(type(arg), "__primitive__")
+    return admitted(function, arg) if is_array else arg
+
+
 def defined_form(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of a call as the definition of a composite takes them."""
-    kwargs = dict(kwargs)
+    args = tuple([gated(function, arg) for arg in args])
+    if not kwargs:
+        return args, kwargs
+    kwargs = {name: gated(function, arg) for name, arg in kwargs.items() if arg is not np._NoValue}  # "not given"
     refuse_out(function, kwargs)
     return by_position(function, args, kwargs), kwargs
 

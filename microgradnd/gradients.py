@@ -16,7 +16,7 @@ import numpy as np
 
 from microgradnd import inplace
 from microgradnd.arraylike import ArrayLike
-from microgradnd.broadcasting import cast
+from microgradnd.broadcasting import cast_given
 from microgradnd.operands import LAZY, as_array, check_lazy, new_array, one, operand
 from microgradnd.tape import Leaf, Lift, Node, Operation, Path, arrays_of, current, describe, next_position, walk
 
@@ -42,7 +42,7 @@ def seed(tensor: Any, gradient: Any) -> Any:
             f"backward(gradient=): the gradient must have the shape of the tensor, {tensor.shape}, got "
             f"shape {gradient.shape}"
         )
-    return cast(gradient, tensor.dtype)
+    return cast_given(gradient, tensor.dtype, "backward(gradient=): the gradient")
 
 
 def path_to(outputs: Iterable[Node], inputs: Iterable[Node], start: int) -> Path:

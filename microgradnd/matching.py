@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd import inplace, operands, primitives, refusals
 from microgradnd.batching import Batched
-from microgradnd.broadcasting import cast
+from microgradnd.broadcasting import cast_given
 from microgradnd.tensor import Tensor
 from microgradnd.trees import Form
 
@@ -71,5 +71,6 @@ def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Fo
     if shapes != expected or given.keys() != form.keys():
         raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
     return [
-        cast(v, value.dtype) if isinstance(value, COMPUTED) else v for v, value in zip(vectors, values, strict=True)
+        cast_given(v, value.dtype, what) if isinstance(value, COMPUTED) else v
+        for v, value in zip(vectors, values, strict=True)
     ]

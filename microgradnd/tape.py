@@ -47,13 +47,14 @@ class Leaf:
     """A variable: an array that was not computed on the tape, and its gradient.
 
     `aliases` are weak references to the nodes whose arrays share its memory, itself
-    included; None if no view of it was ever taken.
+    included; None if no view of it was ever taken. `is_input` says that it is the fresh
+    input of a transform.
     """
 
-    __slots__ = ("__weakref__", "aliases", "data", "grad", "hooks", "name", "position", "requires_grad")
+    __slots__ = ("__weakref__", "aliases", "data", "grad", "hooks", "is_input", "name", "position", "requires_grad")
 
-    def __init__(self, data: Any, requires_grad: bool, name: str | None = None) -> None:
-        self.data = data
+    def __init__(self, data: Any, requires_grad: bool, name: str | None = None, is_input: bool = False) -> None:
+        self.data, self.is_input = data, is_input
         self.requires_grad = requires_grad
         self.name = name
         self.grad: Any = None
@@ -286,6 +287,9 @@ class Path:
     outside : list of Node
         Other nodes that the outputs depend on, from the surrounding program: leaves,
         and nodes older than `start`.
+    has_inner : bool
+        Whether the outputs also depend on the inputs of a transform within, which needs
+        no derivative by them any more.
     reached : set of nodes
         All nodes that the outputs depend on, back to the inputs and `outside`,
         inclusive, and None.
@@ -295,11 +299,15 @@ class Path:
     def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node], start: int = 0) -> None:
         self.inputs = set(inputs)
         self.outside: list[Node] = []
+        self.has_inner = False
         self.reached: set[Any] = {None, *self.inputs}
         reached, todo = self.reached, list(outputs)
         while todo:
             node = todo.pop()
             if node in reached or not node.requires_grad:
+                continue
+            if type(node) is Leaf and node.is_input and node.position >= start > 0:
+                self.has_inner = True
                 continue
             reached.add(node)
             if type(node) is Leaf or node.position < start:

@@ -32,7 +32,7 @@ from microgradnd.assignment import plain_index
 from microgradnd.batching import Batched, highest
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
-from microgradnd.forms import OUT_SLOTS, defined_form, out_slot, positional, refuse_out, without_out
+from microgradnd.forms import OUT_SLOTS, by_position, defined_form, out_slot, positional, refuse_out, without_out
 from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.operands import (
@@ -150,8 +150,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     if function not in VJPS:
         if function in COMPOSITES:
-            if kwargs:
-                args, kwargs = defined_form(function, args, kwargs)
+            args, kwargs = defined_form(function, args, kwargs)
             try:
                 if LAZY:
                     check_lazy(function, [getattr(arg, "_array", arg) for arg in args])
@@ -173,6 +172,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if (trace := current().trace) is None or not trace.is_value(function, plain):
             return plain
     if kwargs:
+        args = args or by_position(function, args, kwargs)
         kwargs = {k: v if type(v) in ORDINARY else named_argument(function, v) for k, v in kwargs.items()}
         refuse_out(function, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]

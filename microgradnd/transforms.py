@@ -93,7 +93,7 @@ class Trace:
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the inputs' cotangents for those of the outputs; None for zero."""
         pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
-        path = self.path if self.outside else None
+        path = self.path if self.outside or self.path.has_inner else None
         nodes: set[Node] = path.nodes if path else self.path.reached
         seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node is not None and o._node in nodes]
         self.check()
@@ -150,7 +150,7 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
             watched.append(array)
             array = array.view()
         array.flags.writeable = False
-    return wrap(array, Leaf(array, True, leaf.name if isinstance(leaf, Tensor) else None))
+    return wrap(array, Leaf(array, True, leaf.name if isinstance(leaf, Tensor) else None, is_input=True))
 
 
 def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[Trace], R]) -> Callable[P, R]:
@@ -215,7 +215,7 @@ def value_and_grad(
             raise TypeError("value_and_grad(has_aux=True) needs a function that returns (value, aux)")
         one = one_for(f, flatten(result[0] if has_aux else result)[0])
         gradients = trace.pull([one] + [None] * (len(trace.outputs) - 1), retain=False)
-        return trace.value(), trace.arguments(gradients, isinstance(argnums, int))
+        return trace.value(), trace.arguments(gradients, isinstance(argnums, int | np.integer))
 
     return on_trace(f, argnums, body)
 

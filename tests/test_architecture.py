@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "broadcasting": set(),
     "decorators": set(),
     "suspended": {"tape"},
-    "forms": {"registry", "primitives"},
+    "forms": {"registry", "primitives", "operands"},
     "trees": set(),
     "operands": {"registry", "tape", "lines"},
     "modes": {"tape", "decorators", "suspended"},

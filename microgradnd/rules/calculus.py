@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd.primitives import array, getitem
 from microgradnd.registry import LOOKING, composite, defjvp, defvjp, linear, primitive
-from microgradnd.rules.axes import axes_of
+from microgradnd.rules.axes import at_axis, axes_of
 from microgradnd.rules.values import holds, in_dtype, instead, of_floats, on_arrays
 
 # Differences
@@ -21,7 +22,7 @@ from microgradnd.rules.values import holds, in_dtype, instead, of_floats, on_arr
 
 def part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
     """Return x[start:stop] along an axis."""
-    return x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]
+    return x[at_axis(slice(start, stop), normalize_axis_index(axis, x.ndim))]
 
 
 @of_floats(np.diff)
@@ -157,14 +158,19 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
 # Convolution
 
 
-def uncropped(g: Any, n: int, m: int, mode: str) -> Any:
+def name_of_mode(mode: Any) -> Any:
+    """Return the name of a mode, which NumPy also takes as a number."""
+    return mode if isinstance(mode, str) else ("valid", "same", "full")[mode]
+
+
+def uncropped(g: Any, n: int, m: int, mode: Any) -> Any:
     """Return g with the zeros around it that the full convolution has.
 
     The convolution is of n elements with m.
     """
-    if mode == "full":
+    if name_of_mode(mode) == "full":
         return g
-    before = min(n, m) - 1 if mode == "valid" else (min(n, m) - 1) // 2
+    before = min(n, m) - 1 if name_of_mode(mode) == "valid" else (min(n, m) - 1) // 2
     return np.concatenate([np.zeros(before, g.dtype), g, np.zeros(n + m - 1 - before - g.size, g.dtype)])
 
 
@@ -187,7 +193,7 @@ def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     """Compute np.correlate: convolution with the reversed conjugate of v."""
     n, m = np.size(a), np.size(v)
     reversed_v = np.conj(np.ravel(v))[::-1]
-    if mode == "same" and n < m:  # reversed, an even number of elements has another middle
+    if name_of_mode(mode) == "same" and n < m:  # reversed, an even number of elements has another middle
         spelled = np.convolve(a, reversed_v)[n // 2 : n // 2 + m]
     else:
         spelled = np.convolve(a, reversed_v, mode)

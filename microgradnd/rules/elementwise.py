@@ -39,7 +39,11 @@ elementwise(np.square, lambda g, out, x: g * (2 * x))
 elementwise(np.sqrt, lambda g, out, x: g / (2 * out))
 elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out))
 elementwise(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor_divide(x, y))
-elementwise(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.trunc(x / y))
+elementwise(  # the quotient's sign apart, because x / y may round up to the next integer
+    np.fmod,
+    lambda g, out, x, y: g,
+    lambda g, out, x, y: -g * (np.sign(x) * np.sign(y) * np.floor_divide(np.abs(x), np.abs(y))),
+)
 elementwise(np.ldexp, lambda g, out, x, exponent: np.ldexp(g, exponent), None)
 defvjp(np.frexp, lambda g, out, x: np.ldexp(g[0], -out[1]))  # the exponent is an integer
 defjvp(np.frexp, lambda t, out, x: Results((np.ldexp(t, -out[1]), None)))

@@ -129,6 +129,7 @@ def of_real_arrays(default: Any) -> Callable[..., Any]:
 
     def spelled(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         lengths, axes = lengths_and_axes(a, s, axes)
+        lengths = [a.shape[axis] if n is None else n for n, axis in zip(lengths, axes, strict=True)]  # also if repeated
         order = range(len(axes) - 1) if LAST_FIRST else range(len(axes) - 2, -1, -1)
         others = [lengths[i] for i in order], [axes[i] for i in order]
         return over_axes(np.fft.rfft(a, lengths[-1], axes[-1], norm), *others, np.fft.fft, norm)

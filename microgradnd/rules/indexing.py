@@ -157,20 +157,23 @@ def unravelled(places: Any, shape: tuple[int, ...]) -> Any:
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     """Run np.put: assign to flat positions, by rows, repeating the values as needed."""
     places = np.ravel(numbers(ind, a.size, mode))
-    if places.size:
+    if places.size and np.size(v):  # as in NumPy, no values change nothing
         a[unravelled(places, a.shape)] = np.resize(array(v), places.shape)
 
 
 @composite(np.putmask)
 def putmask(a: Any, /, mask: Any, values: Any) -> None:
     """Run np.putmask: assign where a mask is true; values repeat over the array."""
-    a[...] = np.where(np.not_equal(mask, 0), np.resize(array(values), a.shape), a)
+    if np.size(values):
+        a[...] = np.where(np.not_equal(mask, 0), np.resize(array(values), a.shape), a)
 
 
 @composite(np.place)
 def place(arr: Any, mask: Any, vals: Any) -> None:
     """Run np.place: assign where a mask is true, repeating the values as needed."""
     mask = np.not_equal(mask, 0)
+    if not np.size(vals) and np.any(mask):
+        raise ValueError("place: vals must hold at least one value to place, got none")
     arr[mask] = np.resize(array(vals), int(np.count_nonzero(mask)))
 
 

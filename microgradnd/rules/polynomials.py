@@ -21,6 +21,8 @@ from microgradnd.rules.values import holds, in_dtype, of_floats
 @composite(np.polyval)
 def polyval(p: Any, x: Any) -> Any:
     """Compute np.polyval by Horner's rule."""
+    if isinstance(x, np.poly1d):
+        raise TypeError("polyval: x must be numbers, got a poly1d, which NumPy composes; pass x.coeffs to compute with")
     p, x = array(p), array(x)
     y: Any = np.zeros(x.shape, x.dtype)
     for coefficient in p:
@@ -30,9 +32,9 @@ def polyval(p: Any, x: Any) -> Any:
 
 def added(a1: Any, a2: Any) -> Any:
     """Return the sum of two polynomials, with leading zeros for the shorter one."""
-    a1, a2 = np.ravel(a1), np.ravel(a2)
-    length = max(a1.size, a2.size)
-    a1, a2 = (np.concatenate([np.zeros(length - a.size, a.dtype), a]) for a in (a1, a2))
+    a1, a2 = np.atleast_1d(a1, a2)
+    length = max(len(a1), len(a2))
+    a1, a2 = (a if len(a) == length else np.concatenate([np.zeros(length - len(a), a.dtype), a]) for a in (a1, a2))
     return a1 + a2
 
 

@@ -181,6 +181,10 @@ def deviating(function: Any, about: Any) -> Any:
         mean: Any = None,
         correction: Any = None,
     ) -> Any:
+        if ddof and correction is not None:
+            raise ValueError(
+                f"{function.__name__}: ddof and correction are one thing; pass ddof={ddof} or {correction=}"
+            )
         ddof = ddof if correction is None else correction
         if mean is not None:
             return about(mean, a, axis, dtype, ddof, keepdims, where)

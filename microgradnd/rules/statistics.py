@@ -46,7 +46,7 @@ def shaped_like(weights: Any, a: Any, axis: Any) -> Any:
     if weights.shape == a.shape:
         return weights
     axes = () if axis is None else axes_of(axis, a.ndim)
-    if weights.shape != tuple(a.shape[i] for i in axes):
+    if axis is None or weights.shape != tuple(a.shape[i] for i in axes):
         raise ValueError(
             f"average: weights must have the shape of the array, {a.shape}, or of the axes to average ({axis=}), "
             f"got shape {weights.shape}"
@@ -92,7 +92,7 @@ def covariance(
     deviation = x - np.expand_dims(mean, 1)
     weighted = deviation if weights is None else deviation * weights
     products = np.dot(deviation, np.conj(weighted.T))
-    return np.squeeze(products * np.true_divide(1, np.maximum(freedom, 0)))
+    return np.squeeze(in_dtype(products * np.true_divide(1, np.maximum(freedom, 0)), products.dtype))
 
 
 def variables(m: Any, rowvar: bool) -> Any:
