@@ -288,7 +288,6 @@ class Path:
         and nodes older than `start`.
     reached : set of nodes
         All nodes that the outputs depend on, back to the inputs and `outside`,
-        inclusive, and None.
         included, and None.
     """
 
@@ -310,17 +309,19 @@ class Path:
     @functools.cached_property
     def nodes(self) -> set[Node]:
         """The inputs, and every operation between them and the outputs."""
-        return self.inputs.union(self.operations)
+        return self.inputs.union(self.operations) if self.outside else self.reached  # everything leads to the inputs
 
     @functools.cached_property
     def operations(self) -> list[Operation]:
         """The operations among the nodes, oldest first."""
-        nodes, found = set(self.inputs), self.reached.difference(self.inputs, self.outside, [None])
-        operations = []
-        for node in sorted(found, key=attrgetter("position")):
-            if not nodes.isdisjoint(node.parents):
-                nodes.add(node)
-                operations.append(node)
+        found = self.reached.difference(self.inputs, self.outside, [None])
+        operations = sorted(found, key=attrgetter("position"))
+        if self.outside:
+            nodes = set(self.inputs)
+            for node in operations:
+                if not nodes.isdisjoint(node.parents):
+                    nodes.add(node)
+            operations = [node for node in operations if node in nodes]
         return operations
 
 
@@ -349,7 +350,7 @@ def walk(
         leaves.
     arrive : callable or None
         `arrive(node, g)` is called at operations with hooks or a gradient to keep, and
-        at every operation if the walk is recorded. It returns the cotangent to use.
+        at every operation if a trace records the walk. It returns the cotangent to use.
     done : callable or None
         `done(node, g, parts)` is called after each operation. `parts` is a list of
         (position, cotangent): the results of its rules for g, by the position of each
@@ -364,8 +365,12 @@ def walk(
     cotangents: dict[Node, Any] = {}
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
     heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes first
+    is_traced = lift is not None and current().trace is not None
+    stops, nodes = (path.inputs, path.nodes) if path is not None else ((), None)
     for node, g in seeds:
-        if node in cotangents:
+        if type(node) is Leaf or node in stops:
+            ends[node] = ends[node] + g if node in ends else g
+        elif node in cotangents:
             cotangents[node] = cotangents[node] + g
         else:
             cotangents[node] = g
@@ -373,11 +378,8 @@ def walk(
     while heap:
         node = heappop(heap)[1]
         g = cotangents.pop(node)
-        if type(node) is Leaf or (path is not None and node in path.inputs):
-            ends[node] = ends[node] + g if node in ends else g
-            continue
-        if (note := node.note) is not None or lift is not None:
-            g = arrive(node, g) if arrive and (lift or (note and (note.hooks or note.retain_grad))) else g
+        if (note := node.note) is not None or is_traced:
+            g = arrive(node, g) if arrive and (is_traced or (note and (note.hooks or note.retain_grad))) else g
             if note is not None and note.check is not None:
                 note.check(node)
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
@@ -408,7 +410,7 @@ def walk(
                     continue
                 if parent.position >= position:
                     check_ages(node)
-                if not parent.requires_grad or (path is not None and parent not in path.nodes):
+                if not parent.requires_grad or (nodes is not None and parent not in nodes):
                     continue
                 try:
                     rule = rules[i]
@@ -420,7 +422,7 @@ def walk(
                     new = fit(new, arg)
                 if done is not None:
                     parts.append((i, new))
-                if type(parent) is Leaf:
+                if type(parent) is Leaf or parent in stops:
                     ends[parent] = ends[parent] + new if parent in ends else new
                 elif parent in cotangents:
                     cotangents[parent] = cotangents[parent] + new
@@ -459,26 +461,29 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
     """
     tangents = dict(tangents)
     for node in path.operations:
-        values: Sequence[Any] = arrays_of(node)
-        out, function, kwargs = node.out, node.function, node.kwargs
-        if node.note is not None and node.note.check is not None:
-            node.note.check(node)
+        function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
+        values: Any = node.args or arrays_of(node)
+        if (note := node.note) is not None and note.check is not None:
+            note.check(node)
         if lift is not None:
             values, out = lifted(node, values, lift), lift(out, node)
         total: Any = None
         try:
-            check_ages(node)
             rules = JVPS.get(function, ())
             parts = []
+            for i, parent in enumerate(node.parents):
+                if parent is None:
+                    continue
+                if parent.position >= position:
+                    check_ages(node)
+                if parent in tangents and type(rules) is not Joint:
+                    rule = rules[i] if i < len(rules) else rule_for(JVPS, function, i)
+                    t = tangents[parent]
+                    parts.append(rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values))
             if type(rules) is Joint:
                 given = [tangents.get(parent) for parent in node.parents]
                 if any(t is not None for t in given):
                     parts.append(rules.rule(given, out, *values, **kwargs))
-            else:
-                for i, parent in enumerate(node.parents):
-                    if parent in tangents:
-                        rule = rules[i] if i < len(rules) else rule_for(JVPS, function, i)
-                        parts.append(rule(tangents[parent], out, *values, **kwargs))
             for part in parts:
                 if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
                     part = cast(spread(part, out.shape), out.dtype)
