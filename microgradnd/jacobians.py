@@ -201,23 +201,22 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
     such as a user's rule that needs a NumPy array, and a hook must see one cotangent at
     a time. Then each element takes a walk.
     """
-    n = arrays[k].size
-    widest = max([math.prod(node.shape or ()) for node in trace.path.operations], default=1)
-    some = min(n, max(1, MOST // max(widest, 1)))
-    if is_watched(trace):
-        some = 1
+    n, first = arrays[k].size, 0
+    widest = max([getattr(node.out, "size", 1) for node in trace.path.operations], default=1)
+    some = 1 if is_watched(trace) else min(n, max(1, MOST // max(widest, 1)))
     parts: list[list[Any]] = []
-    while sum(len(part[0]) for part in parts) < n:
-        first = sum(len(part[0]) for part in parts)
+    while first < n:
         units = unit_vectors(arrays[k], first, min(some, n - first))
         if some > 1:
             try:
                 parts.append(in_one_walk(trace, derive, arrays, k, units))
+                first += some
                 continue
             except Exception:  # a rule may raise anything; its error comes again below
                 some, units = 1, units[:1]
         made = derive(trace, [units[0] if i == k else None for i in range(len(arrays))], arrays[k])
         parts.append([np.expand_dims(x, 0) for x in made])
+        first += 1
     return parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -271,11 +271,6 @@ def check_ages(node: Operation) -> None:
             raise refusals.changed(describe(parent), name_of(node.function))
 
 
-def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
-    """Return the arguments of an operation as Tensors on the tape; not constants."""
-    return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, node.parents, strict=True)]
-
-
 class Path:
     """The part of the tape between some inputs and some outputs.
 
@@ -296,8 +291,7 @@ class Path:
         self.outside: list[Node] = []
         self.reached: set[Any] = {None, *self.inputs}
         reached, todo = self.reached, list(outputs)
-        while todo:
-            node = todo.pop()
+        for node in todo:  # which grows meanwhile
             if node in reached or not node.requires_grad:
                 continue
             reached.add(node)
@@ -364,9 +358,10 @@ def walk(
     ends: dict[Node, Any] = {}
     cotangents: dict[Node, Any] = {}
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
-    heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes first
+    heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
     is_traced = lift is not None and current().trace is not None
-    stops, nodes = (path.inputs, path.nodes) if path is not None else ((), None)
+    stops: Any = () if path is None else path.inputs
+    nodes = None if path is None else path.nodes
     for node, g in seeds:
         if type(node) is Leaf or node in stops:
             ends[node] = ends[node] + g if node in ends else g
@@ -387,7 +382,8 @@ def walk(
         if type(out) is Results:
             g = g.filled(out)
         if lift is not None:
-            args, out = lifted(node, args, lift), lift(out, node)
+            pairs = zip(args, node.parents, strict=True)
+            args, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
         values = args
         rules = VJPS[function]
         parts: Any = None if done is None else []
@@ -466,30 +462,30 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
         if (note := node.note) is not None and note.check is not None:
             note.check(node)
         if lift is not None:
-            values, out = lifted(node, values, lift), lift(out, node)
+            pairs = zip(values, node.parents, strict=True)
+            values, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
         total: Any = None
         try:
-            rules = JVPS.get(function, ())
-            parts = []
-            for i, parent in enumerate(node.parents):
+            rules, parents = JVPS.get(function, ()), node.parents
+            if type(rules) is Joint:
+                check_ages(node)
+                given = [tangents.get(parent) for parent in parents]
+                total = rules.rule(given, out, *values, **kwargs) if any(t is not None for t in given) else None
+                parents = ()
+            for i, parent in enumerate(parents):
                 if parent is None:
                     continue
                 if parent.position >= position:
                     check_ages(node)
-                if parent in tangents and type(rules) is not Joint:
+                if (t := tangents.get(parent)) is not None:
                     rule = rules[i] if i < len(rules) else rule_for(JVPS, function, i)
-                    t = tangents[parent]
-                    parts.append(rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values))
-            if type(rules) is Joint:
-                given = [tangents.get(parent) for parent in node.parents]
-                if any(t is not None for t in given):
-                    parts.append(rules.rule(given, out, *values, **kwargs))
-            for part in parts:
-                if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
-                    part = cast(spread(part, out.shape), out.dtype)
-                total = part if total is None else total + part
+                    part = rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values)
+                    total = part if total is None else total + part
+            if total is None:  # it depends only on inputs without a tangent
+                continue
+            if type(out) is not Results and (total.shape != out.shape or total.dtype is not out.dtype):
+                total = cast(spread(total, out.shape), out.dtype)
+            tangents[node] = total
         except Exception as error:
             fail_rule(node, -1, "jvp", error)
-        if total is not None:  # it depends only on inputs without a tangent
-            tangents[node] = total
     return tangents

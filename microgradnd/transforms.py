@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
-from microgradnd.batching import LEVELS, above, full, innermost, per_example
+from microgradnd.batching import LEVELS, UNCHANGED, above, full, innermost, per_example
 from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, Node, current
@@ -51,26 +52,28 @@ class Trace:
     def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
         self.function = function
         self.levels = LEVELS.get()
-        self.originals, self.form = flatten(tuple(args[i] for i in which))
-        recording = current().record is not None
+        self.originals, self.form = flatten(tuple([args[i] for i in which]))
+        recording = (mode := current()).record is not None
         self.start = tape.next_position()  # older nodes belong to the program around it
         self.watched: list[Any] = []
-        with transformed():
+        with UNCHANGED if recording and mode.is_transformed else transformed():
             try:
                 self.inputs = [fresh_input(full(leaf, self.levels), self.watched) for leaf in self.originals]
             except TypeError as error:
                 where = ", ".join(map(str, which))
                 error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
                 raise
-            fresh = dict(zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True))
-            self.result = function(*(fresh.get(i, arg) for i, arg in enumerate(args)), **kwargs)
+            given = list(args)
+            for i, fresh in zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True):
+                given[i] = fresh
+            self.result = function(*given, **kwargs)
         self.seen = [operands.sample(array) for array in self.watched]
         self.outputs, self.form_of_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
         self.ends = [full(out, self.levels) if isinstance(out, COMPUTED) else out for out in self.outputs]
-        ends = (t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None)
+        ends = [t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None]
         self.path = gradients.path_to(ends, self.nodes, self.start)
-        self.outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
+        self.outside = self.path.outside or mode.trace or not {Leaf}.issuperset(map(type, self.nodes))
         self.lift = lift if recording and self.outside else None
 
     def value(self) -> Tree:
@@ -127,9 +130,11 @@ class Trace:
         pairs = zip(values, self.outputs, strict=True)
         return [per_example(v, self.levels) if isinstance(out, COMPUTED) else v for v, out in pairs]
 
-    def recording(self, vectors: Sequence[Any]) -> enable_grad | no_grad:
+    def recording(self, vectors: Sequence[Any]) -> AbstractContextManager[Any]:
         """Return the mode for a walk: recorded if something outside depends on it."""
         needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
+        if needed and (mode := current()).record is not None and mode.trace is None:
+            return UNCHANGED
         return enable_grad() if needed else no_grad()
 
 
@@ -175,8 +180,9 @@ def value_and_grad(
 
     Parameters
     ----------
-    Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
-    number.
+    f : callable
+        Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
+        number.
     argnums : int or sequence of int
         The positions of the arguments to differentiate; for a sequence, the gradient is
         a tuple.
