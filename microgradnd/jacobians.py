@@ -8,7 +8,6 @@ Read next: `transforms.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -73,10 +72,10 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
             parts = [every(trace, row, outputs, k) for k in range(len(outputs))]
         else:
             columns = [every(trace, column, inputs, j) for j in range(len(inputs))]
-            parts = [[np.moveaxis(c[k], 0, -1) if c else c for c in columns] for k in range(len(outputs))]
+            parts = [[turned(c[k]) if c else c for c in columns] for k in range(len(outputs))]
         blocks = [
             [
-                np.reshape(part, out.shape + x.shape) if len(part) else np.zeros(out.shape + x.shape, x.dtype)
+                part.reshape(out.shape + x.shape) if len(part) else np.zeros(out.shape + x.shape, x.dtype)
                 for part, x in zip(block or [()] * len(inputs), inputs, strict=True)
             ]
             for block, out in zip(parts, outputs, strict=True)
@@ -192,6 +191,11 @@ def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
         return column
     turned = trace.push([1j * b if b is not None else b for b in basis])
     return [np.real(t) - 1j * np.real(u) for t, u in zip(column, turned, strict=True)]
+
+
+def turned(x: Any) -> Any:
+    """Return an array with its first axis last, sooner than np.moveaxis."""
+    return np.transpose(x, (*range(1, x.ndim), 0))
 
 
 def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int) -> list[Any]:

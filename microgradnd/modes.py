@@ -69,8 +69,7 @@ class Equal(Recording):
         around, within = self.latest
         if around is not mode:
             within = super().within(mode)
-            if mode.trace is None:  # which would be kept alive
-                self.latest = mode, within
+            self.latest = (mode, within) if mode.trace is None else (None, None)  # a trace would be kept alive
         return within
 
 

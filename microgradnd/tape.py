@@ -39,6 +39,7 @@ next_position = itertools.count(1).__next__
 
 Lift = Callable[[Any, "Node"], Any]  # (array, node) -> an object that records its use
 KEPT_SIZE = 8  # outputs this small are kept for pictures; their shape alone would take as much memory
+POSITION = attrgetter("position")
 WORK: Any = 10_000  # the effort to rule out an overlap of interleaved views
 
 
@@ -301,22 +302,20 @@ class Path:
                 todo += node.parents
 
     @functools.cached_property
-    def nodes(self) -> set[Node]:
-        """The inputs, and every operation between them and the outputs."""
-        return self.inputs.union(self.operations) if self.outside else self.reached  # everything leads to the inputs
+    def nodes(self) -> set[Any]:
+        """The inputs, and every operation between them and the outputs; maybe None."""
+        if not self.outside:  # then everything leads to the inputs
+            return self.reached
+        nodes = set(self.inputs)
+        for node in sorted(self.reached.difference(nodes, self.outside, [None]), key=POSITION):
+            if not nodes.isdisjoint(node.parents):
+                nodes.add(node)
+        return nodes
 
     @functools.cached_property
     def operations(self) -> list[Operation]:
         """The operations among the nodes, oldest first."""
-        found = self.reached.difference(self.inputs, self.outside, [None])
-        operations = sorted(found, key=attrgetter("position"))
-        if self.outside:
-            nodes = set(self.inputs)
-            for node in operations:
-                if not nodes.isdisjoint(node.parents):
-                    nodes.add(node)
-            operations = [node for node in operations if node in nodes]
-        return operations
+        return sorted(self.nodes.difference(self.inputs, [None]), key=POSITION)
 
 
 def walk(
@@ -360,8 +359,7 @@ def walk(
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
     heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
     is_traced = lift is not None and current().trace is not None
-    stops: Any = () if path is None else path.inputs
-    nodes = None if path is None else path.nodes
+    stops, nodes = (set[Node](), None) if path is None else (path.inputs, path.nodes)
     for node, g in seeds:
         if type(node) is Leaf or node in stops:
             ends[node] = ends[node] + g if node in ends else g
@@ -386,8 +384,7 @@ def walk(
             args, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
         values = args
         rules = VJPS[function]
-        parts: Any = None if done is None else []
-        i = -1
+        i, parts = -1, []
         try:
             parents = node.parents
             if type(rules) is not tuple:

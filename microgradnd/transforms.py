@@ -63,10 +63,8 @@ class Trace:
                 where = ", ".join(map(str, which))
                 error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
                 raise
-            given = list(args)
-            for i, fresh in zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True):
-                given[i] = fresh
-            self.result = function(*given, **kwargs)
+            fresh = zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True)
+            self.result = function(*(dict(enumerate(args)) | dict(fresh)).values(), **kwargs)
         self.seen = [operands.sample(array) for array in self.watched]
         self.outputs, self.form_of_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
@@ -166,9 +164,9 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
         wanted = tuple(argnums) if isinstance(argnums, tuple | list | range) else (argnums,)
         if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
             raise refusals.no_positions(name_of_function(f), argnums, len(args))
-        if len({i % len(args) for i in wanted}) < len(wanted):
+        if len(set(which := [i % len(args) for i in wanted])) < len(wanted):
             raise ValueError(f"argnums must name each argument once, got {argnums!r}; leave out the repetition")
-        return body(Trace(f, args, kwargs, [i % len(args) for i in wanted]))
+        return body(Trace(f, args, kwargs, which))
 
     return differentiated
 
