@@ -143,6 +143,9 @@ class Batched(NDArrayOperatorsMixin):
         self._batch = array
         self.level = level
 
+    def __neg__(self) -> Batched:
+        return Batched(-self._batch, self.level)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes of one example."""

@@ -375,7 +375,7 @@ def walk(
             g = arrive(node, g) if arrive and (is_traced or (note and (note.hooks or note.retain_grad))) else g
             if note is not None and note.check is not None:
                 note.check(node)
-        function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
+        out, position, kwargs = node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
         if type(out) is Results:
             g = g.filled(out)
@@ -383,7 +383,7 @@ def walk(
             pairs = zip(args, node.parents, strict=True)
             args, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
         values = args
-        rules = VJPS[function]
+        rules = VJPS[node.function]
         i, parts = -1, []
         try:
             parents = node.parents
@@ -408,7 +408,7 @@ def walk(
                 try:
                     rule = rules[i]
                 except IndexError:
-                    rule = rule_for(VJPS, function, i)
+                    rule = rule_for(VJPS, node.function, i)
                 new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
                 arg = args[i]
                 if not (type(new) is float64 is type(arg)) and (new.shape != arg.shape or new.dtype is not arg.dtype):
@@ -454,7 +454,7 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
     """
     tangents = dict(tangents)
     for node in path.operations:
-        function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
+        out, position, kwargs = node.out, node.position, node.kwargs
         values: Any = node.args or arrays_of(node)
         if (note := node.note) is not None and note.check is not None:
             note.check(node)
@@ -463,7 +463,7 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
             values, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
         total: Any = None
         try:
-            rules, parents = JVPS.get(function, ()), node.parents
+            rules, parents = JVPS.get(node.function, ()), node.parents
             if type(rules) is Joint:
                 check_ages(node)
                 given = [tangents.get(parent) for parent in parents]
@@ -475,7 +475,7 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                 if parent.position >= position:
                     check_ages(node)
                 if (t := tangents.get(parent)) is not None:
-                    rule = rules[i] if i < len(rules) else rule_for(JVPS, function, i)
+                    rule = rules[i] if i < len(rules) else rule_for(JVPS, node.function, i)
                     part = rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values)
                     total = part if total is None else total + part
             if total is None:  # it depends only on inputs without a tangent

@@ -24,7 +24,7 @@ from microgradnd.annotations import P, R
 from microgradnd.batching import LEVELS, UNCHANGED, above, full, innermost, per_example
 from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
-from microgradnd.tape import Leaf, Node, current
+from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import Tree, flatten
 
@@ -44,6 +44,9 @@ class Trace:
         The path from the inputs to the outputs.
     lift : callable or None
         Records the walks; None where nothing outside this call needs them recorded.
+    is_passed : bool
+        Whether derivatives of something outside pass the walks. They don't if the call
+        is traced under `no_grad`, though the trace records them.
     levels : tuple of Level
         The running `vmap` calls. Under one, each input, output and vector is that of
         one example, but `self.ends` and the values on the tape are whole batches.
@@ -56,7 +59,7 @@ class Trace:
         recording = (mode := current()).record is not None
         self.start = tape.next_position()  # older nodes belong to the program around it
         self.watched: list[Any] = []
-        with UNCHANGED if recording and mode.is_transformed else transformed():
+        with UNCHANGED if recording and mode.is_transformed and mode.trace is None else transformed():
             try:
                 self.inputs = [fresh_input(full(leaf, self.levels), self.watched) for leaf in self.originals]
             except TypeError as error:
@@ -73,6 +76,7 @@ class Trace:
         self.path = gradients.path_to(ends, self.nodes, self.start)
         self.outside = self.path.outside or mode.trace or not {Leaf}.issuperset(map(type, self.nodes))
         self.lift = lift if recording and self.outside else None
+        self.is_passed = self.lift is not None and (mode.trace is None or mode.record == mode.trace.record)
 
     def value(self) -> Tree:
         """Return the result of the call; copied unless something depends on it."""
@@ -94,8 +98,7 @@ class Trace:
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the inputs' cotangents for those of the outputs; None for zero."""
         pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
-        path = self.path if self.outside else None
-        nodes: set[Node] = path.nodes if path else self.path.reached
+        path, nodes = self.path if self.outside else None, self.path.nodes
         seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node is not None and o._node in nodes]
         self.check()
         with self.recording(cotangents), above(self.levels):
@@ -130,7 +133,7 @@ class Trace:
 
     def recording(self, vectors: Sequence[Any]) -> AbstractContextManager[Any]:
         """Return the mode for a walk: recorded if something outside depends on it."""
-        needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
+        needed = self.is_passed or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
         if needed and (mode := current()).record is not None and mode.trace is None:
             return UNCHANGED
         return enable_grad() if needed else no_grad()
