@@ -285,10 +285,12 @@ class Path:
     reached : set of nodes
         All nodes that the outputs depend on, back to the inputs and `outside`,
         included, and None.
+    nodes : set of nodes
+        The inputs, the operations between them and the outputs, and None.
     """
 
     def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node], start: int = 0) -> None:
-        self.inputs = set(inputs)
+        self.inputs: set[Any] = set(inputs)
         self.outside: list[Node] = []
         self.reached: set[Any] = {None, *self.inputs}
         reached, todo = self.reached, list(outputs)
@@ -300,17 +302,13 @@ class Path:
                 self.outside.append(node)
             else:
                 todo += node.parents
-
-    @functools.cached_property
-    def nodes(self) -> set[Any]:
-        """The inputs, and every operation between them and the outputs; maybe None."""
-        if not self.outside:  # then everything leads to the inputs
-            return self.reached
-        nodes = set(self.inputs)
-        for node in sorted(self.reached.difference(nodes, self.outside, [None]), key=POSITION):
-            if not nodes.isdisjoint(node.parents):
-                nodes.add(node)
-        return nodes
+        self.nodes = reached  # everything leads to the inputs
+        if self.outside:
+            self.nodes = nodes = set(self.inputs)
+            for node in sorted(reached.difference(nodes, self.outside, [None]), key=POSITION):
+                if not nodes.isdisjoint(node.parents):
+                    nodes.add(node)
+            nodes.add(None)
 
     @functools.cached_property
     def operations(self) -> list[Operation]:
@@ -359,7 +357,7 @@ def walk(
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
     heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
     is_traced = lift is not None and current().trace is not None
-    stops, nodes = (set[Node](), None) if path is None else (path.inputs, path.nodes)
+    stops, nodes = (set[Any](), None) if path is None else (path.inputs, path.nodes)
     for node, g in seeds:
         if type(node) is Leaf or node in stops:
             ends[node] = ends[node] + g if node in ends else g
