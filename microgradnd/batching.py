@@ -143,6 +143,9 @@ class Batched(NDArrayOperatorsMixin):
         self._batch = array
         self.level = level
 
+    def __neg__(self) -> Batched:
+        return Batched(-self._batch, self.level)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes of one example."""
@@ -328,8 +331,12 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         rule = RULES[function] = elementwise(function) if function.signature is None else stacked(function)
     result = NotImplemented
     if rule is not None and (not kwargs or highest(kwargs.values()) is None):
-        flags = [is_batched(x, level) for x in args]
-        result = rule(flags, *[whole(x, level) if flag else x for x, flag in zip(args, flags, strict=True)], **kwargs)
+        flags, values = [], []
+        for x in args:
+            flag = x.level == level if type(x) is Batched else type(x) in (tuple, list) and is_batched(x, level)
+            flags.append(flag)
+            values.append(whole(x, level) if flag else x)
+        result = rule(flags, *values, **kwargs)
     if result is NotImplemented:
         result = loop(function, batch, args, kwargs)
     if type(result) in (tuple, list) or isinstance(result, tuple):

@@ -8,7 +8,6 @@ Read next: `transforms.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -73,10 +72,10 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
             parts = [every(trace, row, outputs, k) for k in range(len(outputs))]
         else:
             columns = [every(trace, column, inputs, j) for j in range(len(inputs))]
-            parts = [[np.moveaxis(c[k], 0, -1) if c else c for c in columns] for k in range(len(outputs))]
+            parts = [[turned(c[k]) if c else c for c in columns] for k in range(len(outputs))]
         blocks = [
             [
-                np.reshape(part, out.shape + x.shape) if len(part) else np.zeros(out.shape + x.shape, x.dtype)
+                part.reshape(out.shape + x.shape) if len(part) else np.zeros(out.shape + x.shape, x.dtype)
                 for part, x in zip(block or [()] * len(inputs), inputs, strict=True)
             ]
             for block, out in zip(parts, outputs, strict=True)
@@ -196,6 +195,11 @@ def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
     return [np.real(t) - 1j * np.real(u) for t, u in zip(column, turned, strict=True)]
 
 
+def turned(x: Any) -> Any:
+    """Return an array with its first axis last, sooner than np.moveaxis."""
+    return np.transpose(x, (*range(1, x.ndim), 0))
+
+
 def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int) -> list[Any]:
     """Return the derivatives of, or by, every element of one array, along a first axis.
 
@@ -203,23 +207,22 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
     such as a user's rule that needs a NumPy array, and a hook must see one cotangent at
     a time. Then each element takes a walk.
     """
-    n = arrays[k].size
-    widest = max([math.prod(node.shape or ()) for node in trace.path.operations], default=1)
-    some = min(n, max(1, MOST // max(widest, 1)))
-    if is_watched(trace):
-        some = 1
+    n, first = arrays[k].size, 0
+    widest = max([getattr(node.out, "size", 1) for node in trace.path.operations], default=1)
+    some = 1 if is_watched(trace) else min(n, max(1, MOST // max(widest, 1)))
     parts: list[list[Any]] = []
-    while sum(len(part[0]) for part in parts) < n:
-        first = sum(len(part[0]) for part in parts)
+    while first < n:
         units = unit_vectors(arrays[k], first, min(some, n - first))
         if some > 1:
             try:
                 parts.append(in_one_walk(trace, derive, arrays, k, units))
+                first += some
                 continue
             except Exception:  # a rule may raise anything; its error comes again below
                 some, units = 1, units[:1]
         made = derive(trace, [units[0] if i == k else None for i in range(len(arrays))], arrays[k])
         parts.append([np.expand_dims(x, 0) for x in made])
+        first += 1
     return parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 

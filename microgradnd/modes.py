@@ -55,7 +55,25 @@ class Recording:
         return decorated(self, function)
 
 
-class no_grad(Recording):
+class Equal(Recording):
+    """A kind of context of which all are equal.
+
+    The first stands for all of them. It remembers a mode and the mode within, since
+    every step of a training enters the same.
+    """
+
+    key: Any = None  # set below
+    latest: tuple[Any, Any] = (None, None)
+
+    def within(self, mode: Mode) -> Mode:
+        around, within = self.latest
+        if around is not mode:
+            within = super().within(mode)
+            self.latest = (mode, within) if mode.trace is None else (None, None)  # a trace would be kept alive
+        return within
+
+
+class no_grad(Equal):
     """Record nothing in this thread while it is entered.
 
     Under it, `w -= lr * w.grad` updates a leaf in place.
@@ -73,24 +91,11 @@ class no_grad(Recording):
     False
     """
 
-    key: Any = None  # set below: all contexts of this kind are equal
-    latest: tuple[Any, Any] = (None, None)  # cached for every step of a training: a mode, and the mode within it
-
     def changed(self, mode: Mode) -> Mode:
         return mode._replace(record=None if mode.trace is None else mode.trace.record_constant)
 
-    def within(self, mode: Mode) -> Mode:
-        around, within = no_grad.latest
-        if around is not mode:
-            within = super().within(mode)
-            no_grad.latest = mode, within
-        return within
 
-
-no_grad.key = no_grad()
-
-
-class enable_grad(Recording):
+class enable_grad(Equal):
     """Record again, in this thread, inside a `no_grad`.
 
     See Also
@@ -119,3 +124,7 @@ class transformed(enable_grad):
 
     def changed(self, mode: Mode) -> Mode:
         return super().changed(mode)._replace(is_transformed=True)
+
+
+for kind in (no_grad, enable_grad, transformed):
+    kind.key = kind()

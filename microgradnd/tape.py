@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -39,6 +39,7 @@ next_position = itertools.count(1).__next__
 
 Lift = Callable[[Any, "Node"], Any]  # (array, node) -> an object that records its use
 KEPT_SIZE = 8  # outputs this small are kept for pictures; their shape alone would take as much memory
+POSITION = attrgetter("position")
 WORK: Any = 10_000  # the effort to rule out an overlap of interleaved views
 
 
@@ -272,11 +273,6 @@ def check_ages(node: Operation) -> None:
             raise refusals.changed(describe(parent), name_of(node.function))
 
 
-def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
-    """Return the arguments of an operation as Tensors on the tape; not constants."""
-    return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, node.parents, strict=True)]
-
-
 class Path:
     """The part of the tape between some inputs and some outputs.
 
@@ -292,18 +288,18 @@ class Path:
         no derivative by them any more.
     reached : set of nodes
         All nodes that the outputs depend on, back to the inputs and `outside`,
-        inclusive, and None.
         included, and None.
+    nodes : set of nodes
+        The inputs, the operations between them and the outputs, and None.
     """
 
     def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node], start: int = 0) -> None:
-        self.inputs = set(inputs)
+        self.inputs: set[Any] = set(inputs)
         self.outside: list[Node] = []
         self.has_inner = False
         self.reached: set[Any] = {None, *self.inputs}
         reached, todo = self.reached, list(outputs)
-        while todo:
-            node = todo.pop()
+        for node in todo:  # which grows meanwhile
             if node in reached or not node.requires_grad:
                 continue
             if type(node) is Leaf and node.is_input and node.position >= start > 0:
@@ -314,22 +310,18 @@ class Path:
                 self.outside.append(node)
             else:
                 todo += node.parents
-
-    @functools.cached_property
-    def nodes(self) -> set[Node]:
-        """The inputs, and every operation between them and the outputs."""
-        return self.inputs.union(self.operations)
+        self.nodes = reached  # everything leads to the inputs
+        if self.outside or self.has_inner:
+            self.nodes = nodes = set(self.inputs)
+            for node in sorted(reached.difference(nodes, self.outside, [None]), key=POSITION):
+                if not nodes.isdisjoint(node.parents):
+                    nodes.add(node)
+            nodes.add(None)
 
     @functools.cached_property
     def operations(self) -> list[Operation]:
         """The operations among the nodes, oldest first."""
-        nodes, found = set(self.inputs), self.reached.difference(self.inputs, self.outside, [None])
-        operations = []
-        for node in sorted(found, key=attrgetter("position")):
-            if not nodes.isdisjoint(node.parents):
-                nodes.add(node)
-                operations.append(node)
-        return operations
+        return sorted(self.nodes.difference(self.inputs, [None]), key=POSITION)
 
 
 def walk(
@@ -357,7 +349,7 @@ def walk(
         leaves.
     arrive : callable or None
         `arrive(node, g)` is called at operations with hooks or a gradient to keep, and
-        at every operation if the walk is recorded. It returns the cotangent to use.
+        at every operation if a trace records the walk. It returns the cotangent to use.
     done : callable or None
         `done(node, g, parts)` is called after each operation. `parts` is a list of
         (position, cotangent): the results of its rules for g, by the position of each
@@ -371,9 +363,13 @@ def walk(
     ends: dict[Node, Any] = {}
     cotangents: dict[Node, Any] = {}
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
-    heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes first
+    heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
+    is_traced = lift is not None and current().trace is not None
+    stops, nodes = (set[Any](), None) if path is None else (path.inputs, path.nodes)
     for node, g in seeds:
-        if node in cotangents:
+        if type(node) is Leaf or node in stops:
+            ends[node] = ends[node] + g if node in ends else g
+        elif node in cotangents:
             cotangents[node] = cotangents[node] + g
         else:
             cotangents[node] = g
@@ -381,23 +377,20 @@ def walk(
     while heap:
         node = heappop(heap)[1]
         g = cotangents.pop(node)
-        if type(node) is Leaf or (path is not None and node in path.inputs):
-            ends[node] = ends[node] + g if node in ends else g
-            continue
-        if (note := node.note) is not None or lift is not None:
-            g = arrive(node, g) if arrive and (lift or (note and (note.hooks or note.retain_grad))) else g
+        if (note := node.note) is not None or is_traced:
+            g = arrive(node, g) if arrive and (is_traced or (note and (note.hooks or note.retain_grad))) else g
             if note is not None and note.check is not None:
                 note.check(node)
-        function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
+        out, position, kwargs = node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
         if type(out) is Results:
             g = g.filled(out)
         if lift is not None:
-            args, out = lifted(node, args, lift), lift(out, node)
+            pairs = zip(args, node.parents, strict=True)
+            args, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
         values = args
-        rules = VJPS[function]
-        parts: Any = None if done is None else []
-        i = -1
+        rules = VJPS[node.function]
+        i, parts = -1, []
         try:
             parents = node.parents
             if type(rules) is not tuple:
@@ -416,19 +409,19 @@ def walk(
                     continue
                 if parent.position >= position:
                     check_ages(node)
-                if not parent.requires_grad or (path is not None and parent not in path.nodes):
+                if not parent.requires_grad or (nodes is not None and parent not in nodes):
                     continue
                 try:
                     rule = rules[i]
                 except IndexError:
-                    rule = rule_for(VJPS, function, i)
+                    rule = rule_for(VJPS, node.function, i)
                 new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
                 arg = args[i]
                 if not (type(new) is float64 is type(arg)) and (new.shape != arg.shape or new.dtype is not arg.dtype):
                     new = fit(new, arg)
                 if done is not None:
                     parts.append((i, new))
-                if type(parent) is Leaf:
+                if type(parent) is Leaf or parent in stops:
                     ends[parent] = ends[parent] + new if parent in ends else new
                 elif parent in cotangents:
                     cotangents[parent] = cotangents[parent] + new
@@ -467,32 +460,35 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
     """
     tangents = dict(tangents)
     for node in path.operations:
-        values: Sequence[Any] = arrays_of(node)
-        out, function, kwargs = node.out, node.function, node.kwargs
-        if node.note is not None and node.note.check is not None:
-            node.note.check(node)
+        out, position, kwargs = node.out, node.position, node.kwargs
+        values: Any = node.args or arrays_of(node)
+        if (note := node.note) is not None and note.check is not None:
+            note.check(node)
         if lift is not None:
-            values, out = lifted(node, values, lift), lift(out, node)
+            pairs = zip(values, node.parents, strict=True)
+            values, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
         total: Any = None
         try:
-            check_ages(node)
-            rules = JVPS.get(function, ())
-            parts = []
+            rules, parents = JVPS.get(node.function, ()), node.parents
             if type(rules) is Joint:
-                given = [tangents.get(parent) for parent in node.parents]
-                if any(t is not None for t in given):
-                    parts.append(rules.rule(given, out, *values, **kwargs))
-            else:
-                for i, parent in enumerate(node.parents):
-                    if parent in tangents:
-                        rule = rules[i] if i < len(rules) else rule_for(JVPS, function, i)
-                        parts.append(rule(tangents[parent], out, *values, **kwargs))
-            for part in parts:
-                if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
-                    part = cast(spread(part, out.shape), out.dtype)
-                total = part if total is None else total + part
+                check_ages(node)
+                given = [tangents.get(parent) for parent in parents]
+                total = rules.rule(given, out, *values, **kwargs) if any(t is not None for t in given) else None
+                parents = ()
+            for i, parent in enumerate(parents):
+                if parent is None:
+                    continue
+                if parent.position >= position:
+                    check_ages(node)
+                if (t := tangents.get(parent)) is not None:
+                    rule = rules[i] if i < len(rules) else rule_for(JVPS, node.function, i)
+                    part = rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values)
+                    total = part if total is None else total + part
+            if total is None:  # it depends only on inputs without a tangent
+                continue
+            if type(out) is not Results and (total.shape != out.shape or total.dtype is not out.dtype):
+                total = cast(spread(total, out.shape), out.dtype)
+            tangents[node] = total
         except Exception as error:
             fail_rule(node, -1, "jvp", error)
-        if total is not None:  # it depends only on inputs without a tangent
-            tangents[node] = total
     return tangents

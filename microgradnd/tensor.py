@@ -139,7 +139,10 @@ def lift(data: Any, node: Node) -> Any:
     if type(data) is Results:
         parts = (wrap(data, node),)
         return Results(apply(primitives.select, (*parts, i), NO_KEYWORDS) for i in range(len(data)))
-    return wrap(data, node)
+    result = new_object(Tensor)  # wrap(data, node), inlined: a recorded walk makes many
+    result._array = data
+    result._node = node
+    return result
 
 
 def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

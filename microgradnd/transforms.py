@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
-from microgradnd.batching import LEVELS, above, full, innermost, per_example
+from microgradnd.batching import LEVELS, UNCHANGED, above, full, innermost, per_example
 from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
-from microgradnd.tape import Leaf, Node, current
+from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import Tree, flatten
 
@@ -43,6 +44,9 @@ class Trace:
         The path from the inputs to the outputs.
     lift : callable or None
         Records the walks; None where nothing outside this call needs them recorded.
+    is_passed : bool
+        Whether derivatives of something outside pass the walks. They don't if the call
+        is traced under `no_grad`, though the trace records them.
     levels : tuple of Level
         The running `vmap` calls. Under one, each input, output and vector is that of
         one example, but `self.ends` and the values on the tape are whole batches.
@@ -51,27 +55,28 @@ class Trace:
     def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
         self.function = function
         self.levels = LEVELS.get()
-        self.originals, self.form = flatten(tuple(args[i] for i in which))
-        recording = current().record is not None
+        self.originals, self.form = flatten(tuple([args[i] for i in which]))
+        recording = (mode := current()).record is not None
         self.start = tape.next_position()  # older nodes belong to the program around it
         self.watched: list[Any] = []
-        with transformed():
+        with UNCHANGED if recording and mode.is_transformed and mode.trace is None else transformed():
             try:
                 self.inputs = [fresh_input(full(leaf, self.levels), self.watched) for leaf in self.originals]
             except TypeError as error:
                 where = ", ".join(map(str, which))
                 error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
                 raise
-            fresh = dict(zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True))
-            self.result = function(*(fresh.get(i, arg) for i, arg in enumerate(args)), **kwargs)
+            fresh = zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True)
+            self.result = function(*(dict(enumerate(args)) | dict(fresh)).values(), **kwargs)
         self.seen = [operands.sample(array) for array in self.watched]
         self.outputs, self.form_of_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
         self.ends = [full(out, self.levels) if isinstance(out, COMPUTED) else out for out in self.outputs]
-        ends = (t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None)
+        ends = [t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None]
         self.path = gradients.path_to(ends, self.nodes, self.start)
-        self.outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
+        self.outside = self.path.outside or mode.trace or not {Leaf}.issuperset(map(type, self.nodes))
         self.lift = lift if recording and self.outside else None
+        self.is_passed = self.lift is not None and (mode.trace is None or mode.record == mode.trace.record)
 
     def value(self) -> Tree:
         """Return the result of the call; copied unless something depends on it."""
@@ -93,8 +98,7 @@ class Trace:
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the inputs' cotangents for those of the outputs; None for zero."""
         pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
-        path = self.path if self.outside or self.path.has_inner else None
-        nodes: set[Node] = path.nodes if path else self.path.reached
+        path, nodes = self.path if self.outside or self.path.has_inner else None, self.path.nodes
         seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node is not None and o._node in nodes]
         self.check()
         with self.recording(cotangents), above(self.levels):
@@ -127,9 +131,11 @@ class Trace:
         pairs = zip(values, self.outputs, strict=True)
         return [per_example(v, self.levels) if isinstance(out, COMPUTED) else v for v, out in pairs]
 
-    def recording(self, vectors: Sequence[Any]) -> enable_grad | no_grad:
+    def recording(self, vectors: Sequence[Any]) -> AbstractContextManager[Any]:
         """Return the mode for a walk: recorded if something outside depends on it."""
-        needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
+        needed = self.is_passed or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
+        if needed and (mode := current()).record is not None and mode.trace is None:
+            return UNCHANGED
         return enable_grad() if needed else no_grad()
 
 
@@ -161,9 +167,9 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
         wanted = tuple(argnums) if isinstance(argnums, tuple | list | range) else (argnums,)
         if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
             raise refusals.no_positions(name_of_function(f), argnums, len(args))
-        if len({i % len(args) for i in wanted}) < len(wanted):
+        if len(set(which := [i % len(args) for i in wanted])) < len(wanted):
             raise ValueError(f"argnums must name each argument once, got {argnums!r}; leave out the repetition")
-        return body(Trace(f, args, kwargs, [i % len(args) for i in wanted]))
+        return body(Trace(f, args, kwargs, which))
 
     return differentiated
 
@@ -175,8 +181,9 @@ def value_and_grad(
 
     Parameters
     ----------
-    Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
-    number.
+    f : callable
+        Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
+        number.
     argnums : int or sequence of int
         The positions of the arguments to differentiate; for a sequence, the gradient is
         a tuple.

@@ -65,6 +65,8 @@ class Form:
         """Return a tree of this form with other leaves."""
         if len(leaves) != self.steps.count(None):
             raise ValueError(f"rebuild must be given the {self.steps.count(None)} leaves of a tree, got {len(leaves)}")
+        if len(self.steps) == 1 and self.steps[0] is None:  # the tree is a leaf
+            return leaves[0]
         rest = iter(leaves)
         built: list[Any] = []
         for step in self.steps:

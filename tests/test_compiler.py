@@ -289,6 +289,26 @@ def test_compiled_functions_in_compiled_functions_and_transforms():
     np.testing.assert_array_equal(plain(with_it), [9.0, 16.0])
 
 
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        mg.grad,
+        lambda f: lambda x: mg.vjp(f, x)[1](1.0)[0],
+        lambda f: lambda x: mg.jvp(f, (x,), (np.ones(2),))[1] * np.ones(2),
+        lambda f: lambda x: np.sum(mg.hessian(f)(x), axis=0),
+    ],
+    ids=["grad", "vjp", "jvp", "hessian"],
+)
+def test_a_derivative_taken_under_no_grad_is_a_constant(derivative):
+    def f(x):
+        with mg.no_grad():
+            slope = derivative(lambda y: np.sum(y**3))(x)
+        return np.sum(x * slope)
+
+    x = np.array([1.0, 2.0])
+    compare(mg.compile(mg.grad(f))(x), mg.grad(f)(x), exact=True)
+
+
 @pytest.mark.parametrize("rows", [512, 521, 1000])  # blocks of equal sizes, and a smaller last one
 def test_blocks_of_large_arrays(rows):
     x, y = arguments([(rows, 300), (rows, 1)])

@@ -190,6 +190,34 @@ def test_the_leaves_outside_get_no_gradient_from_a_transform():
     assert w.grad is None
 
 
+def test_an_input_is_a_result():
+    assert mg.grad(lambda x: x * mg.grad(lambda y: y)(x))(3.0) == 1.0
+    assert mg.grad(lambda x: x * mg.jvp(lambda y: y, (x,), (x,))[1])(3.0) == 6.0
+
+
+def test_a_pullback_of_a_variable_is_recorded_wherever_it_is_called():
+    x = mg.tensor(0.5, requires_grad=True)
+    _, pullback = mg.vjp(np.sin, x)
+    with mg.no_grad():
+        (slope,) = pullback(1.0)
+    slope.backward()
+    assert x.grad == pytest.approx(-np.sin(0.5))
+
+
+@pytest.mark.parametrize("both", [np.multiply, lambda x, w: np.concatenate([x, w])], ids=["rules", "a joint rule"])
+def test_a_tangent_passes_no_operation_that_used_an_older_value(both):
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+
+    def f(x):
+        y = np.sum(both(x, w))
+        with mg.no_grad():
+            w[:] = 5.0
+        return y
+
+    with pytest.raises(RuntimeError, match="'w' of shape"):
+        mg.jvp(f, (np.ones(2),), (np.ones(2),))
+
+
 def test_transforms_record_under_no_grad():
     with mg.no_grad():
         assert mg.grad(np.sin)(0.0) == 1.0

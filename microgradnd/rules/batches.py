@@ -204,11 +204,14 @@ def concatenate(flags: list[Any], axis: int, ends: tuple[int, ...], *arrays: Any
 
 @rows(np.matmul, np.linalg.matmul)
 def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
-    """Multiply all rows at once if one factor is the same for all examples."""
+    """Multiply vectors and matrices, in stacks."""
     x, y = primitives.array(x), primitives.array(y)
-    nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
-    if options or not nx or not ny:
-        return NotImplemented
+    nx, ny = x.ndim - flags[0], y.ndim - flags[1]
+    return NotImplemented if options or not nx or not ny else product(flags, x, y, nx, ny)
+
+
+def product(flags: list[Any], x: Any, y: Any, nx: int, ny: int) -> Any:
+    """Multiply all rows at once if one factor is the same for all examples."""
     if not flags[1] and ny <= 2:
         return y if UNITS.get(id(x)) is x else np.dot(x, y) if ny == 1 else on_rows(x, y)
     if not flags[0] and ny == 1:
@@ -227,10 +230,10 @@ def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
 def dot(flags: list[Any], x: Any, y: Any) -> Any:
     """Multiply numbers, vectors and matrices; larger arrays as sums over axes."""
     x, y = primitives.array(x), primitives.array(y)
-    nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
+    nx, ny = x.ndim - flags[0], y.ndim - flags[1]
     if not nx or not ny:
         return elementwise(np.multiply)(flags, x, y)
-    return matmul(flags, x, y) if nx <= 2 and ny <= 2 else tensordot(flags, x, y, ([nx - 1], [max(ny - 2, 0)]))
+    return product(flags, x, y, nx, ny) if nx <= 2 and ny <= 2 else tensordot(flags, x, y, ([nx - 1], [max(ny - 2, 0)]))
 
 
 @rows(np.inner)

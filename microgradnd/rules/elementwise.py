@@ -158,7 +158,7 @@ def turn(x: Any, y: Any) -> Any:
 elementwise(np.arctan2, lambda g, out, x, y: g * turn(y, x), lambda g, out, x, y: -g * turn(x, y))
 elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
 elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
-elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
+elementwise(np.tanh, lambda g, out, x: g * (1 - np.square(out)))
 elementwise(
     np.arcsinh,
     lambda g, out, x: g / (np.sqrt(1 + 1j * x) * np.sqrt(1 - 1j * x) if x.dtype.kind == "c" else np.hypot(1, x)),

@@ -46,8 +46,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/jacobians.py",
-        "    if is_watched(trace):",
-        "    if False:",
+        "some = 1 if is_watched(trace) else",
+        "some = 1 if False else",
         VMAP + "::test_hooks_see_one_cotangent_at_a_time",
     ),
     (
@@ -56,4 +56,6 @@ FAULTS: list[tuple[str, ...]] = [
         "            except ZeroDivisionError:  # a rule",
         VMAP + "::test_a_rule_that_needs_an_array_is_called_for_each_row",
     ),
+    ("microgradnd/jacobians.py", "(*range(1, x.ndim), 0)", "(0, *range(1, x.ndim))", "tests/test_transforms.py"),
+    ("microgradnd/batching.py", "flag = x.level == level if", "flag = True if", COMPOSED),
 ]
