@@ -32,27 +32,28 @@ from microgradnd.failures import explained
 from microgradnd.nn.arguments import of_several, operand, summed
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
-from microgradnd.nn.windows import Padding, Sizes, axes_of, border, check_windows, counts, images, taps, windows
-from microgradnd.registry import defjvp, defvjp, linear, primitive
+from microgradnd.nn.windows import (
+    Padding,
+    Sizes,
+    axes_of,
+    batch_first,
+    batch_last,
+    border,
+    check_windows,
+    counts,
+    images,
+    taps,
+    windows,
+)
+from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 from microgradnd.tensor import Tensor
 
 ALL = slice(None)
 BLOCK = 2**19  # bytes of the columns made at a time
 
 
-def batch_last(x: Any) -> Any:
-    """Return an array with its batch axis at the end."""
-    return np.asarray(x).transpose(*range(1, x.ndim), 0)
-
-
-def batch_first(x: Any) -> Any:
-    """Return an array with its last axis, the batch, in front."""
-    return x.transpose(-1, *range(x.ndim - 1))
-
-
 def padded(x: Any, padding: Padding) -> Any:
     """Return x as a contiguous array (channels, *sizes, batch) with zeros around it."""
-    x = batch_last(x)
     inside, wide = border(x.shape[1:-1], padding)
     if wide == x.shape[1:-1]:
         return np.ascontiguousarray(x)
@@ -89,52 +90,73 @@ def matrices(x: Any, groups: int) -> Any:
 
 
 @primitive
-def conv(
+def conv_last(
     x: Any, weight: Any, bias: Any = None, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
-    """Return the products of the weight with all windows of x.
-
-    x has the shape (batch, channels, *sizes), and the weight
-    (outputs, channels of a group, *kernel).
-    """
+    """Return `conv` of arrays whose last axis is the batch."""
     kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
-    sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
-    out = np.empty((len(weight), *sizes, len(x)), dtype)
+    sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
+    out = np.empty((len(weight), *sizes, x.shape[-1]), dtype)
     w, flat = matrices(weight, groups), matrices(out, groups)
     for place, seen in blocks(padded(x, padding), kernel, sizes, stride, dilation):
         np.matmul(w, columns(seen, groups), out=flat[..., place])
     if bias is not None:
         flat += bias.reshape(groups, -1, 1)
-    return batch_first(out)
+    return out
 
 
 @primitive
-def conv_transpose(
+def conv_transpose_last(
     g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
+    """Return `conv_transpose` of arrays whose last axis is the batch."""
+    inside, wide = border(shape, padding)
+    out = np.zeros((weight.shape[1] * groups, *wide, g.shape[-1]), np.result_type(g, weight))
+    w, flat = matrices(weight, groups).mT, matrices(np.ascontiguousarray(g), groups)
+    for place, seen in blocks(out, weight.shape[2:], g.shape[1:-1], stride, dilation):
+        matrix = np.matmul(w, flat[..., place]).reshape(len(out), len(seen), *seen[0].shape[1:])
+        for tap, part in enumerate(seen):
+            part += matrix[:, tap]
+    return out[ALL, *inside]
+
+
+@primitive
+def conv_weight_last(
+    x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Any:
+    """Return `conv_weight` of arrays whose last axis is the batch."""
+    flat = matrices(np.ascontiguousarray(g), groups)
+    found = blocks(padded(x, padding), kernel, g.shape[1:-1], stride, dilation)
+    total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
+    return total.mT.reshape(len(g), len(x) // groups, *kernel)
+
+
+@primitive
+def conv(x: Any, weight: Any, bias: Any = None, **how: Any) -> Any:
+    """Return the products of the weight with all windows of x.
+
+    x has the shape (batch, channels, *sizes), and the weight
+    (outputs, channels of a group, *kernel).
+    """
+    return batch_first(conv_last(batch_last(x), weight, bias, **how))
+
+
+@primitive
+def conv_transpose(g: Any, weight: Any, shape: Sizes, **how: Any) -> Any:
     """Return, for each element of x, the sum of g times the weights that it met.
 
     The result has the shape (batch, channels, *shape).
     """
-    inside, wide = border(shape, padding)
-    out = np.zeros((weight.shape[1] * groups, *wide, len(g)), np.result_type(g, weight))
-    w, flat = matrices(weight, groups).mT, matrices(padded(g, ((0, 0),) * len(shape)), groups)
-    for place, seen in blocks(out, weight.shape[2:], g.shape[2:], stride, dilation):
-        matrix = np.matmul(w, flat[..., place]).reshape(len(out), len(seen), *seen[0].shape[1:])
-        for tap, part in enumerate(seen):
-            part += matrix[:, tap]
-    return batch_first(out[ALL, *inside])
+    return batch_first(conv_transpose_last(batch_last(g), weight, shape, **how))
 
 
 @primitive
-def conv_weight(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
+def conv_weight(x: Any, g: Any, kernel: Sizes, **how: Any) -> Any:
     """Return, for each channel of g, the sum of all windows of x times g: a kernel."""
-    flat = matrices(padded(g, ((0, 0),) * len(kernel)), groups)
-    found = blocks(padded(x, padding), kernel, g.shape[2:], stride, dilation)
-    total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
-    return total.mT.reshape(g.shape[1], x.shape[1] // groups, *kernel)
+    return conv_weight_last(batch_last(x), batch_last(g), kernel, **how)
 
 
+plain([conv_last, conv_transpose_last, conv_weight_last])
 defvjp(
     conv,
     lambda g, out, x, weight, bias=None, **how: conv_transpose(g, weight, x.shape[2:], **how),

@@ -25,24 +25,34 @@ from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, of_one, operand
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module
-from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
+from microgradnd.nn.windows import (
+    Padding,
+    Sizes,
+    batch_first,
+    batch_last,
+    border,
+    check_windows,
+    counts,
+    images,
+    taps,
+    windows,
+)
 from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
     """Return the elements that the windows see at each tap of a padded array."""
-    x = np.asarray(x)
-    sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
-    inside, wide = border(x.shape[2:], padding)
-    if wide != x.shape[2:]:
-        inner, x = x, np.full_like(x, fill, shape=(*x.shape[:2], *wide))
-        x[..., *inside] = inner
-    return [x[..., *tap] for tap in taps(kernel, sizes, stride, dilation)]
+    sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
+    inside, wide = border(x.shape[1:-1], padding)
+    if wide != x.shape[1:-1]:
+        inner, x = x, np.full_like(x, fill, shape=(len(x), *wide, x.shape[-1]))
+        x[:, *inside] = inner
+    return [x[:, *tap] for tap in taps(kernel, sizes, stride, dilation)]
 
 
 @primitive
-def max_pool(x: Any, **how: Any) -> Any:
-    """Return the largest element of each window."""
+def max_pool_last(x: Any, **how: Any) -> Any:
+    """Return `max_pool` of an array whose last axis is the batch."""
     out, *others = seen(x, **how, fill=-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
     out = np.copy(out, order="K")
     for part in others:
@@ -51,9 +61,9 @@ def max_pool(x: Any, **how: Any) -> Any:
 
 
 @primitive
-def winners(x: Any, largest: Any, **how: Any) -> Any:
-    """Return the tap of each window's largest element: the first one, or first NaN."""
-    largest, parts = np.asarray(largest), seen(x, **how, fill=np.nan)
+def winners_last(x: Any, largest: Any, **how: Any) -> Any:
+    """Return `winners` of arrays whose last axis is the batch."""
+    parts = seen(x, **how, fill=np.nan)
     places = leading((part != largest for part in parts), np.min_scalar_type(len(parts)))
     nan = largest != largest
     if nan.any():
@@ -73,8 +83,8 @@ def leading(conditions: Iterator[Any], dtype: Any) -> Any:
 
 
 @primitive
-def picked(x: Any, winner: Any, **how: Any) -> Any:
-    """Return each window's element at a tap, or its sum if there is no tap."""
+def picked_last(x: Any, winner: Any, **how: Any) -> Any:
+    """Return `picked` of arrays whose last axis is the batch."""
     parts = seen(x, **how)
     out = np.zeros_like(parts[0])
     for tap, part in enumerate(parts):
@@ -83,24 +93,52 @@ def picked(x: Any, winner: Any, **how: Any) -> Any:
 
 
 @primitive
-def returned(
+def returned_last(
     g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Any:
-    """Return an array with each element of g added at one tap of its window, or all."""
-    g = np.asarray(g)
+    """Return `returned` of arrays whose last axis is the batch."""
     like = g if winner is None else winner
     laid = np.empty_like(like, g.dtype)  # in the memory order of x
     laid[...] = g
     inside, wide = border(shape, padding)
-    out: Any = np.zeros_like(like, g.dtype, shape=(*g.shape[:2], *wide))
+    out: Any = np.zeros_like(like, g.dtype, shape=(len(g), *wide, g.shape[-1]))
     overlap = any(d * (k - 1) >= s for k, s, d in zip(kernel, stride, dilation, strict=True))
-    for tap, place in enumerate(taps(kernel, g.shape[2:], stride, dilation)):
-        part = laid if winner is None else laid * (winner == tap)
-        out[..., *place] = out[..., *place] + part if overlap else part
-    return out[..., *inside]
+    for tap, place in enumerate(taps(kernel, g.shape[1:-1], stride, dilation)):
+        target = out[:, *place]
+        if overlap:
+            target += laid if winner is None else laid * (winner == tap)
+        elif winner is None:
+            target[...] = laid
+        else:
+            np.multiply(laid, winner == tap, out=target)
+    return out[:, *inside]
 
 
-plain([winners])
+@primitive
+def max_pool(x: Any, **how: Any) -> Any:
+    """Return the largest element of each window."""
+    return batch_first(max_pool_last(batch_last(x), **how))
+
+
+@primitive
+def winners(x: Any, largest: Any, **how: Any) -> Any:
+    """Return the tap of each window's largest element: the first one, or first NaN."""
+    return batch_first(winners_last(batch_last(x), batch_last(largest), **how))
+
+
+@primitive
+def picked(x: Any, winner: Any, **how: Any) -> Any:
+    """Return each window's element at a tap, or its sum if there is no tap."""
+    return batch_first(picked_last(batch_last(x), None if winner is None else batch_last(winner), **how))
+
+
+@primitive
+def returned(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
+    """Return an array with each element of g added at one tap of its window, or all."""
+    return batch_first(returned_last(batch_last(g), None if winner is None else batch_last(winner), shape, **how))
+
+
+plain([winners, max_pool_last, winners_last, picked_last, returned_last])
 defvjp(max_pool, lambda g, out, x, **how: returned(g, winners(x, out, **how), x.shape[2:], **how))
 defjvp(max_pool, lambda t, out, x, **how: picked(t, winners(x, out, **how), **how))
 linear(picked, lambda g, out, x, winner, **how: returned(g, winner, x.shape[2:], **how))

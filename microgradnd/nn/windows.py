@@ -53,6 +53,16 @@ def images(function: str, x: Any, kinds: str = "biufc") -> tuple[Any, bool]:
     return (x, False) if x.ndim == axes + 2 else (np.expand_dims(x, 0), True)
 
 
+def batch_last(x: Any) -> Any:
+    """Return an array with its batch axis at the end."""
+    return np.transpose(x, (*range(1, x.ndim), 0))
+
+
+def batch_first(x: Any) -> Any:
+    """Return an array with its last axis, the batch, in front."""
+    return np.transpose(x, (x.ndim - 1, *range(x.ndim - 1)))
+
+
 @functools.lru_cache(maxsize=1024)
 def windows(shape: Sizes, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes) -> Sizes:
     """Return the number of windows along each axis."""

@@ -1,0 +1,80 @@
+"""Elementwise steps on transposed arrays, in the order of the memory.
+
+Owns: the pass that moves transposes behind elementwise steps.
+Must not own: the plan of the buffers (`buffers.py`), which all have C order.
+Read next: `spelling.py`.
+
+A convolution computes with the batch as the last axis, and returns a transposed view.
+NumPy keeps such an order in later operations. A program writes `f(x.T)` as `f(x).T`
+instead, so that the array of each value is contiguous: NumPy and loops run through it
+in one go, and the next convolution needs no copy, as the two transposes cancel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.traits import traits
+
+Axes = tuple[int, ...]
+
+
+def in_memory_order(program: Program) -> Program:
+    """Write elementwise functions of transposes as transposes of their results."""
+    laid: dict[Value, tuple[Value, Axes]] = {}  # the array that a value transposes, and the axes
+    replacements: dict[Value, Value] = {}
+    steps: list[Step] = []
+    for old in program.steps:
+        step = old.substitute(replacements)
+        out, found = step.out, None
+        if is_transpose(step):
+            base, inner = laid.get(step.args[0]) or (step.args[0], tuple(range(len(step.args[1]))))
+            found = base, tuple(inner[axis] for axis in step.args[1])
+        elif isinstance(out, Value) and (traits(step.function).is_elementwise or step.function is np.where):
+            if (axes := order_of(step, laid)) is not None:
+                base = Value(tuple(out.shape[i] for i in np.argsort(axes)), out.dtype, out.name)
+                steps.append(replace(step, args=tuple(in_order(a, axes, laid, steps) for a in step.args), out=base))
+                found = base, axes
+        if found is None:
+            steps.append(step)
+        elif found[1] == tuple(sorted(found[1])):
+            replacements[out] = found[0]  # type: ignore[index]
+        else:
+            laid[out] = found  # type: ignore[index]
+            steps.append(Step(np.transpose, found, {}, out, step.where))
+    return replace(program, steps=tuple(steps)).substitute(replacements)
+
+
+def is_transpose(step: Step) -> bool:
+    """Return whether a step permutes the axes of a value, and names all of them."""
+    plain = step.function is np.transpose and len(step.args) == 2 and not step.kwargs
+    return plain and isinstance(step.args[0], Value) and isinstance(step.args[1], tuple) and min(step.args[1]) >= 0
+
+
+def order_of(step: Step, laid: dict[Value, tuple[Value, Axes]]) -> Axes | None:
+    """Return the axes by which all whole operands are transposed, or None."""
+    shape, orders = step.out.shape, set[Axes | None]()  # type: ignore[union-attr]
+    for arg in step.args:
+        if getattr(arg, "shape", None) == shape:
+            orders.add(laid[arg][1] if arg in laid else None)
+        elif len(getattr(arg, "shape", ())) not in (0, len(shape)):
+            return None
+    return orders.pop() if len(orders) == 1 and not step.kwargs else None
+
+
+def in_order(arg: Any, axes: Axes, laid: dict[Value, tuple[Value, Axes]], steps: list[Step]) -> Any:
+    """Return an operand with its axes in the order of the memory."""
+    if not getattr(arg, "shape", ()):
+        return arg
+    if isinstance(arg, Value) and arg in laid and laid[arg][1] == axes:
+        return laid[arg][0]
+    back = tuple(map(int, np.argsort(axes)))
+    if not isinstance(arg, Value):
+        return np.transpose(arg, back)
+    out = Value(tuple(arg.shape[i] for i in back), arg.dtype, arg.name)
+    steps.append(Step(np.transpose, (arg, back), {}, out))
+    return out
