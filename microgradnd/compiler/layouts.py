@@ -21,11 +21,12 @@ from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.traits import traits
 
 Axes = tuple[int, ...]
+Laid = dict[Value, tuple[Value, Axes]]  # the array that a value transposes, and the axes
 
 
 def in_memory_order(program: Program) -> Program:
     """Write elementwise functions of transposes as transposes of their results."""
-    laid: dict[Value, tuple[Value, Axes]] = {}  # the array that a value transposes, and the axes
+    laid: Laid = {}
     replacements: dict[Value, Value] = {}
     steps: list[Step] = []
     for old in program.steps:
@@ -55,20 +56,20 @@ def is_transpose(step: Step) -> bool:
     return plain and isinstance(step.args[0], Value) and isinstance(step.args[1], tuple) and min(step.args[1]) >= 0
 
 
-def order_of(step: Step, laid: dict[Value, tuple[Value, Axes]]) -> Axes | None:
+def order_of(step: Step, laid: Laid) -> Axes | None:
     """Return the axes by which all whole operands are transposed, or None."""
     shape, orders = step.out.shape, set[Axes | None]()  # type: ignore[union-attr]
     for arg in step.args:
-        if getattr(arg, "shape", None) == shape:
-            orders.add(laid[arg][1] if arg in laid else None)
-        elif len(getattr(arg, "shape", ())) not in (0, len(shape)):
+        if np.shape(arg) == shape:
+            orders.add(laid[arg][1] if isinstance(arg, Value) and arg in laid else None)
+        elif len(np.shape(arg)) not in (0, len(shape)):
             return None
     return orders.pop() if len(orders) == 1 and not step.kwargs else None
 
 
-def in_order(arg: Any, axes: Axes, laid: dict[Value, tuple[Value, Axes]], steps: list[Step]) -> Any:
+def in_order(arg: Any, axes: Axes, laid: Laid, steps: list[Step]) -> Any:
     """Return an operand with its axes in the order of the memory."""
-    if not getattr(arg, "shape", ()):
+    if not np.shape(arg):
         return arg
     if isinstance(arg, Value) and arg in laid and laid[arg][1] == axes:
         return laid[arg][0]

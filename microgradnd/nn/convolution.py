@@ -49,11 +49,13 @@ from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 from microgradnd.tensor import Tensor
 
 ALL = slice(None)
+NONE = ((0, 0),)
 BLOCK = 2**19  # bytes of the columns made at a time
 
 
 def padded(x: Any, padding: Padding) -> Any:
     """Return x as a contiguous array (channels, *sizes, batch) with zeros around it."""
+    x = np.asarray(x)
     inside, wide = border(x.shape[1:-1], padding)
     if wide == x.shape[1:-1]:
         return np.ascontiguousarray(x)
@@ -112,7 +114,7 @@ def conv_transpose_last(
     """Return `conv_transpose` of arrays whose last axis is the batch."""
     inside, wide = border(shape, padding)
     out = np.zeros((weight.shape[1] * groups, *wide, g.shape[-1]), np.result_type(g, weight))
-    w, flat = matrices(weight, groups).mT, matrices(np.ascontiguousarray(g), groups)
+    w, flat = matrices(weight, groups).mT, matrices(padded(g, NONE * len(shape)), groups)
     for place, seen in blocks(out, weight.shape[2:], g.shape[1:-1], stride, dilation):
         matrix = np.matmul(w, flat[..., place]).reshape(len(out), len(seen), *seen[0].shape[1:])
         for tap, part in enumerate(seen):
@@ -125,7 +127,7 @@ def conv_weight_last(
     x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
     """Return `conv_weight` of arrays whose last axis is the batch."""
-    flat = matrices(np.ascontiguousarray(g), groups)
+    flat = matrices(padded(g, NONE * len(kernel)), groups)
     found = blocks(padded(x, padding), kernel, g.shape[1:-1], stride, dilation)
     total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
     return total.mT.reshape(len(g), len(x) // groups, *kernel)

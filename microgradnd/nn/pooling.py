@@ -15,8 +15,9 @@ Each is the transpose of the other.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,73 +45,87 @@ def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
     """Return the elements that the windows see at each tap of a padded array."""
     sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
     inside, wide = border(x.shape[1:-1], padding)
-    if wide != x.shape[1:-1]:
-        inner, x = x, np.full_like(x, fill, shape=(len(x), *wide, x.shape[-1]))
-        x[:, *inside] = inner
+    x = x if wide == x.shape[1:-1] else padded(x, inside, wide, fill)
     return [x[:, *tap] for tap in taps(kernel, sizes, stride, dilation)]
+
+
+@primitive
+def padded(x: Any, inside: tuple[slice, ...], wide: Sizes, fill: float) -> Any:
+    """Return an array with a border around it."""
+    x = np.asarray(x)
+    out = np.full_like(x, fill, shape=(len(x), *wide, x.shape[-1]))
+    out[:, *inside] = x
+    return out
 
 
 @primitive
 def max_pool_last(x: Any, **how: Any) -> Any:
     """Return `max_pool` of an array whose last axis is the batch."""
-    out, *others = seen(x, **how, fill=-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
-    out = np.copy(out, order="K")
-    for part in others:
-        np.maximum(out, part, out=out)
-    return out
+    first, *others = seen(x, **how, fill=-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
+    return functools.reduce(np.maximum, others or [first], first)
 
 
 @primitive
 def winners_last(x: Any, largest: Any, **how: Any) -> Any:
     """Return `winners` of arrays whose last axis is the batch."""
     parts = seen(x, **how, fill=np.nan)
-    places = leading((part != largest for part in parts), np.min_scalar_type(len(parts)))
-    nan = largest != largest
-    if nan.any():
-        parts = seen(x, **how)
-        places = np.where(nan, leading((part == part for part in parts), places.dtype), places)
-    return places
+    places = leading([part != largest for part in parts[:-1] or parts], np.min_scalar_type(len(parts)))
+    return winners_of_nan(places, x, largest, **how)
 
 
-def leading(conditions: Iterator[Any], dtype: Any) -> Any:
+@primitive
+def winners_of_nan(places: Any, x: Any, largest: Any, **how: Any) -> Any:
+    """Return the winners, with that of each window with a NaN replaced by its first."""
+    nan = np.asarray(largest) != largest
+    if not nan.any():
+        return places
+    return np.where(nan, leading([part == part for part in seen(x, **how)], places.dtype), places)
+
+
+def leading(conditions: list[Any], dtype: Any) -> Any:
     """Return, for each element, how many boolean arrays are true before a false one."""
-    true = next(conditions)
+    true = conditions[0]
     number = true.astype(dtype)
-    for condition in conditions:
-        true &= condition
-        number += true
+    for condition in conditions[1:]:
+        true = true & condition
+        number = number + true
     return number
 
 
 @primitive
 def picked_last(x: Any, winner: Any, **how: Any) -> Any:
     """Return `picked` of arrays whose last axis is the batch."""
-    parts = seen(x, **how)
-    out = np.zeros_like(parts[0])
-    for tap, part in enumerate(parts):
-        out += part if winner is None else part * (winner == tap)
-    return out
+    parts = enumerate(seen(x, **how))
+    return functools.reduce(np.add, (part if winner is None else part * (winner == tap) for tap, part in parts), 0)
 
 
 @primitive
-def returned_last(
+def returned_last(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
+    """Return `returned` of arrays whose last axis is the batch."""
+    kernel, stride, dilation = how["kernel"], how["stride"], how["dilation"]
+    fills = shape == tuple(n * k for n, k in zip(g.shape[1:-1], kernel, strict=True))
+    if not fills or stride != kernel or set(dilation) != {1}:
+        return returned_any(g, winner, shape, **how)
+    split = (len(g), *itertools.chain(*((n, 1) for n in g.shape[1:-1])), g.shape[-1])
+    number = np.ones((1, *itertools.chain(*((1, k) for k in kernel)), 1), g.dtype if winner is None else winner.dtype)
+    number.flat = 1 if winner is None else range(number.size)
+    share = number if winner is None else np.reshape(winner, split) == number
+    return np.reshape(np.reshape(g, split) * share, (len(g), *shape, g.shape[-1]))
+
+
+@primitive
+def returned_any(
     g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Any:
-    """Return `returned` of arrays whose last axis is the batch."""
+    """Return `returned_last` where windows overlap, or leave out elements."""
+    g = np.asarray(g)
     like = g if winner is None else winner
     laid = np.empty_like(like, g.dtype)  # in the memory order of x
     laid[...] = g
     inside, wide = border(shape, padding)
     out: Any = np.zeros_like(like, g.dtype, shape=(len(g), *wide, g.shape[-1]))
-    overlap = any(d * (k - 1) >= s for k, s, d in zip(kernel, stride, dilation, strict=True))
     for tap, place in enumerate(taps(kernel, g.shape[1:-1], stride, dilation)):
-        target = out[:, *place]
-        if overlap:
-            target += laid if winner is None else laid * (winner == tap)
-        elif winner is None:
-            target[...] = laid
-        else:
-            np.multiply(laid, winner == tap, out=target)
+        out[:, *place] += laid if winner is None else laid * (winner == tap)
     return out[:, *inside]
 
 
@@ -138,7 +153,7 @@ def returned(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
     return batch_first(returned_last(batch_last(g), None if winner is None else batch_last(winner), shape, **how))
 
 
-plain([winners, max_pool_last, winners_last, picked_last, returned_last])
+plain([padded, max_pool_last, winners, winners_last, winners_of_nan, picked_last, returned_last, returned_any])
 defvjp(max_pool, lambda g, out, x, **how: returned(g, winners(x, out, **how), x.shape[2:], **how))
 defjvp(max_pool, lambda t, out, x, **how: picked(t, winners(x, out, **how), **how))
 linear(picked, lambda g, out, x, winner, **how: returned(g, winner, x.shape[2:], **how))
