@@ -52,8 +52,10 @@ def in_memory_order(program: Program) -> Program:
 
 def is_transpose(step: Step) -> bool:
     """Return whether a step permutes the axes of a value, and names all of them."""
-    plain = step.function is np.transpose and len(step.args) == 2 and not step.kwargs
-    return plain and isinstance(step.args[0], Value) and isinstance(step.args[1], tuple) and min(step.args[1]) >= 0
+    if step.function is not np.transpose or len(step.args) != 2 or step.kwargs:
+        return False
+    x, axes = step.args
+    return isinstance(x, Value) and isinstance(axes, tuple) and sorted(axes) == [*range(len(x.shape))]
 
 
 def order_of(step: Step, laid: Laid) -> Axes | None:
