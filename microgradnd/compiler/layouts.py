@@ -12,13 +12,17 @@ in one go, and the next convolution needs no copy, as the two transposes cancel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.program import Program, Step, Value
-from microgradnd.compiler.traits import traits
+from microgradnd.compiler.traits import is_reducer, traits
+
+REDUCTIONS = (np.sum, np.add.reduce, np.mean, np.max, np.min)
+KNOWN = {"a", "axis", "keepdims"}
 
 Axes = tuple[int, ...]
 Laid = dict[Value, tuple[Value, Axes]]  # the array that a value transposes, and the axes
@@ -41,7 +45,7 @@ def in_memory_order(program: Program) -> Program:
                 steps.append(replace(step, args=tuple(in_order(a, axes, laid, steps) for a in step.args), out=base))
                 found = base, axes
         if found is None:
-            steps.append(step)
+            steps += reduced(step, laid) or [step]
         elif found[1] == tuple(sorted(found[1])):
             replacements[out] = found[0]  # type: ignore[index]
         else:
@@ -56,6 +60,27 @@ def is_transpose(step: Step) -> bool:
         return False
     x, axes = step.args
     return isinstance(x, Value) and isinstance(axes, tuple) and sorted(axes) == [*range(len(x.shape))]
+
+
+def reduced(step: Step, laid: Laid) -> list[Step] | None:
+    """Return steps that reduce a transposed array along one axis of its memory."""
+    given = dict(zip(("a", "axis"), step.args, strict=False)) | dict(step.kwargs)
+    x, axis = given.get("a"), given.get("axis", 0 if is_reducer(step.function) else None)
+    if step.function not in REDUCTIONS or not isinstance(x, Value) or x not in laid or set(given) - KNOWN:
+        return None
+    (base, axes), out = laid[x], step.out
+    over = range(len(axes)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    kept = [axes[i] for i in range(len(axes)) if i not in {j % len(axes) for j in over}]
+    n = len(kept)
+    if kept != [*range(n)]:
+        return None
+    flat = Value((*base.shape[:n], math.prod(base.shape[n:])), base.dtype)
+    total = out if out.shape == base.shape[:n] else Value(base.shape[:n], out.dtype)  # type: ignore[union-attr]
+    steps = [
+        Step(np.reshape, (base, flat.shape), {}, flat, step.where),
+        Step(step.function, (flat,), {"axis": n}, total, step.where),
+    ]
+    return steps if total is out else [*steps, Step(np.reshape, (total, out.shape), {}, out, step.where)]  # type: ignore[union-attr]
 
 
 def order_of(step: Step, laid: Laid) -> Axes | None:

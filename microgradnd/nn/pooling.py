@@ -103,14 +103,16 @@ def picked_last(x: Any, winner: Any, **how: Any) -> Any:
 def returned_last(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
     """Return `returned` of arrays whose last axis is the batch."""
     kernel, stride, dilation = how["kernel"], how["stride"], how["dilation"]
-    fills = shape == tuple(n * k for n, k in zip(g.shape[1:-1], kernel, strict=True))
-    if not fills or stride != kernel or set(dilation) != {1}:
+    filled = tuple(n * k for n, k in zip(g.shape[1:-1], kernel, strict=True))
+    rest = tuple((low, n - m - low) for n, m, (low, _) in zip(shape, filled, how["padding"], strict=True))
+    if stride != kernel or set(dilation) != {1} or any(low or high < 0 for low, high in rest):
         return returned_any(g, winner, shape, **how)
     split = (len(g), *itertools.chain(*((n, 1) for n in g.shape[1:-1])), g.shape[-1])
     number = np.ones((1, *itertools.chain(*((1, k) for k in kernel)), 1), g.dtype if winner is None else winner.dtype)
     number.flat = 1 if winner is None else range(number.size)
     share = number if winner is None else (np.reshape(winner, split) == number).astype(g.dtype)
-    return np.reshape(np.reshape(g, split) * share, (len(g), *shape, g.shape[-1]))
+    out = np.reshape(np.reshape(g, split) * share, (len(g), *filled, g.shape[-1]))
+    return out if filled == shape else padded(out, border(filled, rest)[0], shape, 0)
 
 
 @primitive
