@@ -50,7 +50,8 @@ from microgradnd.tensor import Tensor
 
 ALL = slice(None)
 NONE = ((0, 0),)
-BLOCK = 2**19  # bytes of the columns made at a time
+BLOCK = 2**19  # bytes of the matrices made at a time
+SHORT = 16  # elements of a row, below which a product of each row takes longer than making one matrix
 
 
 def padded(x: Any, padding: Padding) -> Any:
@@ -64,30 +65,50 @@ def padded(x: Any, padding: Padding) -> Any:
     return out
 
 
-def blocks(x: Any, kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[tuple[slice, list[Any]]]:
-    """Yield blocks of windows: their columns in a matrix, their parts of x by tap."""
+def rows(
+    x: Any, kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes, groups: int
+) -> Iterator[tuple[slice, Any]]:
+    """Yield blocks of windows: their places, and a matrix for each group and each row.
+
+    The columns of a matrix are the windows of one row of the output. The next matrix
+    shares most of its rows, and their memory. Short rows are joined to one.
+    """
     width = math.prod(sizes[1:]) * x.shape[-1]
-    number = math.ceil(x.shape[0] * math.prod(kernel) * sizes[0] * width * x.itemsize / BLOCK) or 1
-    rows = math.ceil(sizes[0] / number)
-    for start in range(0, sizes[0], rows):
-        stop = min(start + rows, sizes[0])
-        part = x[:, start * stride[0] :]
-        seen = [part[ALL, *tap] for tap in taps(kernel, (stop - start, *sizes[1:]), stride, dilation)]
-        yield slice(start * width, stop * width), seen
+    if width < SHORT or dilation[0] > 1:
+        x, width = x[:, None], width * sizes[0]
+        kernel, sizes, stride, dilation = ((1, *axes) for axes in (kernel, sizes, stride, dilation))
+    seen = taps(kernel[1:], sizes[1:], stride[1:], dilation[1:])
+    shape = len(seen), len(x) // groups, *sizes[1:], x.shape[-1]
+    x = x.reshape(groups, len(x) // groups, *x.shape[1:]).swapaxes(1, 2)  # the channels follow the rows
+    count = max(BLOCK // (math.prod(shape) * groups * stride[0] * x.itemsize or 1), 2 * kernel[0])
+    for start in range(0, sizes[0], count):
+        number = min(count, sizes[0] - start)
+        first, reach = start * stride[0], (number - 1) * stride[0] + kernel[0]
+        block = np.empty((groups, reach, *shape), x.dtype)
+        for tap, place in enumerate(seen):
+            block[:, :, tap] = x[:, first : first + reach, :, *place]
+        group, row, *_ = block.strides
+        size = kernel[0] * len(seen) * shape[1]
+        strides = group, row * stride[0], width * x.itemsize, x.itemsize
+        matrix = np.ndarray((groups, number, size, width), x.dtype, block, strides=strides)
+        yield slice(start * width, (start + number) * width), matrix
 
 
-def columns(seen: list[Any], groups: int) -> Any:
-    """Return windows as the columns of a matrix for each group of channels."""
-    channels, *sizes = seen[0].shape
-    matrix = np.empty((channels, len(seen), *sizes), seen[0].dtype)
-    for tap, part in enumerate(seen):
-        matrix[:, tap] = part
-    return matrix.reshape(groups, channels // groups * len(seen), math.prod(sizes))
+def by_row(x: Any, place: slice, matrix: Any) -> Any:
+    """Return the elements for a block of windows: a matrix for each group and row."""
+    return x[..., place].reshape(*x.shape[:2], matrix.shape[1], matrix.shape[3]).swapaxes(1, 2)
+
+
+def channels_last(weight: Any) -> Any:
+    return weight.transpose(0, *range(2, weight.ndim), 1)
+
+
+def channels_second(weight: Any) -> Any:
+    return weight.transpose(0, -1, *range(1, weight.ndim - 1))
 
 
 def matrices(x: Any, groups: int) -> Any:
     """Return an array as a matrix for each group of its rows."""
-    x = np.asarray(x)
     return x.reshape(groups, len(x) // groups, math.prod(x.shape[1:]))
 
 
@@ -99,9 +120,9 @@ def conv_last(
     kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
     sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
     out = np.empty((len(weight), *sizes, x.shape[-1]), dtype)
-    w, flat = matrices(weight, groups), matrices(out, groups)
-    for place, seen in blocks(padded(x, padding), kernel, sizes, stride, dilation):
-        np.matmul(w, columns(seen, groups), out=flat[..., place])
+    w, flat = matrices(channels_last(weight), groups)[:, None], matrices(out, groups)
+    for place, matrix in rows(padded(x, padding), kernel, sizes, stride, dilation, groups):
+        np.matmul(w, matrix, out=by_row(flat, place, matrix))
     if bias is not None:
         flat += bias.reshape(groups, -1, 1)
     return out
@@ -111,15 +132,25 @@ def conv_last(
 def conv_transpose_last(
     g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
-    """Return `conv_transpose` of arrays whose last axis is the batch."""
+    """Return `conv_transpose` of arrays whose last axis is the batch.
+
+    If the stride is 1, it is a convolution with the weight turned around.
+    """
+    g, kernel, inputs = padded(g, NONE * len(shape)), weight.shape[2:], weight.shape[1]
+    axes = zip(shape, g.shape[1:-1], kernel, padding, dilation, strict=True)
+    around = tuple((d * (k - 1) - low, n - m + low) for n, m, k, (low, _), d in axes)
+    w = weight.reshape(groups, len(weight) // groups, inputs, *kernel).swapaxes(1, 2)
+    if set(stride) == {1} and min(map(min, around)) >= 0:
+        turned = np.flip(w, axis=tuple(range(3, w.ndim))).reshape(groups * inputs, *w.shape[2:])
+        return conv_last(g, turned, stride=stride, padding=around, dilation=dilation, groups=groups)
     inside, wide = border(shape, padding)
-    out = np.zeros((weight.shape[1] * groups, *wide, g.shape[-1]), np.result_type(g, weight))
-    w, flat = matrices(weight, groups).mT, matrices(padded(g, NONE * len(shape)), groups)
-    for place, seen in blocks(out, weight.shape[2:], g.shape[1:-1], stride, dilation):
-        matrix = np.matmul(w, flat[..., place]).reshape(len(out), len(seen), *seen[0].shape[1:])
-        for tap, part in enumerate(seen):
-            part += matrix[:, tap]
-    return out[ALL, *inside]
+    out = np.zeros((groups, inputs, *wide, g.shape[-1]), np.result_type(g, weight))
+    w = w.transpose(0, *range(3, w.ndim), 1, 2).reshape(groups, math.prod(kernel) * inputs, w.shape[2])
+    sizes = g.shape[1:]
+    parts = np.matmul(w, matrices(g, groups)).reshape(groups, math.prod(kernel), inputs, *sizes)
+    for tap, place in enumerate(taps(kernel, sizes[:-1], stride, dilation)):
+        out[:, :, *place] += parts[:, tap]
+    return out.reshape(groups * inputs, *out.shape[2:])[ALL, *inside]
 
 
 @primitive
@@ -128,9 +159,9 @@ def conv_weight_last(
 ) -> Any:
     """Return `conv_weight` of arrays whose last axis is the batch."""
     flat = matrices(padded(g, NONE * len(kernel)), groups)
-    found = blocks(padded(x, padding), kernel, g.shape[1:-1], stride, dilation)
-    total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
-    return total.mT.reshape(len(g), len(x) // groups, *kernel)
+    found = rows(padded(x, padding), kernel, g.shape[1:-1], stride, dilation, groups)
+    total = sum(np.matmul(matrix, by_row(flat, place, matrix).mT).sum(axis=1) for place, matrix in found)
+    return np.ascontiguousarray(channels_second(total.mT.reshape(len(g), *kernel, len(x) // groups)))
 
 
 @primitive
