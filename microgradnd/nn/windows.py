@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.nn.arguments import operand
+from microgradnd.operands import is_foreign
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]  # before and after each axis
@@ -54,7 +55,8 @@ def images(function: str, x: Any, kinds: str = "biufc") -> tuple[Any, bool]:
 
 
 def batch_last(x: Any) -> Any:
-    """Return an array with its batch axis at the end."""
+    """Return an array with its batch axis at the end, another library's as NumPy's."""
+    x = np.asarray(x) if is_foreign(x) else x
     return np.transpose(x, (*range(1, x.ndim), 0))
 
 
