@@ -35,22 +35,22 @@ def in_memory_order(program: Program) -> Program:
     steps: list[Step] = []
     for old in program.steps:
         step = old.substitute(replacements)
-        out, found = step.out, None
+        out: Any = step.out
         if is_transpose(step):
-            base, inner = laid.get(step.args[0]) or (step.args[0], tuple(range(len(step.args[1]))))
-            found = base, tuple(inner[axis] for axis in step.args[1])
-        elif isinstance(out, Value) and (traits(step.function).is_elementwise or step.function is np.where):
-            if (axes := order_of(step, laid)) is not None:
-                base = Value(tuple(out.shape[i] for i in np.argsort(axes)), out.dtype, out.name)
-                steps.append(replace(step, args=tuple(in_order(a, axes, laid, steps) for a in step.args), out=base))
-                found = base, axes
-        if found is None:
-            steps += reduced(step, laid) or [step]
-        elif found[1] == tuple(sorted(found[1])):
-            replacements[out] = found[0]  # type: ignore[index]
+            base, inner = laid.get(step.args[0]) or (step.args[0], tuple(range(len(out.shape))))
+            axes = tuple(inner[axis] for axis in step.args[1])
+        elif (order := order_of(step, laid)) is not None:
+            axes = order
+            base = Value(tuple(out.shape[i] for i in np.argsort(axes)), out.dtype, out.name)
+            steps.append(replace(step, args=tuple(in_order(arg, axes, laid, steps) for arg in step.args), out=base))
         else:
-            laid[out] = found  # type: ignore[index]
-            steps.append(Step(np.transpose, found, {}, out, step.where))
+            steps += reduced(step, laid) or [step]
+            continue
+        if axes == tuple(range(len(axes))):
+            replacements[out] = base
+        else:
+            laid[out] = base, axes
+            steps.append(Step(np.transpose, (base, axes), {}, out, step.where))
     return replace(program, steps=tuple(steps)).substitute(replacements)
 
 
@@ -84,14 +84,16 @@ def reduced(step: Step, laid: Laid) -> list[Step] | None:
 
 
 def order_of(step: Step, laid: Laid) -> Axes | None:
-    """Return the axes by which all whole operands are transposed, or None."""
-    shape, orders = step.out.shape, set[Axes | None]()  # type: ignore[union-attr]
+    """Return the axes by which an elementwise step's whole operands are transposed."""
+    if not (traits(step.function).is_elementwise or step.function is np.where) or step.kwargs:
+        return None
+    shape, orders = step.outs()[0].shape, set[Axes | None]()
     for arg in step.args:
         if np.shape(arg) == shape:
             orders.add(laid[arg][1] if isinstance(arg, Value) and arg in laid else None)
         elif len(np.shape(arg)) not in (0, len(shape)):
             return None
-    return orders.pop() if len(orders) == 1 and not step.kwargs else None
+    return orders.pop() if len(orders) == 1 else None
 
 
 def in_order(arg: Any, axes: Axes, laid: Laid, steps: list[Step]) -> Any:

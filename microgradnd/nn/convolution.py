@@ -12,10 +12,14 @@ w)) is linear in g, in x and in w, and its derivatives with respect to them are
 argument gives derivatives of every order.
 
 Arrays have the shape (batch, channels, height, width). In memory, the results of these
-operations are laid out as (channels, height, width, batch). A slice at one tap then has
-long contiguous runs, one copy for each tap turns the windows into the columns of a
-matrix, and weights needn't be rearranged for the product. NumPy keeps this layout in
-later operations. The matrix is made and used in blocks that fit into the cache.
+operations are laid out as (channels, height, width, batch), and NumPy keeps this order
+in later operations. So the work is done by functions of arrays whose last axis is the
+batch: a program calls these, and computes everything between them in this order too
+(`../compiler/layouts.py`).
+
+The windows of one row of the output are the columns of a matrix. One copy for each tap
+of a row of the kernel makes the matrices of all rows: where windows overlap, so do the
+matrices. They are made and used in blocks that fit into the cache.
 """
 
 from __future__ import annotations

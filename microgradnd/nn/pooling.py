@@ -109,7 +109,7 @@ def returned_last(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
         return returned_any(g, winner, shape, **how)
     split = (len(g), *itertools.chain(*((n, 1) for n in g.shape[1:-1])), g.shape[-1])
     number = np.ones((1, *itertools.chain(*((1, k) for k in kernel)), 1), g.dtype if winner is None else winner.dtype)
-    number.flat = 1 if winner is None else range(number.size)
+    number.flat[:] = 1 if winner is None else range(number.size)
     share = number if winner is None else (np.reshape(winner, split) == number).astype(g.dtype)
     out = np.reshape(np.reshape(g, split) * share, (len(g), *filled, g.shape[-1]))
     return out if filled == shape else padded(out, border(filled, rest)[0], shape, 0)

@@ -189,7 +189,12 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/convolution.py", "(number - 1) * stride[0] + kernel[0]", "number * stride[0]", CONVOLUTION),
     ("microgradnd/nn/convolution.py", "strides = group, row * stride[0]", "strides = group, row", CONVOLUTION),
     ("microgradnd/nn/convolution.py", "min(map(min, around)) >= 0", "True", CONVOLUTION),
-    ("microgradnd/nn/convolution.py", "(d * (k - 1) - low, n - m + low)", "(n - m + low, d * (k - 1) - low)", CONVOLUTION),
+    (
+        "microgradnd/nn/convolution.py",
+        "(d * (k - 1) - low, n - m + low)",
+        "(n - m + low, d * (k - 1) - low)",
+        CONVOLUTION,
+    ),
     (
         "microgradnd/nn/convolution.py",
         "lambda g, out, z, weight, shape, **how: conv_weight(g, z, weight.shape[2:], **how)",
@@ -212,7 +217,12 @@ FAULTS: list[tuple[str, ...]] = [
         "tests/test_laws.py::test_first_and_second_derivatives[max_pool-padded]",
     ),
     ("microgradnd/nn/pooling.py", "or any(low or high < 0", "or any(high < 0", CONVOLUTION),
-    ("microgradnd/nn/pooling.py", "functools.reduce(np.maximum, others or [first], first)", "functools.reduce(np.maximum, others, first)", CONVOLUTION),
+    (
+        "microgradnd/nn/pooling.py",
+        "functools.reduce(np.maximum, others or [first], first)",
+        "functools.reduce(np.maximum, others, first)",
+        CONVOLUTION,
+    ),
     (
         "microgradnd/nn/pooling.py",
         "last -= s * (last >= n + p)",
