@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 
 import microgradnd as mg
 from microgradnd import primitives
-from microgradnd.compiler import buffers, passes, spelling
+from microgradnd.compiler import buffers, layouts, passes, spelling
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled
 from tests.programs import compare, inputs, is_single, is_tame, programs
@@ -268,6 +268,60 @@ UNDONE = {
 def test_undo_twice(case):
     rewrite = lambda program: passes.drop_dead(passes.simplify(program))  # noqa: E731
     check(rewrite, case[0][0][2], case[0], case[1] or case[0], "w")
+
+
+TURNED = ("t", T, "c", (1, 2, 0))  # of shape (3, 4, 2)
+LAID = {
+    "a function": ([TURNED, ("u", np.sin, "t")], [TURNED, ("u", np.sin, "c"), ("u", T, "u", (1, 2, 0))], "u"),
+    "a choice": (
+        [TURNED, ("m", np.greater, "t", 0.0), ("u", np.where, "m", "t", "s")],
+        [
+            TURNED,
+            ("m", np.greater, "c", 0.0),
+            ("m", T, "m", (1, 2, 0)),
+            ("u", np.where, "m", "c", "s"),
+            ("u", T, "u", (1, 2, 0)),
+        ],
+        "u",
+    ),
+    "a smaller operand": (
+        [TURNED, ("w", R, "y", (3, 1, 2)), ("u", np.subtract, "t", "w")],
+        [
+            TURNED,
+            ("w", R, "y", (3, 1, 2)),
+            ("w", T, "w", (2, 0, 1)),
+            ("u", np.subtract, "c", "w"),
+            ("u", T, "u", (1, 2, 0)),
+        ],
+        "u",
+    ),
+    "not in two orders": ([TURNED, ("w", R, "c", (3, 4, 2)), ("u", np.add, "t", "w")], None, "u"),
+    "not with fewer axes": ([TURNED, ("u", np.add, "t", "i")], None, "u"),
+    "back": ([TURNED, ("u", T, "t", (2, 0, 1)), ("w", np.sin, "u")], [TURNED, ("w", np.sin, "c")], "w"),
+    "a sum": (
+        [TURNED, ("u", np.sum, "t", {"axis": (0, -2)})],
+        [TURNED, (None, R, "c", (2, 12)), ("u", np.sum, None, {"axis": 1})],
+        "u",
+    ),
+    "a maximum that keeps its axes": (
+        [TURNED, ("u", np.max, "t", {"axis": (0, 1), "keepdims": True})],
+        [TURNED, (None, R, "c", (2, 12)), (None, np.max, None, {"axis": 1}), ("u", R, None, (1, 1, 2))],
+        "u",
+    ),
+    "a mean of everything": (
+        [TURNED, ("u", np.mean, "t")],
+        [TURNED, (None, R, "c", (24,)), ("u", np.mean, None, {"axis": 0})],
+        "u",
+    ),
+    "not a sum along the first axes in memory": ([TURNED, ("u", np.sum, "t", {"axis": 2})], None, "u"),
+    "not a sum in another dtype": ([TURNED, ("u", np.sum, "t", {"axis": (0, 1), "dtype": np.float32})], None, "u"),
+}
+
+
+@pytest.mark.parametrize("case", LAID.values(), ids=LAID)
+def test_in_memory_order(case):
+    before, after, outputs = case
+    check(layouts.in_memory_order, "c y s i", before, after or before, outputs)
 
 
 N = np.negative

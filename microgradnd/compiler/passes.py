@@ -25,6 +25,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.cancelling import without_zeros
+from microgradnd.compiler.layouts import in_memory_order
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, rename
 from microgradnd.compiler.traits import traits
 
@@ -279,7 +280,7 @@ def pull_signs(program: Program) -> Program:
 
 
 PASSES: tuple[Callable[[Program], Program], ...] = (
-    *(simplify, share_equal, simplify, without_zeros, drop_dead),
+    *(simplify, share_equal, simplify, in_memory_order, without_zeros, drop_dead),
     *(pull_signs, fold_signs, drop_dead),
 )
 

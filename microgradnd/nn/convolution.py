@@ -12,10 +12,14 @@ w)) is linear in g, in x and in w, and its derivatives with respect to them are
 argument gives derivatives of every order.
 
 Arrays have the shape (batch, channels, height, width). In memory, the results of these
-operations are laid out as (channels, height, width, batch). A slice at one tap then has
-long contiguous runs, one copy for each tap turns the windows into the columns of a
-matrix, and weights needn't be rearranged for the product. NumPy keeps this layout in
-later operations. The matrix is made and used in blocks that fit into the cache.
+operations are laid out as (channels, height, width, batch), and NumPy keeps this order
+in later operations. So the work is done by functions of arrays whose last axis is the
+batch: a program calls these, and computes everything between them in this order too
+(`../compiler/layouts.py`).
+
+The windows of one row of the output are the columns of a matrix. One copy for each tap
+of a row of the kernel makes the matrices of all rows: where windows overlap, so do the
+matrices. They are made and used in blocks that fit into the cache.
 """
 
 from __future__ import annotations
@@ -33,27 +37,31 @@ from microgradnd.nn.arguments import of_several, operand, summed
 from microgradnd.nn.calls import check_settings
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
-from microgradnd.nn.windows import Padding, Sizes, axes_of, border, check_windows, counts, images, taps, windows
-from microgradnd.registry import defjvp, defvjp, linear, primitive
+from microgradnd.nn.windows import (
+    Padding,
+    Sizes,
+    axes_of,
+    batch_first,
+    batch_last,
+    border,
+    check_windows,
+    counts,
+    images,
+    taps,
+    windows,
+)
+from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 from microgradnd.tensor import Tensor
 
 ALL = slice(None)
-BLOCK = 2**19  # bytes of the columns made at a time
-
-
-def batch_last(x: Any) -> Any:
-    """Return an array with its batch axis at the end."""
-    return np.asarray(x).transpose(*range(1, x.ndim), 0)
-
-
-def batch_first(x: Any) -> Any:
-    """Return an array with its last axis, the batch, in front."""
-    return x.transpose(-1, *range(x.ndim - 1))
+NONE = ((0, 0),)
+BLOCK = 2**19  # bytes of the matrices made at a time
+SHORT = 16  # elements of a row, below which a product of each row takes longer than making one matrix
 
 
 def padded(x: Any, padding: Padding) -> Any:
     """Return x as a contiguous array (channels, *sizes, batch) with zeros around it."""
-    x = batch_last(x)
+    x = np.asarray(x)
     inside, wide = border(x.shape[1:-1], padding)
     if wide == x.shape[1:-1]:
         return np.ascontiguousarray(x)
@@ -62,80 +70,131 @@ def padded(x: Any, padding: Padding) -> Any:
     return out
 
 
-def blocks(x: Any, kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[tuple[slice, list[Any]]]:
-    """Yield blocks of windows: their columns in a matrix, their parts of x by tap."""
+def rows(
+    x: Any, kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes, groups: int
+) -> Iterator[tuple[slice, Any]]:
+    """Yield blocks of windows: their places, and a matrix for each group and each row.
+
+    The columns of a matrix are the windows of one row of the output. The next matrix
+    shares most of its rows, and their memory. Short rows are joined to one.
+    """
     width = math.prod(sizes[1:]) * x.shape[-1]
-    number = math.ceil(x.shape[0] * math.prod(kernel) * sizes[0] * width * x.itemsize / BLOCK) or 1
-    rows = math.ceil(sizes[0] / number)
-    for start in range(0, sizes[0], rows):
-        stop = min(start + rows, sizes[0])
-        part = x[:, start * stride[0] :]
-        seen = [part[ALL, *tap] for tap in taps(kernel, (stop - start, *sizes[1:]), stride, dilation)]
-        yield slice(start * width, stop * width), seen
+    if width < SHORT or dilation[0] > 1:
+        x, width = x[:, None], width * sizes[0]
+        kernel, sizes, stride, dilation = ((1, *axes) for axes in (kernel, sizes, stride, dilation))
+    seen = taps(kernel[1:], sizes[1:], stride[1:], dilation[1:])
+    shape = len(seen), len(x) // groups, *sizes[1:], x.shape[-1]
+    x = x.reshape(groups, len(x) // groups, *x.shape[1:]).swapaxes(1, 2)  # the channels follow the rows
+    count = max(BLOCK // (math.prod(shape) * groups * stride[0] * x.itemsize or 1), 2 * kernel[0])
+    for start in range(0, sizes[0], count):
+        number = min(count, sizes[0] - start)
+        first, reach = start * stride[0], (number - 1) * stride[0] + kernel[0]
+        block = np.empty((groups, reach, *shape), x.dtype)
+        for tap, place in enumerate(seen):
+            block[:, :, tap] = x[:, first : first + reach, :, *place]
+        group, row, *_ = block.strides
+        size = kernel[0] * len(seen) * shape[1]
+        strides = group, row * stride[0], width * x.itemsize, x.itemsize
+        matrix = np.ndarray((groups, number, size, width), x.dtype, block, strides=strides)
+        yield slice(start * width, (start + number) * width), matrix
 
 
-def columns(seen: list[Any], groups: int) -> Any:
-    """Return windows as the columns of a matrix for each group of channels."""
-    channels, *sizes = seen[0].shape
-    matrix = np.empty((channels, len(seen), *sizes), seen[0].dtype)
-    for tap, part in enumerate(seen):
-        matrix[:, tap] = part
-    return matrix.reshape(groups, channels // groups * len(seen), math.prod(sizes))
+def by_row(x: Any, place: slice, matrix: Any) -> Any:
+    """Return the elements for a block of windows: a matrix for each group and row."""
+    return x[..., place].reshape(*x.shape[:2], matrix.shape[1], matrix.shape[3]).swapaxes(1, 2)
+
+
+def channels_last(weight: Any) -> Any:
+    return weight.transpose(0, *range(2, weight.ndim), 1)
+
+
+def channels_second(weight: Any) -> Any:
+    return weight.transpose(0, -1, *range(1, weight.ndim - 1))
 
 
 def matrices(x: Any, groups: int) -> Any:
     """Return an array as a matrix for each group of its rows."""
-    x = np.asarray(x)
     return x.reshape(groups, len(x) // groups, math.prod(x.shape[1:]))
 
 
 @primitive
-def conv(
+def conv_last(
     x: Any, weight: Any, bias: Any = None, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
+    """Return `conv` of arrays whose last axis is the batch."""
+    kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
+    sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
+    out = np.empty((len(weight), *sizes, x.shape[-1]), dtype)
+    w, flat = matrices(channels_last(weight), groups)[:, None], matrices(out, groups)
+    for place, matrix in rows(padded(x, padding), kernel, sizes, stride, dilation, groups):
+        np.matmul(w, matrix, out=by_row(flat, place, matrix))
+    if bias is not None:
+        flat += bias.reshape(groups, -1, 1)
+    return out
+
+
+@primitive
+def conv_transpose_last(
+    g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Any:
+    """Return `conv_transpose` of arrays whose last axis is the batch.
+
+    If the stride is 1, it is a convolution with the weight turned around.
+    """
+    g, kernel, inputs = padded(g, NONE * len(shape)), weight.shape[2:], weight.shape[1]
+    axes = zip(shape, g.shape[1:-1], kernel, padding, dilation, strict=True)
+    around = tuple((d * (k - 1) - low, n - m + low) for n, m, k, (low, _), d in axes)
+    w = weight.reshape(groups, len(weight) // groups, inputs, *kernel).swapaxes(1, 2)
+    if set(stride) == {1} and min(map(min, around)) >= 0:
+        turned = np.flip(w, axis=tuple(range(3, w.ndim))).reshape(groups * inputs, *w.shape[2:])
+        return conv_last(g, turned, stride=stride, padding=around, dilation=dilation, groups=groups)
+    inside, wide = border(shape, padding)
+    out = np.zeros((groups, inputs, *wide, g.shape[-1]), np.result_type(g, weight))
+    w = w.transpose(0, *range(3, w.ndim), 1, 2).reshape(groups, math.prod(kernel) * inputs, w.shape[2])
+    sizes = g.shape[1:]
+    parts = np.matmul(w, matrices(g, groups)).reshape(groups, math.prod(kernel), inputs, *sizes)
+    for tap, place in enumerate(taps(kernel, sizes[:-1], stride, dilation)):
+        out[:, :, *place] += parts[:, tap]
+    return out.reshape(groups * inputs, *out.shape[2:])[ALL, *inside]
+
+
+@primitive
+def conv_weight_last(
+    x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Any:
+    """Return `conv_weight` of arrays whose last axis is the batch."""
+    flat = matrices(padded(g, NONE * len(kernel)), groups)
+    found = rows(padded(x, padding), kernel, g.shape[1:-1], stride, dilation, groups)
+    total = sum(np.matmul(matrix, by_row(flat, place, matrix).mT).sum(axis=1) for place, matrix in found)
+    return np.ascontiguousarray(channels_second(total.mT.reshape(len(g), *kernel, len(x) // groups)))
+
+
+@primitive
+def conv(x: Any, weight: Any, bias: Any = None, **how: Any) -> Any:
     """Return the products of the weight with all windows of x.
 
     x has the shape (batch, channels, *sizes), and the weight
     (outputs, channels of a group, *kernel).
     """
-    kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
-    sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
-    out = np.empty((len(weight), *sizes, len(x)), dtype)
-    w, flat = matrices(weight, groups), matrices(out, groups)
-    for place, seen in blocks(padded(x, padding), kernel, sizes, stride, dilation):
-        np.matmul(w, columns(seen, groups), out=flat[..., place])
-    if bias is not None:
-        flat += bias.reshape(groups, -1, 1)
-    return batch_first(out)
+    return batch_first(conv_last(batch_last(x), weight, bias, **how))
 
 
 @primitive
-def conv_transpose(
-    g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
-) -> Any:
+def conv_transpose(g: Any, weight: Any, shape: Sizes, **how: Any) -> Any:
     """Return, for each element of x, the sum of g times the weights that it met.
 
     The result has the shape (batch, channels, *shape).
     """
-    inside, wide = border(shape, padding)
-    out = np.zeros((weight.shape[1] * groups, *wide, len(g)), np.result_type(g, weight))
-    w, flat = matrices(weight, groups).mT, matrices(padded(g, ((0, 0),) * len(shape)), groups)
-    for place, seen in blocks(out, weight.shape[2:], g.shape[2:], stride, dilation):
-        matrix = np.matmul(w, flat[..., place]).reshape(len(out), len(seen), *seen[0].shape[1:])
-        for tap, part in enumerate(seen):
-            part += matrix[:, tap]
-    return batch_first(out[ALL, *inside])
+    return batch_first(conv_transpose_last(batch_last(g), weight, shape, **how))
 
 
 @primitive
-def conv_weight(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
+def conv_weight(x: Any, g: Any, kernel: Sizes, **how: Any) -> Any:
     """Return, for each channel of g, the sum of all windows of x times g: a kernel."""
-    flat = matrices(padded(g, ((0, 0),) * len(kernel)), groups)
-    found = blocks(padded(x, padding), kernel, g.shape[2:], stride, dilation)
-    total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
-    return total.mT.reshape(g.shape[1], x.shape[1] // groups, *kernel)
+    return conv_weight_last(batch_last(x), batch_last(g), kernel, **how)
 
 
+plain([conv_last, conv_transpose_last, conv_weight_last])
 defvjp(
     conv,
     lambda g, out, x, weight, bias=None, **how: conv_transpose(g, weight, x.shape[2:], **how),

@@ -15,8 +15,9 @@ Each is the transpose of the other.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,82 +26,136 @@ from microgradnd.failures import explained
 from microgradnd.nn.arguments import COMPLEX, X, floating, of_one, operand
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module
-from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
+from microgradnd.nn.windows import (
+    Padding,
+    Sizes,
+    batch_first,
+    batch_last,
+    border,
+    check_windows,
+    counts,
+    images,
+    taps,
+    windows,
+)
 from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
     """Return the elements that the windows see at each tap of a padded array."""
-    x = np.asarray(x)
-    sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
-    inside, wide = border(x.shape[2:], padding)
-    if wide != x.shape[2:]:
-        inner, x = x, np.full_like(x, fill, shape=(*x.shape[:2], *wide))
-        x[..., *inside] = inner
-    return [x[..., *tap] for tap in taps(kernel, sizes, stride, dilation)]
+    sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
+    inside, wide = border(x.shape[1:-1], padding)
+    x = x if wide == x.shape[1:-1] else padded(x, inside, wide, fill)
+    return [x[:, *tap] for tap in taps(kernel, sizes, stride, dilation)]
 
 
 @primitive
-def max_pool(x: Any, **how: Any) -> Any:
-    """Return the largest element of each window."""
-    out, *others = seen(x, **how, fill=-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
-    out = np.copy(out, order="K")
-    for part in others:
-        np.maximum(out, part, out=out)
+def padded(x: Any, inside: tuple[slice, ...], wide: Sizes, fill: float) -> Any:
+    """Return an array with a border around it."""
+    x = np.asarray(x)
+    out = np.full_like(x, fill, shape=(len(x), *wide, x.shape[-1]))
+    out[:, *inside] = x
     return out
 
 
 @primitive
-def winners(x: Any, largest: Any, **how: Any) -> Any:
-    """Return the tap of each window's largest element: the first one, or first NaN."""
-    largest, parts = np.asarray(largest), seen(x, **how, fill=np.nan)
-    places = leading((part != largest for part in parts), np.min_scalar_type(len(parts)))
-    nan = largest != largest
-    if nan.any():
-        parts = seen(x, **how)
-        places = np.where(nan, leading((part == part for part in parts), places.dtype), places)
-    return places
+def max_pool_last(x: Any, **how: Any) -> Any:
+    """Return `max_pool` of an array whose last axis is the batch."""
+    first, *others = seen(x, **how, fill=-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
+    return functools.reduce(np.maximum, others or [first], first)
 
 
-def leading(conditions: Iterator[Any], dtype: Any) -> Any:
+@primitive
+def winners_last(x: Any, largest: Any, **how: Any) -> Any:
+    """Return `winners` of arrays whose last axis is the batch."""
+    parts = seen(x, **how, fill=np.nan)
+    places = leading([part != largest for part in parts[:-1] or parts], np.min_scalar_type(len(parts)))
+    return winners_of_nan(places, x, largest, **how)
+
+
+@primitive
+def winners_of_nan(places: Any, x: Any, largest: Any, **how: Any) -> Any:
+    """Return the winners, with that of each window with a NaN replaced by its first."""
+    nan = np.asarray(largest) != largest
+    if not nan.any():
+        return places
+    return np.where(nan, leading([part == part for part in seen(x, **how)], places.dtype), places)
+
+
+def leading(conditions: list[Any], dtype: Any) -> Any:
     """Return, for each element, how many boolean arrays are true before a false one."""
-    true = next(conditions)
+    true = conditions[0]
     number = true.astype(dtype)
-    for condition in conditions:
-        true &= condition
-        number += true
+    for condition in conditions[1:]:
+        true = true & condition
+        number = number + true
     return number
 
 
 @primitive
-def picked(x: Any, winner: Any, **how: Any) -> Any:
-    """Return each window's element at a tap, or its sum if there is no tap."""
-    parts = seen(x, **how)
-    out = np.zeros_like(parts[0])
-    for tap, part in enumerate(parts):
-        out += part if winner is None else part * (winner == tap)
-    return out
+def picked_last(x: Any, winner: Any, **how: Any) -> Any:
+    """Return `picked` of arrays whose last axis is the batch."""
+    parts = enumerate(seen(x, **how))
+    return functools.reduce(np.add, (part if winner is None else part * (winner == tap) for tap, part in parts), 0)
 
 
 @primitive
-def returned(
+def returned_last(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
+    """Return `returned` of arrays whose last axis is the batch."""
+    kernel, stride, dilation = how["kernel"], how["stride"], how["dilation"]
+    filled = tuple(n * k for n, k in zip(g.shape[1:-1], kernel, strict=True))
+    rest = tuple((low, n - m - low) for n, m, (low, _) in zip(shape, filled, how["padding"], strict=True))
+    if stride != kernel or set(dilation) != {1} or any(low or high < 0 for low, high in rest):
+        return returned_any(g, winner, shape, **how)
+    split = (len(g), *itertools.chain(*((n, 1) for n in g.shape[1:-1])), g.shape[-1])
+    number = np.ones((1, *itertools.chain(*((1, k) for k in kernel)), 1), g.dtype if winner is None else winner.dtype)
+    number.flat[:] = 1 if winner is None else range(number.size)
+    share = number if winner is None else (np.reshape(winner, split) == number).astype(g.dtype)
+    out = np.reshape(np.reshape(g, split) * share, (len(g), *filled, g.shape[-1]))
+    return out if filled == shape else padded(out, border(filled, rest)[0], shape, 0)
+
+
+@primitive
+def returned_any(
     g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Any:
-    """Return an array with each element of g added at one tap of its window, or all."""
+    """Return `returned_last` where windows overlap, or leave out elements."""
     g = np.asarray(g)
     like = g if winner is None else winner
     laid = np.empty_like(like, g.dtype)  # in the memory order of x
     laid[...] = g
     inside, wide = border(shape, padding)
-    out: Any = np.zeros_like(like, g.dtype, shape=(*g.shape[:2], *wide))
-    overlap = any(d * (k - 1) >= s for k, s, d in zip(kernel, stride, dilation, strict=True))
-    for tap, place in enumerate(taps(kernel, g.shape[2:], stride, dilation)):
-        part = laid if winner is None else laid * (winner == tap)
-        out[..., *place] = out[..., *place] + part if overlap else part
-    return out[..., *inside]
+    out: Any = np.zeros_like(like, g.dtype, shape=(len(g), *wide, g.shape[-1]))
+    for tap, place in enumerate(taps(kernel, g.shape[1:-1], stride, dilation)):
+        out[:, *place] += laid if winner is None else laid * (winner == tap)
+    return out[:, *inside]
 
 
-plain([winners])
+@primitive
+def max_pool(x: Any, **how: Any) -> Any:
+    """Return the largest element of each window."""
+    return batch_first(max_pool_last(batch_last(x), **how))
+
+
+@primitive
+def winners(x: Any, largest: Any, **how: Any) -> Any:
+    """Return the tap of each window's largest element: the first one, or first NaN."""
+    return batch_first(winners_last(batch_last(x), batch_last(largest), **how))
+
+
+@primitive
+def picked(x: Any, winner: Any, **how: Any) -> Any:
+    """Return each window's element at a tap, or its sum if there is no tap."""
+    return batch_first(picked_last(batch_last(x), None if winner is None else batch_last(winner), **how))
+
+
+@primitive
+def returned(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
+    """Return an array with each element of g added at one tap of its window, or all."""
+    return batch_first(returned_last(batch_last(g), None if winner is None else batch_last(winner), shape, **how))
+
+
+plain([padded, max_pool_last, winners, winners_last, winners_of_nan, picked_last, returned_last, returned_any])
 defvjp(max_pool, lambda g, out, x, **how: returned(g, winners(x, out, **how), x.shape[2:], **how))
 defjvp(max_pool, lambda t, out, x, **how: picked(t, winners(x, out, **how), **how))
 linear(picked, lambda g, out, x, winner, **how: returned(g, winner, x.shape[2:], **how))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.nn.arguments import operand
+from microgradnd.operands import is_foreign
 
 Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]  # before and after each axis
@@ -51,6 +52,17 @@ def images(function: str, x: Any, kinds: str = "biufc") -> tuple[Any, bool]:
             f"an axis for one channel"
         )
     return (x, False) if x.ndim == axes + 2 else (np.expand_dims(x, 0), True)
+
+
+def batch_last(x: Any) -> Any:
+    """Return an array with its batch axis at the end, another library's as NumPy's."""
+    x = np.asarray(x) if is_foreign(x) else x
+    return np.transpose(x, (*range(1, x.ndim), 0))
+
+
+def batch_first(x: Any) -> Any:
+    """Return an array with its last axis, the batch, in front."""
+    return np.transpose(x, (x.ndim - 1, *range(x.ndim - 1)))
 
 
 @functools.lru_cache(maxsize=1024)
