@@ -118,7 +118,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/rules/indexing.py", "        total[index] += g", "        total[index] = g", INDEXING),
     (
         "microgradnd/transforms.py",
-        "path, nodes = self.path if self.outside else None,",
+        "path, nodes = self.path if self.outside or self.path.has_inner else None,",
         "path, nodes = None,",
         TRANSFORMS,
     ),
@@ -137,7 +137,7 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/tape.py", "if type(parent) is Leaf or parent in stops:", "if type(parent) is Leaf:", TRANSFORMS),
     ("microgradnd/tape.py", "if type(node) is Leaf or node in stops:", "if type(node) is Leaf:", TRANSFORMS),
-    ("microgradnd/tape.py", "        if self.outside:\n", "        if False:\n", TRANSFORMS),
+    ("microgradnd/tape.py", "        if self.outside or self.has_inner:\n", "        if False:\n", TRANSFORMS),
     ("microgradnd/tape.py", "not (type(new) is float64 is type(arg))", "not type(new) is float64", TAPE + " " + TENSOR),
     (
         "microgradnd/tensor.py",
