@@ -527,7 +527,8 @@ class Rolling:
                 self.steps.append(self.replaced(search.steps[place]))
                 place += 1
         results = {value: self.use(value) for value in search.program.results()}
-        self.program = replace(search.program, steps=tuple(self.steps)).substitute(results)
+        ends = replace(search.program, steps=()).substitute(results)  # the steps before a loop keep its first values
+        self.program = replace(ends, steps=tuple(self.steps))
 
     def used_outside(self, runs: Sequence[Run]) -> Any:
         """Return the codes of loops' values that are used outside their loop."""
