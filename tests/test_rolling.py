@@ -223,6 +223,13 @@ def picked_and_joined(x):
     return np.sum(x**2)
 
 
+def newton(x):
+    y = x
+    for _ in range(6):
+        y = 0.5 * (y + (x * x + 1) / y)
+    return np.sum(y**2)
+
+
 def gradients_of_all_turns(x):
     values = [mg.tensor(x, requires_grad=True)]
     for i in range(8):
@@ -235,6 +242,7 @@ def gradients_of_all_turns(x):
 CASES |= {
     "gradients added to parts": (mg.grad(picked_and_joined), V),
     "gradients of all turns": (gradients_of_all_turns, V),
+    "a first turn that gives itself a value": (mg.grad(lambda x: np.sum(mg.grad(newton)(x) ** 2)), V),
 }
 
 

@@ -409,6 +409,17 @@ def test_a_derivative_that_depends_on_no_input_is_computed(optimize):
     check(mg.compile(f, optimize=optimize), f, [TABLE[0]])
 
 
+def test_a_number_whose_second_derivative_is_zero():
+    def f(x):
+        last, count = mg.scan(lambda c, r: ((np.tanh(c[0] + r * c[1]), c[1] + 1), None), (x, 0.0), TABLE[0])[0]
+        return np.sum((last * count) ** 2)
+
+    def twice(x):
+        return mg.grad(lambda x: np.sum(mg.grad(f)(x) ** 2))(x)
+
+    check(mg.compile(twice), twice, [V])
+
+
 def test_backward_through_a_scan():
     def step(w, x):
         w.zero_grad() if hasattr(w, "zero_grad") else None

@@ -576,6 +576,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "self.hooked[id(cls)] = reports", "self.hooked[id(cls)] = reports = True", WATCH),
     ("draws.py", "error.has_happened = True", "pass", PARTS),
     ("source.py", " if inner.function is not added_at]", "]", ROLLING),
+    ("rolling.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
+    ("rolling.py", "args = [np.asarray(x) if type(x) is float else x for x", "args = [x for x", SCANNING),
     (
         "rolling.py",
         "self.program = replace(ends, steps=tuple(self.steps))",
