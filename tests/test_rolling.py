@@ -217,6 +217,35 @@ CASES = {
 }
 
 
+def picked_and_joined(x):
+    for _ in range(8):
+        x = np.concatenate([x[1:], x[:1] * 0.5])
+    return np.sum(x**2)
+
+
+def newton(x):
+    y = x
+    for _ in range(6):
+        y = 0.5 * (y + (x * x + 1) / y)
+    return np.sum(y**2)
+
+
+def gradients_of_all_turns(x):
+    values = [mg.tensor(x, requires_grad=True)]
+    for i in range(8):
+        values.append(np.tanh(values[-1] + i))
+        values[-1].retain_grad()
+    np.sum(values[-1]).backward()
+    return [value.grad for value in values]
+
+
+CASES |= {
+    "gradients added to parts": (mg.grad(picked_and_joined), V),
+    "gradients of all turns": (gradients_of_all_turns, V),
+    "a first turn that gives itself a value": (mg.grad(lambda x: np.sum(mg.grad(newton)(x) ** 2)), V),
+}
+
+
 def unrolled(monkeypatch, compiled, *args):
     """Return the results of a program without loops."""
     with monkeypatch.context() as patch:

@@ -366,6 +366,60 @@ def test_a_buffer_that_each_turn_updates():
         np.testing.assert_allclose(layers[0].running_mean, layers[1].running_mean, rtol=1e-12)
 
 
+def hooked(on_the_carry):
+    def f(x):
+        def step(h, r):
+            new = np.tanh(h + r)
+            for value in [h] if on_the_carry else [new]:
+                if isinstance(value, mg.Tensor) and value.requires_grad:
+                    value.register_hook(lambda g: 2 * g)
+            return new, None
+
+        return np.sum(mg.scan(step, x[0], x)[0])
+
+    return mg.grad(f)
+
+
+def retained(x):
+    kept, x = [], mg.tensor(x, requires_grad=True)
+
+    def step(h, r):
+        h = np.tanh(h + r)
+        h.retain_grad()
+        kept.append(h)
+        return h, None
+
+    np.sum(mg.scan(step, x[0], x)[0]).backward()
+    return [h.grad for h in kept]
+
+
+@pytest.mark.parametrize("f", [hooked(True), hooked(False), retained])
+def test_each_turn_has_its_own_hooks_and_gradients(f):
+    check(mg.compile(f), f, [ROWS])
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_derivative_that_depends_on_no_input_is_computed(optimize):
+    def through_linear_turns(x):
+        return mg.scan(lambda h, r: (np.roll(h, 1) * 0.9 + r, None), x[0], x)[0]
+
+    def f(x):
+        return mg.jvp(through_linear_turns, (x,), (TABLE[1],))
+
+    check(mg.compile(f, optimize=optimize), f, [TABLE[0]])
+
+
+def test_a_number_whose_second_derivative_is_zero():
+    def f(x):
+        last, count = mg.scan(lambda c, r: ((np.tanh(c[0] + r * c[1]), c[1] + 1), None), (x, 0.0), TABLE[0])[0]
+        return np.sum((last * count) ** 2)
+
+    def twice(x):
+        return mg.grad(lambda x: np.sum(mg.grad(f)(x) ** 2))(x)
+
+    check(mg.compile(twice), twice, [V])
+
+
 def test_backward_through_a_scan():
     def step(w, x):
         w.zero_grad() if hasattr(w, "zero_grad") else None

@@ -158,8 +158,9 @@ def settled(program: Program) -> Program:
             copies = {s.out: s.args[0] for s in body.steps if s.function is np.copy}
             stays = [copies.get(nexts[i]) is body.inputs[i] and not loop.rows[i] for i in range(n)]
             moving = [i for i in range(n) if not stays[i]]
-            begins = {body.inputs[i]: step.args[i] for i in range(n) if stays[i]}
-            known.update({out: arg for out, arg, same in zip(step.outs(), step.args, stays, strict=False) if same})
+            args = [np.asarray(x) if type(x) is float else x for x in step.args[:n]]  # other steps may reshape it
+            begins = {body.inputs[i]: args[i] for i in range(n) if stays[i]}
+            known.update({out: arg for out, arg, same in zip(step.outs(), args, stays, strict=False) if same})
             fixed = [v for v, begin in begins.items() if isinstance(begin, Value)]
             inputs = (*[body.inputs[i] for i in moving], *body.inputs[n:], *fixed)
             body = replace(body, inputs=inputs, outputs=(tuple(nexts[i] for i in moving), *others))
@@ -461,10 +462,10 @@ class Run:
         """Return whether each carried value has one initial value for all readers."""
         self.begins: dict[tuple[int, int], int] = {}
         for leaf in np.flatnonzero(self.carried):
-            source, ago = int(self.source[leaf]), int(self.ago[leaf])
-            if ago > self.first + 1:
+            source, ago, code = int(self.source[leaf]), int(self.ago[leaf]), int(self.codes[self.first, leaf])
+            if ago > self.first + 1 or self.has(code):  # the first turn itself computes it
                 return False
-            codes = {ago: int(self.codes[self.first, leaf])}
+            codes = {ago: code}
             codes |= {before: self.code(source, -before) for before in range(1, ago)}  # the values that are passed on
             if any(self.begins.setdefault((source, before), code) != code for before, code in codes.items()):
                 return False
@@ -527,7 +528,8 @@ class Rolling:
                 self.steps.append(self.replaced(search.steps[place]))
                 place += 1
         results = {value: self.use(value) for value in search.program.results()}
-        self.program = replace(search.program, steps=tuple(self.steps)).substitute(results)
+        ends = replace(search.program, steps=()).substitute(results)  # the steps before a loop keep its first values
+        self.program = replace(ends, steps=tuple(self.steps))
 
     def used_outside(self, runs: Sequence[Run]) -> Any:
         """Return the codes of loops' values that are used outside their loop."""

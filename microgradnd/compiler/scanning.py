@@ -86,7 +86,10 @@ class Turn:
 
     def loop(self, carried: Sequence[Any], rows: Sequence[Any]) -> Any:
         """Return the results of all turns, for the first turn's arguments."""
-        return scanned(self, *carried, *rows, *[lift(array, node) for array, node in self.outside])
+        operands = [*carried, *rows, *[lift(array, node) for array, node in self.outside]]
+        if all(pair(x)[1] is None for x in operands):
+            raise UnscannedError  # the loop wouldn't be recorded: plain turns compute its results
+        return scanned(self, *operands)
 
 
 @primitive

@@ -363,7 +363,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
     for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
         names.of[inside] = writer.text(outside, POWER)
     ends = last_readings(loop.body, uses)
-    steps = enumerate(loop.body.steps)
+    steps = [(i, inner) for i, inner in enumerate(loop.body.steps) if inner.function is not added_at]
     made = {out: i for i, inner in steps if not isinstance(inner.function, Loop) for out in inner.outs()}
     moved: list[tuple[str, Value, bool]] = []
     for inside, following, begin, out, rows in zip(loop.body.inputs, nexts, step.args, outs, loop.rows, strict=False):
