@@ -64,6 +64,8 @@ TEXTS = {
     "conv, 0": "g convolved with the flipped weight",
     "conv, 1": "x convolved with g",
     "conv, 2": "sum of g over all but the channels",
+    "conv_transpose, 0": "g convolved with the weight",
+    "conv_transpose, 1": "g convolved with the input",
     "transpose": "g transposed back",
     "clip, 0": "g where x is within the limits, else 0",
     "setitem, 0": "g, 0 where it was set",
@@ -308,6 +310,8 @@ class _Reading(ast.NodeTransformer):
     ----------
     known : dict
         The values of parameters, and of variables once evaluated.
+    given : set of str
+        The parameters that aren't left at their defaults.
     freed : set of str
         Parameters whose values are unknown, since `backward()` freed them.
     pending : list of ast.stmt
@@ -323,8 +327,10 @@ class _Reading(ast.NodeTransformer):
         signature = inspect.signature(rule)
         self.parameters = signature.parameters
         self.known: dict[str, Any] = {}
+        self.given: set[str] = set()
         with contextlib.suppress(TypeError):  # a rule that doesn't take these arguments stays unread
             bound = signature.bind(*args, **node.kwargs)
+            self.given.update(bound.arguments)
             bound.apply_defaults()
             self.known.update(bound.arguments)
         self.freed = set(list(self.parameters)[: len(args)]) if node.args is None else set()
@@ -422,7 +428,7 @@ class _Reading(ast.NodeTransformer):
             return ast.Name(self.renamed[node.id])
         if node.id in self.texts and len(ast.unparse(self.texts[node.id])) <= INLINED:
             return self.texts[node.id]
-        if node.id not in self.parameters:
+        if node.id not in self.given:
             try:
                 number = self.value(node)
             except Exception:  # it stays a name
