@@ -33,8 +33,15 @@ MOST_ELEMENTS = 10**5  # of all arrays for which a condition is evaluated
 MOST_STATEMENTS = 20
 INLINED = 60  # characters of an expression that replaces a variable
 BROADCASTING = {np.where, np.clip, np.broadcast_to, np.tril, np.triu}  # besides elementwise functions
-# What the rules call the forms of an array, in NumPy
-FORMS = {"array": "{}", "column": "{}[..., None]", "row": "{}[..., None, :]", "vector": "{}[..., 0]"}
+# Functions of one array as pictures write them: forms of an array, and squares
+FORMS = {
+    "array": "{}",
+    "column": "{}[..., None]",
+    "row": "{}[..., None, :]",
+    "vector": "{}[..., 0]",
+    "mT": "{}.mT",
+    "np.square": "{}**2",
+}
 SIGNS: dict[str, ast.operator] = {"np.dot": ast.MatMult(), "on_rows": ast.MatMult(), "power": ast.Pow()}
 SPELLED = {"summed": "np.sum", "conj": "np.conj"}
 # The texts of rules that are no formulas, by function
@@ -403,13 +410,11 @@ class _Reading(ast.NodeTransformer):
             g, shape, *axis = node.args[:3]
             made = ast.Call(ast.Name("np.expand_dims"), [g, *axis], []) if axis and len(node.args) == 3 else g
             return ast.Call(ast.Name("np.broadcast_to"), [made, shape], [])
-        if name == "mT":
-            return ast.Attribute(node.args[0], "mT")
         node.func = ast.Name(SPELLED[name]) if name in SPELLED else self.visit(node.func)
         return node
 
     def formed(self, form: str, array: ast.expr) -> ast.expr:
-        """Return an array in one of the forms that NumPy can write."""
+        """Return an array in one of the forms of `FORMS`."""
         return ast.parse(form.format(f"({ast.unparse(self.visit(array))})"), mode="eval").body
 
     def spread(self, keyword: ast.keyword) -> list[ast.keyword]:
