@@ -220,11 +220,11 @@ def test_backward_shows_the_gradient_the_rule_and_the_product(open_page: Open) -
     page = open_page(chain())
     page.press(*[Keys.ARROW_RIGHT] * 6)
     assert "Incoming gradient g\n1" in page.panel
-    assert "g * (1 - out * out)" in page.panel
+    assert "g * (1 - out**2)" in page.panel
     assert "out = the value = 0.7616" in page.panel
     slope = 1 - np.tanh(1.0) ** 2
     assert f"{slope:.6g}" in page.panel
-    assert page.text(".line.now .rule text") == "g * (1 - out * out) = 0.42"
+    assert page.text(".line.now .rule text") == "g * (1 - out**2) = 0.42"
     assert page.titles(".box.touched") == ["a"]  # a part of its gradient is there
     page.press(Keys.ARROW_RIGHT)
     assert page.titles(".box.touched") == []

@@ -120,7 +120,7 @@ def test_views(view: str, after: bool) -> None:
     assert ((result, sign) if view == "backward" else (sign, result)) in ends
     assert ("∂result/∂result = 1" in labels) == (view == "backward")
     text = "\n".join(line[0] for line in lines)
-    assert ("g #42; (1 - out #42; out)" in text) == (view != "forward")
+    assert ("g #42; (1 - out#42;#42;2)" in text) == (view != "forward")
     assert ("<-->" in text) == (view == "both")
     assert ("grad weight (4, 3)" in text) == (view == "backward")
 

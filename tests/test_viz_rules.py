@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
+from microgradnd.nn import activations
 from microgradnd.nn import functional as F
 from microgradnd.nn import losses as nn_losses
 from microgradnd.registry import VJPS, rule_for
+from microgradnd.rules import elementwise
 from microgradnd.tape import Operation, walk
 from microgradnd.viz.graph import graph
 from microgradnd.viz.rules import TEXTS, parameters_of, rule_text, summed_axes
+from microgradnd.viz.signs import BETWEEN
 
 
 def variable(*shape: int) -> Any:
@@ -348,8 +351,32 @@ def test_single_numbers_are_put_in() -> None:
     a, b = (mg.tensor(value, requires_grad=True, name=name) for value, name in ((0.5, "a"), (-3.0, "b")))
     found = texts(np.tanh(a) * b)
     assert found["multiply", 0] == ("g * b", "1 * (-3) = -3")
-    assert found["tanh", 0] == ("g * (1 - out * out)", "(-3) * (1 - 0.4621 * 0.4621) = -2.359")
+    assert found["tanh", 0] == ("g * (1 - out**2)", "(-3) * (1 - 0.4621**2) = -2.359")
     assert texts(a + b)["add", 0] == ("g", "1")
+
+
+SCALARS = [f for f in UFUNCS if f not in (np.arccosh, np.ldexp)]
+CALLED: list[Any] = [*SCALARS, F.relu, F.elu, F.leaky_relu, F.sigmoid, F.softplus, F.gelu, F.silu, np.sum, np.mean]
+
+
+@pytest.mark.parametrize("function", CALLED, ids=lambda f: f.__name__)
+def test_the_numbers_put_into_a_rule_give_the_gradient(function: Any) -> None:
+    a, b = (mg.tensor(value, requires_grad=True) for value in (0.7, -0.4 if function in BETWEEN else 0.4))
+    y = 3.0 * function(*(a, b)[: getattr(function, "nin", 1)])
+    for _, numbers in texts(y).values():
+        expression, equals, result = numbers.rpartition(" = ")
+        names = {"np": np} | vars(activations) | vars(elementwise)
+        assert not equals or eval(expression, names) == pytest.approx(float(result), rel=2e-3, abs=1e-3)
+
+
+def test_a_text_in_words_has_only_its_result() -> None:
+    x = mg.tensor(2.0, requires_grad=True, name="x")
+    assert texts(3.0 * np.maximum(x, 2.0))["maximum", 0] == ("g where it is larger, g / 2 at ties, else 0", "1.5")
+
+
+def test_options_at_their_defaults_are_numbers_too() -> None:
+    x = mg.tensor(-1.0, requires_grad=True, name="x")
+    assert "alpha" not in texts(F.elu(x))["elu", 0][0]
 
 
 def test_a_negative_number_alone_needs_no_brackets() -> None:

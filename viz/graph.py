@@ -555,7 +555,7 @@ class _Builder:
         if template.words & {"g", "out", *computed} - set(made):
             return ""
         put, result = template.put(names | made), number(grad.elements)
-        return put if put == result else f"{put} = {result}"
+        return f"{put} = {result}" if put != result and is_formula(put) else result
 
     def written(self, i: int) -> tuple[str, str]:
         """Return the sign of an operation and the details of the call."""

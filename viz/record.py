@@ -76,10 +76,7 @@ class Record:
 
     def can_flow(self) -> bool:
         """Return whether the tape still has all arrays of the rules, unchanged."""
-        return all(
-            node.args is not None and all(parent is None or parent.position < node.position for parent in node.parents)
-            for node in self.operations
-        )
+        return not self.is_over and not self.changed()
 
     def flow(self, step: Callable[[Operation, Any, Parts], None] | None = None) -> dict[Node, Any]:
         """Walk back from the result, without setting any `.grad` or calling hooks.

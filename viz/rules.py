@@ -33,8 +33,15 @@ MOST_ELEMENTS = 10**5  # of all arrays for which a condition is evaluated
 MOST_STATEMENTS = 20
 INLINED = 60  # characters of an expression that replaces a variable
 BROADCASTING = {np.where, np.clip, np.broadcast_to, np.tril, np.triu}  # besides elementwise functions
-# What the rules call the forms of an array, in NumPy
-FORMS = {"array": "{}", "column": "{}[..., None]", "row": "{}[..., None, :]", "vector": "{}[..., 0]"}
+# Functions of one array as pictures write them: forms of an array, and squares
+FORMS = {
+    "array": "{}",
+    "column": "{}[..., None]",
+    "row": "{}[..., None, :]",
+    "vector": "{}[..., 0]",
+    "mT": "{}.mT",
+    "np.square": "{}**2",
+}
 SIGNS: dict[str, ast.operator] = {"np.dot": ast.MatMult(), "on_rows": ast.MatMult(), "power": ast.Pow()}
 SPELLED = {"summed": "np.sum", "conj": "np.conj"}
 # The texts of rules that are no formulas, by function
@@ -64,6 +71,8 @@ TEXTS = {
     "conv, 0": "g convolved with the flipped weight",
     "conv, 1": "x convolved with g",
     "conv, 2": "sum of g over all but the channels",
+    "conv_transpose, 0": "g convolved with the weight",
+    "conv_transpose, 1": "g convolved with the input",
     "transpose": "g transposed back",
     "clip, 0": "g where x is within the limits, else 0",
     "setitem, 0": "g, 0 where it was set",
@@ -308,6 +317,8 @@ class _Reading(ast.NodeTransformer):
     ----------
     known : dict
         The values of parameters, and of variables once evaluated.
+    given : set of str
+        The parameters that aren't left at their defaults.
     freed : set of str
         Parameters whose values are unknown, since `backward()` freed them.
     pending : list of ast.stmt
@@ -323,8 +334,10 @@ class _Reading(ast.NodeTransformer):
         signature = inspect.signature(rule)
         self.parameters = signature.parameters
         self.known: dict[str, Any] = {}
+        self.given: set[str] = set()
         with contextlib.suppress(TypeError):  # a rule that doesn't take these arguments stays unread
             bound = signature.bind(*args, **node.kwargs)
+            self.given.update(bound.arguments)
             bound.apply_defaults()
             self.known.update(bound.arguments)
         self.freed = set(list(self.parameters)[: len(args)]) if node.args is None else set()
@@ -397,13 +410,11 @@ class _Reading(ast.NodeTransformer):
             g, shape, *axis = node.args[:3]
             made = ast.Call(ast.Name("np.expand_dims"), [g, *axis], []) if axis and len(node.args) == 3 else g
             return ast.Call(ast.Name("np.broadcast_to"), [made, shape], [])
-        if name == "mT":
-            return ast.Attribute(node.args[0], "mT")
         node.func = ast.Name(SPELLED[name]) if name in SPELLED else self.visit(node.func)
         return node
 
     def formed(self, form: str, array: ast.expr) -> ast.expr:
-        """Return an array in one of the forms that NumPy can write."""
+        """Return an array in one of the forms of `FORMS`."""
         return ast.parse(form.format(f"({ast.unparse(self.visit(array))})"), mode="eval").body
 
     def spread(self, keyword: ast.keyword) -> list[ast.keyword]:
@@ -422,7 +433,7 @@ class _Reading(ast.NodeTransformer):
             return ast.Name(self.renamed[node.id])
         if node.id in self.texts and len(ast.unparse(self.texts[node.id])) <= INLINED:
             return self.texts[node.id]
-        if node.id not in self.parameters:
+        if node.id not in self.given:
             try:
                 number = self.value(node)
             except Exception:  # it stays a name

@@ -42,6 +42,8 @@ ENTRIES: list[tuple[str, ...]] = [
         "if leaf.position > node.position and leaf.requires_grad))",
         FOLD,
     ),
+    ("graph.py", "if put != result and is_formula(put) else", "if put != result else", RULES),
+    ("rules.py", "self.given.update(bound.arguments)", "self.given.update(signature.parameters)", RULES),
     ("values.py", "if not parts or (only_bad and not is_bad):", "if not parts:", FOLD),
     (
         "graph.py",

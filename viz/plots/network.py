@@ -224,7 +224,7 @@ def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array
     place: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
     for i, y in zip(shown, heights, strict=True):
         if i < 0:
-            ground = {"facecolor": ax.figure.get_facecolor(), "edgecolor": "none", "pad": 0.5}
+            ground: Any = {"facecolor": ax.figure.get_facecolor(), "edgecolor": "none", "pad": 0.5}
             ax.text(x, y, f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more", fontsize=8, bbox=ground, **place)
             continue
         value = float(values[i])
