@@ -270,13 +270,13 @@ class Optimizer(Configured):
                 f"{given!r:.80}"
             )
         given = {name: value for name, value in given.items() if value is not None}
-        if isinstance(step := given.get("step"), float) or getattr(step, "ndim", None) == 0:
-            given["step"] = int(step) if float(step).is_integer() else step  # a float in PyTorch
         keys = {name: f"{name} of {described(parameter, i)}" for name in names}
         own = dict.fromkeys(keys.values(), np.zeros(parameter.shape, Flat([parameter]).kept_dtype))
-        found = fitted(kind, own | {keys["step"]: np.array(0)}, {keys[name]: value for name, value in given.items()})
-        if found.get(keys["step"], 0) < 0:
-            raise ValueError(f"{kind}.load_state_dict: step must be 0 or more, got {given['step']}")
+        own[keys["step"]] = np.array(0.0)  # PyTorch keeps it as a float
+        found = fitted(kind, own, {keys[name]: value for name, value in given.items()})
+        step = float(found.get(keys["step"], 0))
+        if step < 0 or not step.is_integer():
+            raise ValueError(f"{kind}.load_state_dict: step must be a whole number, 0 or more, got {step}")
         return {name: found[key] for name, key in keys.items() if key in found}
 
     def __repr__(self) -> str:
