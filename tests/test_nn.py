@@ -272,6 +272,11 @@ def test_parameters_in_a_class_are_refused(value, where):
         (lambda m: nn.Linear(0, 1), ValueError, "Linear: in_features must be a positive integer, got 0"),
         (lambda m: nn.Linear(1, 2.0), TypeError, "Linear: out_features must be a positive integer, got 2.0"),
         (
+            lambda m: nn.LSTM(1, 2, dtype=int),
+            TypeError,
+            "LSTM: dtype must be a floating-point dtype .*, got <class 'int'>",
+        ),
+        (
             lambda m: nn.Linear(1, 1, rng=0),
             TypeError,
             r"rng must be a numpy\.random\.Generator, got int; .*default_rng",
