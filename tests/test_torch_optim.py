@@ -259,6 +259,7 @@ SCHEDULES = {
     "linear": lambda s, o: s.LinearLR(o, start_factor=0.1, end_factor=0.7, total_iters=30),
     "polynomial": lambda s, o: s.PolynomialLR(o, total_iters=40, power=2.0),
     "cosine": lambda s, o: s.CosineAnnealingLR(o, T_max=15, eta_min=1e-3),
+    "one-cycle that only rises": lambda s, o: s.OneCycleLR(o, 0.2, 120, pct_start=1.0, cycle_momentum=False),
     "cosine to 0": lambda s, o: s.CosineAnnealingLR(o, T_max=30),
     "warm restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, T_0=10, eta_min=1e-4),
     "longer restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, T_0=5, T_mult=2),
