@@ -619,7 +619,9 @@ def test_stray_arguments_are_explained(make, message):
     [
         (None, TypeError, r"SGD\.load_state_dict: state_dict must be a dict from state_dict\(\), got None; read"),
         ("run.pkl", TypeError, "must be a dict from .* got 'run.pkl'; read a file with mg.load first"),
-        (entry(step=1.5), TypeError, "step of parameter 0 must hold numbers that fit dtype int64, got float64"),
+        (entry(step=1.5), ValueError, "step must be a whole number, 0 or more, got 1.5"),
+        (entry(step=np.inf), ValueError, "step must be a whole number, 0 or more, got inf"),
+        (entry(step="2"), TypeError, "step of parameter 0 must hold numbers that fit dtype float64"),
         (entry(momentum_buffer=np.array(["a", "b"])), TypeError, "momentum_buffer of parameter 0 must hold numbers"),
         (entry(momentum_buffer=np.array([1j, 0])), TypeError, "dtype float64, got complex128"),
     ],

@@ -222,25 +222,27 @@ def test_plain_gradient_descent_is_equal_where_its_arithmetic_is():
         np.testing.assert_array_equal(w.data, v.detach().numpy())
 
 
-def test_a_state_of_pytorch_can_be_loaded():
-    """Without settings that only PyTorch has, and with step counts as integers."""
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("AdamW", {}),
+        ("Adam", {"amsgrad": True}),
+        ("SGD", {}),
+        ("SGD", {"momentum": 0.9}),
+        ("RMSprop", {"centered": True, "momentum": 0.9}),
+        ("Adagrad", {}),
+        ("Adadelta", {}),
+    ],
+    ids=str,
+)
+def test_a_state_of_pytorch_can_be_loaded(name, options):
     ours, theirs = variables()
-    one, two = optim.AdamW(ours, lr=0.1), torch.optim.AdamW(theirs, lr=0.3)
+    one, two = getattr(optim, name)(ours, lr=0.1), getattr(torch.optim, name)(theirs, lr=0.3, **options)
     for drawn in itertools.islice(gradients(), 7):
         for q, g in zip(theirs, drawn, strict=True):
             q.grad = None if g is None else torch.tensor(g)
         two.step()
-    state = two.state_dict()
-    names = one.param_groups[0].keys()
-    one.load_state_dict(
-        {
-            "state": {
-                i: {key: int(value) if key == "step" else value.numpy() for key, value in entry.items()}
-                for i, entry in state["state"].items()
-            },
-            "param_groups": [{key: group[key] for key in names} for group in state["param_groups"]],
-        }
-    )
+    one.load_state_dict(two.state_dict())
     for p, q in zip(ours, theirs, strict=True):
         p.data = q.detach().numpy().copy()
     run(eagerly, ours, one, theirs, two)
@@ -257,6 +259,7 @@ SCHEDULES = {
     "linear": lambda s, o: s.LinearLR(o, start_factor=0.1, end_factor=0.7, total_iters=30),
     "polynomial": lambda s, o: s.PolynomialLR(o, total_iters=40, power=2.0),
     "cosine": lambda s, o: s.CosineAnnealingLR(o, T_max=15, eta_min=1e-3),
+    "one-cycle that only rises": lambda s, o: s.OneCycleLR(o, 0.2, 120, pct_start=1.0, cycle_momentum=False),
     "cosine to 0": lambda s, o: s.CosineAnnealingLR(o, T_max=30),
     "warm restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, T_0=10, eta_min=1e-4),
     "longer restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, T_0=5, T_mult=2),

@@ -126,7 +126,7 @@ def silu(x: Any) -> Any:
     >>> F.silu(np.array([-1000.0, 0.0, 1.0])).round(3)
     array([-0.   ,  0.   ,  0.731])
     """
-    x = floating("silu", x)
+    x = operand("silu", x, kinds=REAL)
     return x * sigmoid(x)
 
 

@@ -33,7 +33,7 @@ from microgradnd.annotations import Call
 from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.operands import check_kind
-from microgradnd.settings import floating_dtype
+from microgradnd.settings import floating_dtype, switch
 from microgradnd.signatures import check_call
 from microgradnd.states import check_mapping, fitted, overwrite
 from microgradnd.tape import Leaf, Note, Operation, current, next_position
@@ -565,8 +565,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` of all modules, and return this module."""
-        if not isinstance(mode, bool | np.bool_):
-            raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
+        mode = switch(f"{type(self).__name__}.train: mode", mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -601,6 +600,7 @@ class Module:
         >>> nn.Linear(2, 1).requires_grad_(False)
         Linear(2, 1, weight=(1, 2), bias=(1,))  # 3 parameters, 3 of them frozen
         """
+        requires_grad = switch(f"{type(self).__name__}.requires_grad_: requires_grad", requires_grad)
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self

@@ -31,6 +31,7 @@ from microgradnd.settings import (
     one_of,
     positive,
     setting,
+    share,
     shown,
     switch,
 )
@@ -554,7 +555,7 @@ class OneCycleLR(LRScheduler):
 
     max_lr: float = setting(not_negative)
     total_steps: int = setting(count)
-    pct_start: float = setting(fraction, default=0.3)
+    pct_start: float = setting(share, default=0.3)
     anneal_strategy: str = setting(one_of("cos", "linear"), default="cos")
     cycle_momentum: bool = setting(switch, default=True)
     base_momentum: float = setting(fraction, default=0.85)

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         def __set__(self, optimizer: Any, params: Iterable[Tensor] | Iterable[Mapping[str, Any]]) -> None: ...
 
 
+# What PyTorch's states say besides: how it computes, and a rate that a schedule keeps
+OF_PYTORCH = {"params", "capturable", "differentiable", "foreach", "fused", "initial_lr"}
+
+
 class Optimizer(Configured):
     """The base class of the optimizers.
 
@@ -216,7 +220,7 @@ class Optimizer(Configured):
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore what `state_dict()` returned.
+        """Restore what `state_dict()` returned, here or in PyTorch.
 
         Raises
         ------
@@ -228,10 +232,12 @@ class Optimizer(Configured):
         """
         kind, own = type(self), self.state_dict()
         check_mapping(kind.__name__, state_dict, "read a file with mg.load first")
-        if layout(state_dict) != layout(own):
+        ignored = OF_PYTORCH | {"decoupled_weight_decay"} - kind.table.keys()
+        if layout(state_dict, ignored) != layout(own, ignored):
             raise ValueError(
-                f"{kind.__name__}.load_state_dict: the state must be of {layout(own)}, got {layout(state_dict)}; load "
-                f"the state of an optimizer of the same kind, made with the same groups"
+                f"{kind.__name__}.load_state_dict: the state must be of {layout(own, ignored)}, got "
+                f"{layout(state_dict, ignored)}; load the state of an optimizer of the same kind, made with the same "
+                f"groups"
             )
         groups, ids = state_dict["param_groups"], [i for given in state_dict["param_groups"] for i in given["params"]]
         given_for = state_dict["state"].keys()
@@ -263,11 +269,14 @@ class Optimizer(Configured):
                 f"{kind}.load_state_dict: the state of a parameter must be a dict with {', '.join(names)}, got "
                 f"{given!r:.80}"
             )
+        given = {name: value for name, value in given.items() if value is not None}
         keys = {name: f"{name} of {described(parameter, i)}" for name in names}
         own = dict.fromkeys(keys.values(), np.zeros(parameter.shape, Flat([parameter]).kept_dtype))
-        found = fitted(kind, own | {keys["step"]: np.array(0)}, {keys[name]: value for name, value in given.items()})
-        if found.get(keys["step"], 0) < 0:
-            raise ValueError(f"{kind}.load_state_dict: step must be 0 or more, got {given['step']}")
+        own[keys["step"]] = np.array(0.0)  # PyTorch keeps it as a float
+        found = fitted(kind, own, {keys[name]: value for name, value in given.items()})
+        step = float(found.get(keys["step"], 0))
+        if step < 0 or not step.is_integer():
+            raise ValueError(f"{kind}.load_state_dict: step must be a whole number, 0 or more, got {step}")
         return {name: found[key] for name, key in keys.items() if key in found}
 
     def __repr__(self) -> str:
@@ -275,7 +284,7 @@ class Optimizer(Configured):
         return type(self).__name__ + (groups if len(self.param_groups) == 1 else f"({groups})")
 
 
-def layout(state: Mapping[str, Any]) -> str:
+def layout(state: Mapping[str, Any], ignored: set[str]) -> str:
     """Describe the groups of a state, or the value itself if it isn't a state."""
     groups: Any = state.get("param_groups")
     listed = isinstance(groups, Sequence) and all(
@@ -283,7 +292,7 @@ def layout(state: Mapping[str, Any]) -> str:
     )
     if not listed or not isinstance(state.get("state"), Mapping):
         return f"{dict(state)!r:.80}"
-    return "; ".join(f"{len(g['params'])} parameters with {', '.join(sorted(g.keys() - {'params'}))}" for g in groups)
+    return "; ".join(f"{len(g['params'])} parameters with {', '.join(sorted(g.keys() - ignored))}" for g in groups)
 
 
 def checked(optimizer: str, params: Any, known: Sequence[Tensor]) -> list[Tensor]:
