@@ -142,8 +142,8 @@ def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any
 
 
 def hooked(node: Node, g: Any) -> Any:
-    """Return the cotangent at an input of a transform after the hooks of its leaf."""
-    hooks = node.hooks if isinstance(node, Leaf) else None  # an operation's ran on the way
+    """Return the cotangent at an input of a transform, where a walk ends, after its hooks."""
+    hooks = node.hooks if isinstance(node, Leaf) else node.note and node.note.hooks
     return conjugate(run_hooks(node, hooks, conjugate(g))) if hooks else g
 
 
