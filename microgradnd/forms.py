@@ -102,8 +102,18 @@ def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -
     if options:
         found = ", ".join(options)
         raise TypeError(f"np.{ufunc.__name__}: {found}= can't be recorded; leave it out, or pass t.data")
+    if mask is not True and ufunc.nout > 1:
+        raise TypeError(
+            f"np.{ufunc.__name__}: where= can't be recorded for several results; choose with np.where instead"
+        )
     if dtype is not None:
-        inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
+        inputs = tuple([x if isinstance(x, int | float | complex) else primitives.array(x) for x in inputs])
+        kinds = [getattr(x, "dtype", type(x)) for x in inputs]
+        signature = (*[None] * ufunc.nin, *[np.dtype(dtype)] * ufunc.nout)
+        found = ufunc.resolve_dtypes((*kinds, *[None] * ufunc.nout), signature=signature)  # raises as NumPy's call does
+        inputs = tuple(
+            [primitives.astype(x, d) if hasattr(x, "dtype") else x for x, d in zip(inputs, found, strict=False)]
+        )
     return ufunc(*inputs) if mask is True else primitives.masked(ufunc, mask, *inputs)
 
 

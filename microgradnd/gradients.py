@@ -141,6 +141,12 @@ def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any
     return g
 
 
+def hooked(node: Node, g: Any) -> Any:
+    """Return the cotangent at an input of a transform, where a walk ends, after its hooks."""
+    hooks = node.hooks if isinstance(node, Leaf) else node.note and node.note.hooks
+    return conjugate(run_hooks(node, hooks, conjugate(g))) if hooks else g
+
+
 def accumulate(ends: dict[Any, Any]) -> None:
     """Add the cotangents at leaves to their `.grad`; `ends` is emptied.
 

@@ -163,6 +163,28 @@ def operand(taker: Function | str, value: Any) -> Any:
     raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor{as_number}")
 
 
+def result_of(function: Function, out: Any) -> Any:
+    """Return what the function of an operation returned, with NumPy's numbers."""
+    if isinstance(out, list | tuple):
+        if all(hasattr(part, "dtype") for part in out):
+            return out
+        parts = [result_of(function, part) for part in out]
+        return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
+    if isinstance(out, int | float | complex) and not isinstance(out, np.generic):
+        return np.asarray(out)[()]
+    if hasattr(type(out), "__primitive__"):
+        raise TypeError(
+            f"{name_of(function)} computed with a Tensor that isn't one of its arguments (in a dict, or captured), "
+            f"which can't be recorded there; pass it as an argument of its own"
+        )
+    if not hasattr(out, "dtype"):
+        raise TypeError(
+            f"{name_of(function)} must return an array, a number, or a tuple of them, got {out!r:.80} of type "
+            f"{type(out).__name__}"
+        )
+    return out
+
+
 def refuse_nested(function: Any, arg: Any) -> None:
     """Raise if a list holds a Tensor that the table can't reach."""
     for item in arg:

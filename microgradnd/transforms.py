@@ -104,7 +104,10 @@ class Trace:
         with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
         return self.examples(
-            own(ends.pop(node) if node in ends else np.zeros_like(t if self.lift else plain(t)), original)
+            own(
+                gradients.hooked(node, ends.pop(node)) if node in ends else np.zeros_like(t if self.lift else plain(t)),
+                original,
+            )
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
         )
 

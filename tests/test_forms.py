@@ -2,7 +2,7 @@
 of the plainest form.
 
 Owns: axes as Python and NumPy integers, negative ones, tuples and lists; the methods of
-arrays.
+arrays; arguments by keyword, and other words for the same call.
 Must not own: which derivative is right (`test_laws.py`).
 Read next: `test_rules.py`.
 """
@@ -193,3 +193,93 @@ def test_methods_give_the_values_of_arrays(name, dtype):
             np.testing.assert_array_equal(got.data, want, strict=True)
 
     law()
+
+
+# Calls that say the same in another way, and calls of arrays without elements: value,
+# dtype and shape are NumPy's, and check_grads agrees
+
+VECTOR, MATRIX = np.array([0.5, -1.5, 2.25, 0.75]), B[0, :2, :2]
+Z = np.array([1.0 + 2.0j, -0.3 + 0.1j, 0.5 - 1.0j])
+
+
+def changed(change):
+    """Return a function that changes a copy of its argument."""
+
+    def function(x):
+        copy = x * 1.0
+        change(copy)
+        return copy
+
+    return function
+
+
+CALLS = {
+    **{
+        f"{f.__name__}-{mode!r}-{n}": (lambda x, y, f=f, mode=mode: f(x, y, mode), VECTOR[:n], VECTOR[1:])
+        for f in (np.convolve, np.correlate)
+        for mode in (0, 1, 2, np.int64(1))
+        for n in (2, 4)
+    },
+    "diff-axis": (lambda x: np.diff(x, axis=-2), B),
+    "median-keepdims": (lambda x: np.median(x, keepdims=np._NoValue), VECTOR),
+    "rfftn-axis-twice": (lambda x: np.abs(np.fft.rfftn(x, axes=(0, 0))), B[0]),
+    "polyadd-matrices": (np.polyadd, MATRIX, MATRIX + 1),
+    "polysub-number": (lambda x: np.polysub(x, 3.0), VECTOR),
+    "put-nothing": (changed(lambda x: np.put(x, [0, 2], [])), VECTOR),
+    "putmask-nothing": (changed(lambda x: np.putmask(x, [True] * 4, [])), VECTOR),
+    "place-nothing": (changed(lambda x: np.place(x, [False] * 4, [])), VECTOR),
+    **{
+        f"norm-{p}-0x{n}": (lambda x, p=p: np.linalg.norm(x, p), np.zeros((0, n)))
+        for p in (1, 2, np.inf)
+        for n in (0, 3)
+    },
+    "norm-inf-0": (lambda x: np.linalg.norm(x, np.inf), np.zeros(0)),
+    "logaddexp.reduce-0": (lambda x: np.exp(np.logaddexp.reduce(x)), np.zeros(0)),
+    "absolute-dtype": (lambda z: np.absolute(z, dtype=np.float64), Z),
+    "add-dtype-list": (lambda x: np.add(x, [1.0, 2.0, 3.0, 4.0], dtype=np.complex128), VECTOR),
+    "ldexp-dtype": (lambda x: np.ldexp(x, [1, 2, 3, 4], dtype=np.float64), VECTOR),
+    "multiply.outer-dtype": (lambda x: np.multiply.outer(x, [1.0, 2.0], dtype=np.longdouble), VECTOR),
+    "maximum.reduce-dtype": (lambda x: np.maximum.reduce(x, dtype=np.longdouble), VECTOR),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_in_other_words(name):
+    function, *args = CALLS[name]
+    got = function(*(mg.tensor(x, requires_grad=True) for x in args))
+    np.testing.assert_array_equal(got.data, function(*args), strict=True)
+    mg.testing.check_grads(function, *args, order=1)
+
+
+def test_where_in_forward_mode():
+    _, moved = mg.jvp(lambda z: np.sign(z, where=[True, False, True]), (Z,), (Z[::-1],))
+    np.testing.assert_array_equal(moved, mg.jvp(np.sign, (Z,), (Z[::-1],))[1] * [1, 0, 1])
+
+
+@pytest.mark.parametrize("function", [np.cov, np.corrcoef])
+def test_statistics_in_another_dtype(function):
+    got = function(mg.tensor(B[0]), dtype=np.float32)
+    np.testing.assert_array_equal(got.data, function(B[0], dtype=np.float32), strict=True)
+
+
+KEYWORDS = {
+    "sum": lambda x: np.sum(a=x, axis=0),
+    "sort": lambda x: np.sort(a=x),
+    "cumsum": lambda x: np.cumsum(a=x, axis=1),
+    "transpose": lambda x: np.transpose(a=x),
+    "fft": lambda x: np.fft.fft(a=x, n=2),
+    "norm": lambda x: np.linalg.norm(x=x),
+    "solve": lambda x: np.linalg.solve(a=x, b=x),
+    "linspace": lambda x: np.linspace(start=x, stop=2 * x, num=3),
+}
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_arguments_by_keyword(name):
+    function, x = KEYWORDS[name], MATRIX + np.eye(2)
+    want = function(x)
+    for is_variable in (True, False):
+        np.testing.assert_array_equal(function(mg.tensor(x, requires_grad=is_variable)).data, want, strict=True)
+    np.testing.assert_array_equal(mg.compile(function)(x), want, strict=True)
+    np.testing.assert_allclose(mg.vmap(function)(np.stack([x, x]))[1], want, rtol=1e-12)
+    mg.testing.check_grads(function, x, order=1)

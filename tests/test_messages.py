@@ -1318,7 +1318,40 @@ LIBRARY = {
     ),
 }
 
+
+def ruled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make a function an operation with a rule."""
+    made = mg.primitive(function)
+    mg.defvjp(made, lambda g, out, x: g)
+    return made
+
+
 RULES = {
+    "np.diff(axis=)": Row(lambda: np.diff(square, axis=2), np.exceptions.AxisError, "np.diff|axis 2|dimension 2"),
+    "np.var(ddof=, correction=)": Row(
+        lambda: np.var(t, ddof=2, correction=1), ValueError, "var|ddof=2 or correction=1|one thing"
+    ),
+    "np.polyval of a poly1d": Row(lambda: np.polyval(t, np.poly1d([1, 2])), TypeError, "polyval|poly1d|x.coeffs"),
+    "np.place without values": Row(lambda: np.place(P(3) * 1, [True] * 3, []), ValueError, "place|at least one value"),
+    "np.average of a number": Row(lambda: np.average(t, weights=2.0), ValueError, "average|(3,)|got shape ()"),
+    "np.interp of dates": Row(
+        lambda: np.interp(t, np.array(["2020", "2021"], "M8[Y]"), [0, 1]), TypeError, "interp|datetime64|subtract"
+    ),
+    "np.kron of a masked array": Row(lambda: np.kron(np.ma.ones(3), t), TypeError, "kron|MaskedArray|filled(0)"),
+    "np.modf(where=)": Row(lambda: np.modf(t, where=[True] * 3), TypeError, "np.modf|where=|np.where"),
+    "np.exp(dtype=int)": Row(lambda: np.exp(t, dtype=int), TypeError, "exp"),
+    "a primitive that returns text": Row(
+        lambda: ruled(lambda x: "text")(t), TypeError, "must return an array|'text' of type str"
+    ),
+    "a primitive of a hidden Tensor": Row(
+        lambda: ruled(lambda x: x * t)(t), TypeError, "isn't one of its arguments|pass it as an argument"
+    ),
+    "a complex cotangent": Row(
+        lambda: mg.vjp(np.sin, X)[1](1j * X), TypeError, "pullback: a cotangent|float64|got complex128|real part"
+    ),
+    "a complex tangent": Row(
+        lambda: mg.jvp(np.sin, (X,), (1j * X,)), TypeError, "jvp: a tangent|float64|got complex128|real part"
+    ),
     "np.diff(n=)": Row(lambda: np.diff(t, n=-1), ValueError, "diff: n|0 or more, got -1"),
     "np.gradient of spacings": Row(
         lambda: np.gradient(t, 1.0, 2.0), TypeError, "gradient|one spacing|got 2 for 1 axes"

@@ -467,3 +467,17 @@ def test_data_is_cast_to_the_same_kind_only(wrong):
         t.data = wrong
     t.data = np.ones(3, np.float64 if t.dtype.kind == "f" else np.int32)
     assert t.data.dtype == t.dtype
+
+
+def test_a_primitive_may_return_pythons_numbers():
+    @mg.primitive
+    def sums(x):
+        return float(np.sum(x)), np.sum(x * x), x.size
+
+    mg.defvjp(sums, lambda g, out, x: g[0] + 2 * g[1] * x)
+    x = np.array([1.0, 2.0])
+    results = sums(mg.tensor(x, requires_grad=True))
+    assert [type(r.data) for r in results] == [np.ndarray] * 3
+    assert [r.item() for r in results] == [3.0, 5.0, 2]
+    assert mg.grad(lambda x: sums(x)[0] * sums(x)[2])(x).tolist() == [2.0, 2.0]
+    assert mg.grad(lambda x: sums(x)[1])(x).tolist() == [2.0, 4.0]

@@ -49,11 +49,67 @@ def test_a_gradient_inside_a_gradient():
     assert mg.grad(lambda x: x * mg.grad(lambda y: x * y)(x))(3.0) == 6.0
 
 
+NESTED = {
+    "grad": lambda f, y: mg.grad(lambda y: np.sum(f(y)))(y),
+    "value_and_grad": lambda f, y: mg.value_and_grad(lambda y: np.sum(f(y)))(y)[0],
+    "vjp": lambda f, y: mg.vjp(f, y)[1](y)[0],
+    "jvp": lambda f, y: mg.jvp(f, (y,), (y,))[1],
+    "jacobian": lambda f, y: mg.jacobian(f)(y),
+    "hvp": lambda f, y: mg.hvp(lambda y: np.sum(f(y)))(y, y),
+    "elementwise_grad": lambda f, y: mg.elementwise_grad(f)(y),
+    "vmap": lambda f, y: mg.vmap(mg.grad(f))(y),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_derivative_within_gives_numbers(name):
+    y = np.array([0.5, 1.5])
+
+    def f(x):
+        return np.sum(NESTED[name](lambda y: y**3 * x, y)) * x  # proportional to x**2
+
+    value, gradient = mg.value_and_grad(f)(3.0)
+    for found, want in (
+        (gradient, 2 * value / 3),
+        (mg.jvp(f, (3.0,), (1.0,))[1], 2 * value / 3),
+        (mg.grad(mg.checkpoint(f))(3.0), 2 * value / 3),
+        (mg.grad(mg.grad(f))(3.0), 2 * value / 9),
+    ):
+        assert isinstance(found, np.float64)
+        assert found == pytest.approx(want)
+    x = mg.tensor(3.0, requires_grad=True)
+    f(x).backward()
+    assert x.grad == pytest.approx(2 * value / 3)
+
+
+def test_a_variable_made_within_stays_outside():
+    made = []
+
+    def f(x):
+        made.append(mg.tensor(2.0, requires_grad=True))
+        return x * made[0] ** 2
+
+    mg.grad(f)(3.0).backward()
+    assert made[0].grad == 4.0
+
+
+@pytest.mark.parametrize("around", [lambda f: f, mg.checkpoint])
+def test_hooks_of_an_argument(around):
+    def f(x):
+        x.register_hook(lambda g: 10 * g)
+        return np.sum(x * x)
+
+    x = np.array([1.0, 2.0])
+    assert mg.grad(around(f))(x).tolist() == [20.0, 40.0]
+    assert mg.hessian(around(f))(x).tolist() == [[20.0, 0.0], [0.0, 20.0]]
+    assert mg.compile(mg.grad(around(f)))(x).tolist() == [20.0, 40.0]
+
+
 def test_argnums():
     f = lambda x, y: x * y**2  # noqa: E731 -- two derivatives of one expression
     assert mg.grad(f)(2.0, 3.0) == 9.0
     assert mg.grad(f, 1)(2.0, 3.0) == 12.0
-    assert mg.grad(f, -1)(2.0, 3.0) == 12.0
+    assert mg.grad(f, -1)(2.0, 3.0) == mg.grad(f, np.int64(1))(2.0, 3.0) == mg.jacobian(f, np.int8(1))(2.0, 3.0) == 12.0
     assert mg.grad(f, (1, 0))(2.0, 3.0) == (12.0, 9.0)
     with pytest.raises(ValueError, match=r"argnums .* got 2"):
         mg.grad(f, 2)(2.0, 3.0)

@@ -168,9 +168,10 @@ def uncropped(g: Any, n: int, m: int, mode: Any) -> Any:
 
     The convolution is of n elements with m.
     """
-    if name_of_mode(mode) == "full":
+    mode = name_of_mode(mode)
+    if mode == "full":
         return g
-    before = min(n, m) - 1 if name_of_mode(mode) == "valid" else (min(n, m) - 1) // 2
+    before = min(n, m) - 1 if mode == "valid" else (min(n, m) - 1) // 2
     return np.concatenate([np.zeros(before, g.dtype), g, np.zeros(n + m - 1 - before - g.size, g.dtype)])
 
 

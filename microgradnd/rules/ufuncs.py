@@ -8,13 +8,14 @@ Read next: `exclusions.py`.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
-from microgradnd.primitives import expand, masked, scatter
-from microgradnd.registry import VJPS, composite, defjvp, defvjp, primitive, variadic
+from microgradnd.primitives import array, expand, masked, scatter
+from microgradnd.registry import JVPS, VJPS, composite, defjvp, defvjp, primitive, variadic
 from microgradnd.rules.values import in_dtype
 
 
@@ -22,7 +23,9 @@ def with_default_axis(function: Any) -> Any:
     """Return a reduction as a ufunc's method: over the first axis by default."""
 
     def reduce(x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any) -> Any:
-        if dtype is not None:
+        if dtype is not None and function in (np.max, np.min):
+            x = in_dtype(array(x), dtype)
+        elif dtype is not None:
             options["dtype"] = dtype
         if "where" in options and not hasattr(x, "__primitive__"):  # NumPy's own function would call us again
             options["where"] = np.asarray(options["where"])
@@ -40,7 +43,7 @@ for ufunc, accumulation in ((np.add, np.cumsum), (np.multiply, np.cumprod)):
 @primitive
 def shares(x: Any, axis: Any) -> Any:
     """Return each exponential's share of their sum: 0 for -inf, all for inf."""
-    highest = np.max(x, axis=axis, keepdims=True)
+    highest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     with np.errstate(invalid="ignore"):
         e = np.exp(np.where(x == highest, 0, x - highest))
     return np.where(x == -np.inf, 0, e) / np.sum(e, axis=axis, keepdims=True)
@@ -103,10 +106,10 @@ for function in (np.maximum.accumulate, np.minimum.accumulate):
     defjvp(function, lambda t, out, x, axis=0: np.take(t, winners(out, x, axis)))
 
 
-def masked_part(position: int, g: Any, out: Any, ufunc: Any, mask: Any, *inputs: Any) -> Any:
+def masked_part(table: Any, position: int, g: Any, out: Any, ufunc: Any, mask: Any, *inputs: Any) -> Any:
     """Return the ufunc's own rule where the mask is true, 0 elsewhere."""
     safe, *safe_inputs = (np.where(mask, x, 1) for x in (out, *inputs))  # masked elements may be poles of the rule
-    return np.where(mask, VJPS[ufunc][position - 2](g, safe, *safe_inputs), 0)
+    return np.where(mask, table[ufunc][position - 2](g, safe, *safe_inputs), 0)
 
 
-variadic(masked, masked_part, masked_part)
+variadic(masked, functools.partial(masked_part, VJPS), functools.partial(masked_part, JVPS))

@@ -145,8 +145,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "ufuncs.py",
-        "return np.where(mask, VJPS[ufunc][position - 2](g, safe, *safe_inputs), 0)",
-        "return VJPS[ufunc][position - 2](g, safe, *safe_inputs)",
+        "return np.where(mask, table[ufunc][position - 2](g, safe, *safe_inputs), 0)",
+        "return table[ufunc][position - 2](g, safe, *safe_inputs)",
         laws("masked-multiply", "masked-log"),
     ),
 ]

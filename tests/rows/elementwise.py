@@ -70,7 +70,13 @@ ROWS: list[Row] = [
     *ufunc(np.cbrt, POSITIVE),
     # a jump where x / y is an integer: x stays within one period of y
     *ufunc(np.remainder, Domain(0.1, 0.9), Domain(1.0, 3.0)),
-    *ufunc(np.fmod, Domain(-0.9, -0.1), Domain(1.0, 3.0)),
+    # 1.0 / 0.1 is rounded up to 10, but 0.1 goes only 9 times into 1.0
+    *ufunc(
+        np.fmod,
+        Domain(-0.9, -0.1),
+        Domain(1.0, 3.0),
+        kinks=[(tuple(np.array([[1.0], [0.1]])), tuple(np.array([[1.0], [-9.0]])))],
+    ),
     *ufunc(np.divmod, Domain(0.1, 0.9), Domain(1.0, 3.0)),
     case(np.divmod, "operator", lambda x: np.divmod(x, 1.0)[1], ((2, 3), Domain(0.1, 0.9))),
     case(np.ldexp, "exponents", lambda x: np.ldexp(x, np.array([2, 0, -1])), (2, 3)),
