@@ -383,12 +383,13 @@ def walk(
                 note.check(node)
         out, position, kwargs = node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
+        values = args
         if type(out) is Results:
             g = g.filled(out)
         if lift is not None:
             pairs = zip(args, node.parents, strict=True)
-            args, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
-        values = args
+            values, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
+            args = values if is_traced else args  # where a trace leaves lengths open
         rules = VJPS[node.function]
         i, parts = -1, []
         try:
