@@ -30,7 +30,7 @@ import numpy as np
 
 from microgradnd import refusals
 from microgradnd.annotations import P, R
-from microgradnd.broadcasting import cast, fit, spread
+from microgradnd.broadcasting import fit, fit_tangent
 from microgradnd.failures import fail_rule
 from microgradnd.registry import JVPS, VJPS, Function, Joint, Placed, Results, name_of, rule_for
 
@@ -302,14 +302,14 @@ class Path:
         for node in todo:  # which grows meanwhile
             if node in reached or not node.requires_grad:
                 continue
-            if type(node) is Leaf and node.is_input and node.position >= start > 0:
-                self.has_inner = True
-                continue
-            reached.add(node)
-            if type(node) is Leaf or node.position < start:
-                self.outside.append(node)
-            else:
+            if type(node) is not Leaf and node.position >= start:
+                reached.add(node)
                 todo += node.parents
+            elif type(node) is Leaf and node.is_input and node.position >= start > 0:
+                self.has_inner = True
+            else:
+                reached.add(node)
+                self.outside.append(node)
         self.nodes = reached  # everything leads to the inputs
         if self.outside or self.has_inner:
             self.nodes = nodes = set(self.inputs)
@@ -474,7 +474,8 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
             if type(rules) is Joint:
                 check_ages(node)
                 given = [tangents.get(parent) for parent in parents]
-                total = rules.rule(given, out, *values, **kwargs) if any(t is not None for t in given) else None
+                if any(t is not None for t in given):
+                    total = fit_tangent(rules.rule(given, out, *values, **kwargs), out)
                 parents = ()
             for i, parent in enumerate(parents):
                 if parent is None:
@@ -484,12 +485,11 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                 if (t := tangents.get(parent)) is not None:
                     rule = rules[i] if i < len(rules) else rule_for(JVPS, node.function, i)
                     part = rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values)
+                    if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
+                        part = fit_tangent(part, out)
                     total = part if total is None else total + part
-            if total is None:  # it depends only on inputs without a tangent
-                continue
-            if type(out) is not Results and (total.shape != out.shape or total.dtype is not out.dtype):
-                total = cast(spread(total, out.shape), out.dtype)
-            tangents[node] = total
         except Exception as error:
             fail_rule(node, -1, "jvp", error)
+        if total is not None:  # it depends only on inputs without a tangent
+            tangents[node] = total
     return tangents
