@@ -365,7 +365,8 @@ def walk(
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
     heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
     is_traced = lift is not None and current().trace is not None
-    stops, nodes = (set[Any](), None) if path is None else (path.inputs, path.nodes)
+    stops: Any = () if path is None else path.inputs
+    nodes = None if path is None else path.nodes
     for node, g in seeds:
         if type(node) is Leaf or node in stops:
             ends[node] = ends[node] + g if node in ends else g
