@@ -39,6 +39,11 @@ def copied_axes(shape: tuple[int, ...], original: tuple[int, ...]) -> tuple[int,
     return (*range(extra), *(i + extra for i, n in enumerate(original) if n == 1 != shape[i + extra]))
 
 
+def fit_tangent(t: Any, like: Any) -> Any:
+    """Give a tangent the shape and dtype of its result; several stay as they are."""
+    return t if like.shape is None else cast(spread(t, like.shape), like.dtype)
+
+
 def spread(t: Any, shape: tuple[int, ...]) -> Any:
     """Give a tangent the shape of the result, broadcasting it as its argument was."""
     if t.shape == shape:

@@ -67,8 +67,8 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
     reads = function not in (np.add, np.subtract)  # whether a rule reads the operands' elements
 
     def method(self: Any, other: Any) -> Any:
-        kind = type(other)
-        if kind is type(self):
+        kind, own = type(other), type(self)
+        if kind is own:
             y, other_node = other._array, other._node
         elif kind is float or kind in SCALARS:
             y, other_node = other, None
@@ -94,7 +94,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         x, node = self._array, self._node
         if swap:
             x, y, node, other_node = y, x, other_node, node
-        result = new_object(type(self))
+        result = new_object(own)
         try:
             result._array = out = run(x, y)
         except Exception as error:

@@ -303,10 +303,9 @@ def primitive(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-        if kwargs or not ORDINARY.issuperset(map(type, args)):
-            for arg in (*args, *kwargs.values()):
-                if (record := getattr(type(arg), "__primitive__", None)) is not None:
-                    return record(call, args, kwargs)
+        for arg in (*args, *kwargs.values()) if kwargs else args:
+            if type(arg) not in ORDINARY and (record := getattr(type(arg), "__primitive__", None)) is not None:
+                return record(call, args, kwargs)
         try:
             return function(*args, **kwargs)
         except TypeError as error:

@@ -30,7 +30,7 @@ import numpy as np
 
 from microgradnd import refusals
 from microgradnd.annotations import P, R
-from microgradnd.broadcasting import cast, fit, spread
+from microgradnd.broadcasting import fit, fit_tangent
 from microgradnd.failures import fail_rule
 from microgradnd.registry import JVPS, VJPS, Function, Joint, Placed, Results, name_of, rule_for
 
@@ -302,14 +302,14 @@ class Path:
         for node in todo:  # which grows meanwhile
             if node in reached or not node.requires_grad:
                 continue
-            if type(node) is Leaf and node.is_input and node.position >= start > 0:
-                self.has_inner = True
-                continue
-            reached.add(node)
-            if type(node) is Leaf or node.position < start:
-                self.outside.append(node)
-            else:
+            if type(node) is not Leaf and node.position >= start:
+                reached.add(node)
                 todo += node.parents
+            elif type(node) is Leaf and node.is_input and node.position >= start > 0:
+                self.has_inner = True
+            else:
+                reached.add(node)
+                self.outside.append(node)
         self.nodes = reached  # everything leads to the inputs
         if self.outside or self.has_inner:
             self.nodes = nodes = set(self.inputs)
@@ -365,7 +365,8 @@ def walk(
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
     heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
     is_traced = lift is not None and current().trace is not None
-    stops, nodes = (set[Any](), None) if path is None else (path.inputs, path.nodes)
+    stops: Any = () if path is None else path.inputs
+    nodes = None if path is None else path.nodes
     for node, g in seeds:
         if type(node) is Leaf or node in stops:
             ends[node] = ends[node] + g if node in ends else g
@@ -383,12 +384,13 @@ def walk(
                 note.check(node)
         out, position, kwargs = node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
+        values = args
         if type(out) is Results:
             g = g.filled(out)
         if lift is not None:
             pairs = zip(args, node.parents, strict=True)
-            args, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
-        values = args
+            values, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
+            args = values if is_traced else args  # where a trace leaves lengths open
         rules = VJPS[node.function]
         i, parts = -1, []
         try:
@@ -473,7 +475,8 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
             if type(rules) is Joint:
                 check_ages(node)
                 given = [tangents.get(parent) for parent in parents]
-                total = rules.rule(given, out, *values, **kwargs) if any(t is not None for t in given) else None
+                if any(t is not None for t in given):
+                    total = fit_tangent(rules.rule(given, out, *values, **kwargs), out)
                 parents = ()
             for i, parent in enumerate(parents):
                 if parent is None:
@@ -483,12 +486,11 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                 if (t := tangents.get(parent)) is not None:
                     rule = rules[i] if i < len(rules) else rule_for(JVPS, node.function, i)
                     part = rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values)
+                    if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
+                        part = fit_tangent(part, out)
                     total = part if total is None else total + part
-            if total is None:  # it depends only on inputs without a tangent
-                continue
-            if type(out) is not Results and (total.shape != out.shape or total.dtype is not out.dtype):
-                total = cast(spread(total, out.shape), out.dtype)
-            tangents[node] = total
         except Exception as error:
             fail_rule(node, -1, "jvp", error)
+        if total is not None:  # it depends only on inputs without a tangent
+            tangents[node] = total
     return tangents

@@ -181,46 +181,41 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         refuse_out(function, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
         args = positional(function, args, kwargs, named) if named else args
-    values: list[Any] = []
-    parents: list[Node | None] = []
-    tracked = constant = False  # is there a variable that requires a gradient, and one that doesn't?
-    plain, place = 0, 0  # the number of the user's arrays, and the place of the last
     if len(args) > 1 and len(args) > (slot := OUT_SLOTS.get(function) or out_slot(function)):
         args = without_out(function, args, slot)
-    for arg in args:
+    values: list[Any] = list(args)
+    parents: list[Node | None] = [None] * len(args)
+    tracked = constant = False  # is there a variable that requires a gradient, and one that doesn't?
+    plain, place = 0, 0  # the number of the user's arrays, and the place of the last
+    for i, arg in enumerate(args):
         kind = type(arg)
         if kind is Tensor:
-            node = arg._node
-            values.append(arg._array)
-            parents.append(node)
+            values[i] = arg._array
+            parents[i] = node = arg._node
             if node is None:
                 plain += 1
-                place = len(values) - 1
+                place = i
             elif node.requires_grad:
                 tracked = True
             else:
                 constant = True
-            continue
-        if kind is ndarray:
+        elif kind is ndarray:
             if arg.dtype.kind in KINDS:
                 check_kind(function, arg)
             plain += 1
-            place = len(values)
+            place = i
         elif kind not in ORDINARY or (kind is tuple and not primitives.is_basic(arg)):
             if kind is Batched:
                 return Batched.__primitive__(function, args, kwargs)
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
             if isinstance(arg, Tensor):  # a tracer; an outdated one raises
-                values.append(arg._array)
-                parents.append(arg._node)
+                values[i], parents[i] = arg._array, arg._node
                 constant = True
                 continue
-            is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))
-            arg = operand(function, arg) if is_array else admitted(function, arg)
+            is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, i))
+            values[i] = operand(function, arg) if is_array else admitted(function, arg)
             plain += 2  # not all of them arrays
-        values.append(arg)
-        parents.append(None)
     body = BODIES.get(function, function)
     try:
         out = body(*values, **kwargs) if kwargs else body(*values)
