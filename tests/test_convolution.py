@@ -47,8 +47,10 @@ def by_definition(x, weight, bias, stride, padding, dilation, groups):
 @pytest.mark.parametrize(
     ("stride", "padding", "dilation"), [((1, 1), (0, 0), (1, 1)), ((2, 1), (1, 2), (1, 1)), ((1, 3), (2, 1), (3, 2))]
 )
-def test_convolution_follows_its_definition(monkeypatch, block, stride, padding, dilation):
+@pytest.mark.parametrize("short", [0, convolution.SHORT])
+def test_convolution_follows_its_definition(monkeypatch, short, block, stride, padding, dilation):
     monkeypatch.setattr(convolution, "BLOCK", block)
+    monkeypatch.setattr(convolution, "SHORT", short)
     out = F.conv2d(X, W, B, stride, padding, dilation, groups=2)
     np.testing.assert_allclose(out, by_definition(X, W, B, stride, padding, dilation, 2), rtol=1e-12, atol=1e-12)
 
@@ -69,6 +71,27 @@ def test_the_transposed_convolution_is_the_transpose():
     back = F.conv_transpose2d(y, W, output_padding=(0, 0), **settings)
     assert back.shape == X.shape[:2] + (6, 5)
     np.testing.assert_allclose(np.sum(y * y), np.sum(X * back))
+
+
+@pytest.mark.parametrize("short", [0, convolution.SHORT])
+@pytest.mark.parametrize(
+    ("kernel", "settings"),
+    [
+        ((2, 4), {"padding": "same"}),
+        ((1, 3), {"padding": (1, 2)}),  # more zeros than a window reaches over
+        ((3, 2), {"padding": (0, 1), "dilation": (1, 2)}),
+        ((2, 3), {"stride": (2, 1), "padding": 1}),
+        ((3, 1), {"stride": (1, 3), "groups": 2}),
+        ((2, 2), {"dilation": (3, 1), "groups": 4}),
+    ],
+)
+def test_gradients_are_transposes(monkeypatch, short, kernel, settings):
+    """<g, conv(x, w)> = <x, conv'(g)> = <w, conv'(g)>."""
+    monkeypatch.setattr(convolution, "SHORT", short)
+    w = RNG.normal(size=(8, 4 // settings.get("groups", 1), *kernel))
+    out, pullback = mg.vjp(lambda x, w: F.conv2d(x, w, **settings), X, w)
+    g = RNG.normal(size=out.shape)
+    np.testing.assert_allclose([np.vdot(a, b) for a, b in zip(pullback(g), (X, w), strict=True)], np.vdot(g, out))
 
 
 def test_same_keeps_the_size_and_puts_the_odd_zero_at_the_end():
@@ -99,6 +122,17 @@ def test_the_first_of_equal_elements_gets_the_gradient():
     many = np.zeros((1, 20, 20))  # more taps than a byte counts
     many[0, 19, 19] = 1.0
     np.testing.assert_array_equal(mg.grad(lambda x: np.sum(F.max_pool2d(x, 20)))(many), many)
+
+
+@pytest.mark.parametrize("settings", [(2, 3), (3, 3), (4, 4, 1), (2, 2, 0, 2), (2, 1), (3, None, 1, 1, True)])
+def test_each_window_returns_its_gradient_to_its_largest_element(settings):
+    x = RNG.permutation(13).astype(float)[None]
+    out, pullback = mg.vjp(lambda x: F.max_pool1d(x, *settings), x)
+    np.testing.assert_array_equal(pullback(np.ones_like(out))[0], [[np.sum(out == a) for a in x[0]]])
+
+
+def test_a_window_of_one_element_is_a_copy():
+    assert not np.shares_memory(F.max_pool1d(POOLED, 1), POOLED)
 
 
 def test_a_nan_makes_its_windows_nan_and_gets_their_gradient():

@@ -295,6 +295,18 @@ LAID = {
         ],
         "u",
     ),
+    "a smaller operand in another order": (
+        [TURNED, ("w", R, "y", (1, 2, 3)), ("v", T, "w", (2, 0, 1)), ("u", np.subtract, "t", "v")],
+        [
+            TURNED,
+            ("w", R, "y", (1, 2, 3)),
+            ("v", T, "w", (2, 0, 1)),
+            ("v", T, "v", (2, 0, 1)),
+            ("u", np.subtract, "c", "v"),
+            ("u", T, "u", (1, 2, 0)),
+        ],
+        "u",
+    ),
     "not in two orders": ([TURNED, ("w", R, "c", (3, 4, 2)), ("u", np.add, "t", "w")], None, "u"),
     "not with fewer axes": ([TURNED, ("u", np.add, "t", "i")], None, "u"),
     "back": ([TURNED, ("u", T, "t", (2, 0, 1)), ("w", np.sin, "u")], [TURNED, ("w", np.sin, "c")], "w"),

@@ -194,7 +194,7 @@ def conv_weight(x: Any, g: Any, kernel: Sizes, **how: Any) -> Any:
     return conv_weight_last(batch_last(x), batch_last(g), kernel, **how)
 
 
-plain([conv_last, conv_transpose_last, conv_weight_last])
+plain([conv_last, conv_transpose_last, conv_weight_last])  # only the operations above call them, and have the rules
 defvjp(
     conv,
     lambda g, out, x, weight, bias=None, **how: conv_transpose(g, weight, x.shape[2:], **how),

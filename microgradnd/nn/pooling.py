@@ -40,9 +40,12 @@ from microgradnd.nn.windows import (
 )
 from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 
+FEW = 9  # taps for which a program has steps of their own
+
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
     """Return the elements that the windows see at each tap of a padded array."""
+    x = x if math.prod(kernel) <= FEW else np.asarray(x)  # which a program calls as a whole
     sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
     inside, wide = border(x.shape[1:-1], padding)
     x = x if wide == x.shape[1:-1] else padded(x, inside, wide, fill)
@@ -155,7 +158,9 @@ def returned(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
     return batch_first(returned_last(batch_last(g), None if winner is None else batch_last(winner), shape, **how))
 
 
-plain([padded, max_pool_last, winners, winners_last, winners_of_nan, picked_last, returned_last, returned_any])
+plain([winners])
+# Only the operations above call these, and have the rules
+plain([padded, max_pool_last, winners_last, winners_of_nan, picked_last, returned_last, returned_any])
 defvjp(max_pool, lambda g, out, x, **how: returned(g, winners(x, out, **how), x.shape[2:], **how))
 defjvp(max_pool, lambda t, out, x, **how: picked(t, winners(x, out, **how), **how))
 linear(picked, lambda g, out, x, winner, **how: returned(g, winner, x.shape[2:], **how))

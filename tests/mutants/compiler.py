@@ -93,6 +93,20 @@ ENTRIES: list[tuple[str, ...]] = [
         "pass",
         f"{SIZES}a_comparison_bounds_the_lengths_and_the_report_names_the_line",
     ),
+    # layouts.py
+    ("layouts.py", "tuple(inner[axis] for axis in step.args[1])", "tuple(step.args[1])", PASSES),
+    (
+        "layouts.py",
+        "tuple(out.shape[i] for i in np.argsort(axes))",
+        "tuple(out.shape[i] for i in axes)",
+        "tests/test_convolution.py",
+    ),
+    ("layouts.py", "return orders.pop() if len(orders) == 1 else None", "return orders.pop()", PASSES),
+    ("layouts.py", "not in (0, len(shape)):", "> len(shape):", PASSES),
+    ("layouts.py", "and laid[arg][1] == axes", "", PASSES),
+    ("layouts.py", "or set(given) - KNOWN", "", PASSES),
+    ("layouts.py", "if kept != [*range(n)]:", "if False:", PASSES),
+    ("layouts.py", "{j % len(axes) for j in over}", "set(over)", PASSES),
     # passes.py
     (
         "passes.py",
