@@ -398,7 +398,7 @@ def test_texts_with_different_numbers_of_arrays_are_not_merged():
         (("b2 = b3", "b2 = b2"), False),
         (("c_5 = x", "c_42 = x"), True),
     ):
-        assert (General(Program((), (), ()), sizes, lengths, texts).text(texts) is not None) == is_one
+        assert (General(Program((), (), ()), sizes, lengths, texts).text() is not None) == is_one
 
 
 def test_lengths_in_caches_outlive_their_trace():
