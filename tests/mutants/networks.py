@@ -164,7 +164,7 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/nn/init.py", "math.sqrt(3.0)", "math.sqrt(2.0)", NN + " tests/test_nn.py"),
     ("microgradnd/optim/adam.py", "s.exp_avg_sq = beta2 * s.exp_avg_sq", "s.exp_avg_sq = s.exp_avg_sq", OPTIM),
-    ("microgradnd/optim/adam.py", "/ np.sqrt(1 - beta2**t) + s.eps", "+ s.eps", OPTIM),
+    ("microgradnd/optim/adam.py", "s.lr * c / (1", "s.lr / (1", OPTIM),
     ("microgradnd/optim/sgd.py", "g + s.momentum * s.momentum_buffer if", "s.momentum_buffer if", OPTIM),
     ("microgradnd/optim/sgd.py", "s.exp_avg = beta2 * s.exp_avg", "s.exp_avg = beta1 * s.exp_avg", OPTIM),
     ("microgradnd/optim/sgd.py", "s.weight_decay * w + g if", "w + g if", OPTIM),
