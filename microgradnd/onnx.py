@@ -38,7 +38,6 @@ from microgradnd.nn.arguments import in_range
 from microgradnd.nn.convolution import conv, conv_transpose
 from microgradnd.nn.paths import scoped
 from microgradnd.nn.pooling import max_pool, picked
-from microgradnd.nn.recurrent import CELLS, by_gate, recurrent
 from microgradnd.registry import name_of, primitive
 from microgradnd.rules import choice, reductions
 from microgradnd.saving import replacing
@@ -510,22 +509,10 @@ def sum_pool(g: Graph, out: Known, x: Known, winner: None, *, kernel: Any, **how
     return g.op("Mul", mean, g.cast(math.prod(kernel), out.dtype))
 
 
-@primitive
-def unrolled(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
-    """Return the result of `recurrent`, computed by NumPy functions."""
-    states = [initial]
-    for x in by_gate(inputs, weight.shape[1]):
-        hidden = np.dot(states[-1][0], weight.T)
-        hidden = np.reshape(hidden if bias is None else hidden + bias, x.shape)
-        states.append(np.stack(CELLS[mode].step(x, hidden, *states[-1])))
-    return np.stack(states)
-
-
-SPELLINGS = {recurrent: unrolled}  # for primitives whose bodies write to arrays
-
-
 class Whole(Translation):
     """A translation that keeps primitives with a row, and notes each step's layer."""
+
+    unrolls = True
 
     def __init__(self, *args: Any) -> None:
         self.layers: dict[Step, str] = {}
@@ -533,7 +520,6 @@ class Whole(Translation):
 
     def translated(self, node: Any, name: str | None) -> list[Step]:
         """Translate one operation."""
-        node.function = SPELLINGS.get(node.function, node.function)
         steps = [self.step(node, name)] if node.function in ROWS else super().translated(node, name)
         layers = [layer for _, module, layer in node.note.marks if module is None] if node.note else []
         self.layers.update(dict.fromkeys(steps, layers[-1]) if layers else {})

@@ -1,6 +1,7 @@
 """`scan`: a loop as a function call.
 
-Owns: `scan`, which carries a value from turn to turn and stacks the result of each.
+Owns: `scan`, which carries a value from turn to turn and stacks the result of each;
+which primitives are such loops.
 Must not own: compiling it (`compiler/scanning.py`).
 Read next: `transforms.py`.
 """
@@ -8,13 +9,23 @@ Read next: `transforms.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.tape import current
 from microgradnd.trees import Form, flatten
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+LOOPS: set[Callable[..., Any]] = set()  # a compiled program shows the turns of these primitives
+
+
+def loop(function: F) -> F:
+    """Mark a primitive whose body is a call of `scan`."""
+    LOOPS.add(function)
+    return function
 
 
 def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:

@@ -126,12 +126,16 @@ def hoisted(program: Program) -> Program:
             n, body = len(loop.rows), hoisted(loop.body)
             outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
             inside, results = list[Step](), set(body.results())
+            factors = {v for s in body.steps if traits(s.function).lowering == "product" for v in s.operands()}
             for inner in body.steps:
                 fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
                 if fixed and not moves(inner.args) and outside.keys() >= set(inner.operands()):
                     outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
                     out = outs if isinstance(inner.out, tuple) else outs[0]
                     steps.append(replace(inner.substitute(outside), out=out))
+                    if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
+                        outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
+                        steps.append(Step(np.ascontiguousarray, steps[-1].outs(), {}, outs[0], step.where))
                     outside.update(zip(inner.outs(), outs, strict=True))
                 else:
                     inside.append(inner)

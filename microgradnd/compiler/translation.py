@@ -14,6 +14,7 @@ import linecache
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from microgradnd.compiler.scanning import UnscannedError, scanned
 from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
 from microgradnd.registry import Results
+from microgradnd.scan import LOOPS
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
 
@@ -43,7 +45,11 @@ class Translation:
     captured : list
             The inputs of the program besides the arguments: leaves, gradients, buffers
             and arrays.
+    unrolls : bool
+            Whether to take apart primitives that are loops.
     """
+
+    unrolls = False
 
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:
         self.recorder = recorder
@@ -85,7 +91,8 @@ class Translation:
         if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
             self.values[node] = constant_of(node.out)
             return []
-        if body is None or traits(node.function).is_step or type(node.out) is Results:
+        is_loop = node.function in LOOPS and not self.unrolls
+        if body is None or is_loop or traits(node.function).is_step or type(node.out) is Results:
             return [self.step(node, name)]
         sizes = self.recorder.sizes
         recorder = Recorder(sizes)
@@ -287,6 +294,32 @@ class Translation:
             self.captured.append(thing)
             self.values[key] = Value(array.shape, array.dtype, name)
         return self.values[key]
+
+
+def in_turns(program: Program) -> Program:
+    """Replace each primitive that is a loop by the loop that its body runs."""
+    steps: list[Step] = []
+    for step in program.steps:
+        steps += turns_of(step) if step.function in LOOPS else [step]
+    return replace(program, steps=tuple(steps))
+
+
+def turns_of(step: Step) -> Sequence[Step]:
+    """Return the steps of the body of a primitive; its loop is one of them."""
+    recorder = Recorder(scans=True)
+    given = {i: np.zeros(x.shape, x.dtype) for i, x in enumerate(step.args) if isinstance(x, Value)}
+    inputs = {i: wrap(array, Leaf(array, False)) for i, array in given.items()}
+    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
+    try:
+        result = step.function.body(*[inputs.get(i, x) for i, x in enumerate(step.args)])
+    finally:
+        MODE.reset(token)
+    translation = Translation(recorder, inputs, [""] * len(step.args))
+    result = translation.constant(result)
+    body = translation.program(result, ())
+    operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
+    known = dict(zip(body.inputs, operands, strict=True))
+    return [replace(s.substitute(known), out=step.out if s.out is result else s.out, where=step.where) for s in body.steps]
 
 
 def is_row(array: Any, whole: Any) -> bool:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ from microgradnd.nn.init import generator
 from microgradnd.nn.linear import linear
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, primitive
+from microgradnd.scan import loop, scan
 from microgradnd.tensor import Tensor
 
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -138,25 +139,37 @@ def from_states(states: Any, weight: Any, bias: Any = None) -> Any:
     return by_gate(linear(states[:-1, 0], weight, bias), weight.shape[1])
 
 
+def over_parts(x: Any, axis: int = 0) -> Any:
+    """Return the sum over the parts of a state."""
+    return np.sum(x, axis=axis) if x.shape[axis] > 1 else x[(slice(None),) * axis + (0,)]
+
+
+def stacked(parts: Sequence[Any], axis: int = 0) -> Any:
+    """Return the parts of a state as one array."""
+    return np.stack(parts, axis=axis) if len(parts) > 1 else np.expand_dims(parts[0], axis)
+
+
 def to_gates(slopes: Any, back: Any) -> Any:
     """Return the cotangents of the gates from those of the states: (T, N, G H)."""
-    parts = slopes * back[1:, :, :, None]
-    e = parts[:, 0] if parts.shape[1] == 1 else np.sum(parts, axis=1)
+    e = over_parts(slopes * back[1:, :, :, None], axis=1)
     return e.reshape((*e.shape[:2], e.shape[2] * e.shape[3]))
 
 
+@loop
 @primitive
 def recurrent(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
     """Return the states of one layer in one direction."""
-    cell = CELLS[mode]
-    out = np.empty((1 + len(inputs), *initial.shape), np.result_type(inputs, initial, weight))
-    out[0] = initial
-    for t, x in enumerate(by_gate(inputs, weight.shape[1])):
-        hidden = np.dot(out[t, 0], weight.T)
-        hidden = (hidden if bias is None else hidden + bias).reshape(x.shape)
-        for part, new in enumerate(cell.step(x, hidden, *out[t])):
-            out[t + 1, part] = new
-    return out
+    dtype = np.result_type(inputs, initial, weight)
+    initial = initial if initial.dtype == dtype else initial.astype(dtype)
+
+    def turn(state: Any, x: Any) -> tuple[Any, Any]:
+        hidden = np.dot(state[0], weight.T)
+        hidden = np.reshape(hidden if bias is None else hidden + bias, x.shape)
+        new = CELLS[mode].step(x, hidden, *state)
+        return new, new
+
+    _, states = scan(turn, tuple(initial), by_gate(inputs, weight.shape[1]))
+    return np.concatenate([initial[None], stacked(states, axis=1)])
 
 
 def recurrent_cotangents(g: Any, out: Any, mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
@@ -168,6 +181,7 @@ def recurrent_cotangents(g: Any, out: Any, mode: str, inputs: Any, initial: Any,
     return None, to_gates(of_inputs, back), back[0], np.dot(e.T, rows(out[:-1, 0])), of_bias
 
 
+@loop
 @primitive
 def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
     """Return the states of a linear recurrence.
@@ -176,24 +190,31 @@ def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
     with the middle term summed over the gates. If a state has two parts, the first is
     multiplied by the weights, and the second is carried on.
     """
-    out = np.empty(moved.shape, moved.dtype)
-    out[...] = moved
-    for t, slope in enumerate(slopes):
-        hidden = by_gate(np.dot(out[t, 0], weight.T), weight.shape[1])
-        out[t + 1] += np.add.reduce(slope * hidden, axis=-2) + carried[t] * out[t, -1]
-    return out
+
+    def turn(state: Any, row: Any) -> tuple[Any, Any]:
+        own, slope, kept = row
+        hidden = by_gate(np.dot(state[0], weight.T), weight.shape[1])
+        new = own + np.sum(slope * hidden, axis=-2) + kept * state[-1]
+        return new, new
+
+    _, states = scan(turn, moved[0], (moved[1:], slopes, carried))
+    return np.concatenate([moved[:1], states])
 
 
+@loop
 @primitive
 def back_through_time(g: Any, slopes: Any, carried: Any, weight: Any) -> Any:
     """Apply the transpose of the linear map moved -> through_time(moved, ...) to g."""
-    out = np.empty(g.shape, g.dtype)
-    out[...] = g
-    for t in reversed(range(len(slopes))):
-        e = np.add.reduce(slopes[t] * out[t + 1, :, :, None])
-        out[t, 0] += np.dot(e.reshape((len(e), len(weight))), weight)
-        out[t, -1] += np.add.reduce(carried[t] * out[t + 1])
-    return out
+
+    def turn(state: Any, row: Any) -> tuple[Any, Any]:
+        own, slope, kept = row
+        e, direct = over_parts(slope * state[:, :, None]), over_parts(kept * state)
+        through = np.dot(np.reshape(e, (len(e), len(weight))), weight)
+        new = own + stacked([through, direct] if len(own) > 1 else [through + direct])
+        return new, new
+
+    _, states = scan(turn, g[-1], (g[:-1][::-1], slopes[::-1], carried[::-1]))
+    return np.concatenate([states[::-1], g[-1:]])
 
 
 def linear_cotangents(transpose: Callable[..., Any]) -> Callable[..., Any]:
