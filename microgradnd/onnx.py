@@ -27,7 +27,7 @@ from microgradnd import primitives
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.compiler.trace import Recording, results_of
-from microgradnd.compiler.translation import Translation
+from microgradnd.compiler.translation import Translation, turns_of
 from microgradnd.data import columns
 from microgradnd.failures import explained
 from microgradnd.lines import quoted_line
@@ -38,9 +38,10 @@ from microgradnd.nn.arguments import in_range
 from microgradnd.nn.convolution import conv, conv_transpose
 from microgradnd.nn.paths import scoped
 from microgradnd.nn.pooling import max_pool, picked
-from microgradnd.registry import name_of, primitive
+from microgradnd.registry import name_of
 from microgradnd.rules import choice, reductions
 from microgradnd.saving import replacing
+from microgradnd.scan import LOOPS
 from microgradnd.trees import flatten
 
 END = 2**63 - 1  # the end of an axis, in a slice
@@ -512,8 +513,6 @@ def sum_pool(g: Graph, out: Known, x: Known, winner: None, *, kernel: Any, **how
 class Whole(Translation):
     """A translation that keeps primitives with a row, and notes each step's layer."""
 
-    unrolls = True
-
     def __init__(self, *args: Any) -> None:
         self.layers: dict[Step, str] = {}
         super().__init__(*args)
@@ -521,6 +520,8 @@ class Whole(Translation):
     def translated(self, node: Any, name: str | None) -> list[Step]:
         """Translate one operation."""
         steps = [self.step(node, name)] if node.function in ROWS else super().translated(node, name)
+        if node.function in LOOPS:
+            steps, self.values[node] = turns_of(steps[0], scans=False)  # type: ignore[assignment]
         layers = [layer for _, module, layer in node.note.marks if module is None] if node.note else []
         self.layers.update(dict.fromkeys(steps, layers[-1]) if layers else {})
         return steps

@@ -158,7 +158,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "distributed": {*ENGINE, "anew", "compiler", "matching", "modes", "nn", "settings", "trees"},
     "steps": {"distributed", "nn", "optim", "saving", "trees"},
-    "onnx": {*ENGINE, "compiler", "data", "lines", "modes", "nn", "rules", "saving", "trees"},
+    "onnx": {*ENGINE, "compiler", "data", "lines", "modes", "nn", "rules", "saving", "scan", "trees"},
     "optim": {
         *ENGINE,
         "assignment",

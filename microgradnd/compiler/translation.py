@@ -29,7 +29,7 @@ from microgradnd.compiler.rolling import Loop, plural
 from microgradnd.compiler.scanning import UnscannedError, scanned
 from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
-from microgradnd.registry import Results
+from microgradnd.registry import BODIES, Results
 from microgradnd.scan import LOOPS
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
@@ -45,11 +45,7 @@ class Translation:
     captured : list
             The inputs of the program besides the arguments: leaves, gradients, buffers
             and arrays.
-    unrolls : bool
-            Whether to take apart primitives that are loops.
     """
-
-    unrolls = False
 
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:
         self.recorder = recorder
@@ -91,8 +87,7 @@ class Translation:
         if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
             self.values[node] = constant_of(node.out)
             return []
-        is_loop = node.function in LOOPS and not self.unrolls
-        if body is None or is_loop or traits(node.function).is_step or type(node.out) is Results:
+        if body is None or node.function in LOOPS or traits(node.function).is_step or type(node.out) is Results:
             return [self.step(node, name)]
         sizes = self.recorder.sizes
         recorder = Recorder(sizes)
@@ -116,6 +111,10 @@ class Translation:
             return [self.step(node, name)]
         finally:
             MODE.reset(token)
+        for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
+            if tensor is result and isinstance(result, Tensor):
+                self.values[node] = self.argument(arg, parent)
+                return []
         itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that calls itself
         if itself or not isinstance(result, Tensor) or not isinstance(result._node, TracedOperation):
             return [self.step(node, name)]
@@ -299,27 +298,37 @@ class Translation:
 def in_turns(program: Program) -> Program:
     """Replace each primitive that is a loop by the loop that its body runs."""
     steps: list[Step] = []
+    replaced: dict[Value, Any] = {}
     for step in program.steps:
-        steps += turns_of(step) if step.function in LOOPS else [step]
-    return replace(program, steps=tuple(steps))
+        step = step.substitute(replaced)
+        if step.function in LOOPS:
+            inner, results = turns_of(step)
+            replaced.update(zip(step.outs(), results, strict=True))
+            steps += inner
+        else:
+            steps.append(step)
+    return replace(program, steps=tuple(steps)).substitute(replaced)
 
 
-def turns_of(step: Step) -> Sequence[Step]:
-    """Return the steps of the body of a primitive; its loop is one of them."""
-    recorder = Recorder(scans=True)
+def turns_of(step: Step, scans: bool = True) -> tuple[list[Step], Sequence[Any]]:
+    """Return the steps of the body of a primitive that is a loop, and its results.
+
+    The loop is one step if `scans` is true; otherwise its turns follow one another.
+    """
+    recorder = Recorder(scans=scans)
     given = {i: np.zeros(x.shape, x.dtype) for i, x in enumerate(step.args) if isinstance(x, Value)}
     inputs = {i: wrap(array, Leaf(array, False)) for i, array in given.items()}
     token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
     try:
-        result = step.function.body(*[inputs.get(i, x) for i, x in enumerate(step.args)])
+        result = BODIES[step.function](*[inputs.get(i, x) for i, x in enumerate(step.args)])
     finally:
         MODE.reset(token)
     translation = Translation(recorder, inputs, [""] * len(step.args))
-    result = translation.constant(result)
-    body = translation.program(result, ())
+    results = translation.constant(result if isinstance(result, tuple) else (result,))
     operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
-    known = dict(zip(body.inputs, operands, strict=True))
-    return [replace(s.substitute(known), out=step.out if s.out is result else s.out, where=step.where) for s in body.steps]
+    body = translation.program(results, ())
+    body = body.substitute(dict(zip(body.inputs, operands, strict=True)))
+    return [replace(inner, where=step.where) for inner in body.steps], body.outputs
 
 
 def is_row(array: Any, whole: Any) -> bool:

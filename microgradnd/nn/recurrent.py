@@ -36,7 +36,7 @@ from microgradnd.nn.dropout import dropout as drop
 from microgradnd.nn.init import generator
 from microgradnd.nn.linear import linear
 from microgradnd.nn.module import Module, Parameter
-from microgradnd.registry import JVPS, VJPS, Joint, primitive
+from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
 from microgradnd.scan import loop, scan
 from microgradnd.tensor import Tensor
 
@@ -158,27 +158,55 @@ def to_gates(slopes: Any, back: Any) -> Any:
 @loop
 @primitive
 def recurrent(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
-    """Return the states of one layer in one direction."""
-    dtype = np.result_type(inputs, initial, weight)
+    """Return the states of one layer and direction, and h W' + b before each step.
+
+    The second result is for the derivative (`recalled`), and has none of its own.
+    """
+    cell, weight_t, dtype = CELLS[mode], weight.T, np.result_type(inputs, initial, weight)
     initial = initial if initial.dtype == dtype else initial.astype(dtype)
 
     def turn(state: Any, x: Any) -> tuple[Any, Any]:
-        hidden = np.dot(state[0], weight.T)
-        hidden = np.reshape(hidden if bias is None else hidden + bias, x.shape)
-        new = CELLS[mode].step(x, hidden, *state)
-        return new, new
+        hidden = np.dot(state[0], weight_t)
+        hidden = hidden if bias is None else hidden + bias
+        new = cell.step(x, np.reshape(hidden, x.shape), *state)
+        return new, (new, hidden)
 
-    _, states = scan(turn, tuple(initial), by_gate(inputs, weight.shape[1]))
-    return np.concatenate([initial[None], stacked(states, axis=1)])
+    _, (states, hidden) = scan(turn, tuple(initial), by_gate(inputs, weight.shape[1]))
+    return np.concatenate([initial[None], stacked(states, axis=1)]), hidden
+
+
+@primitive
+def recalled(hidden: Any, h: Any, weight: Any, bias: Any = None) -> Any:
+    """Return h W' + b, which has been computed as `hidden`.
+
+    Its derivatives are those of `linear`. So nothing else has to pass a derivative to
+    `hidden`, and `recurrent` needs rules for its states alone.
+    """
+    return hidden
+
+
+for rules in (VJPS, JVPS):
+    rules[recalled] = (
+        lambda x, out, hidden, *args: np.zeros_like(hidden),
+        *(lambda x, out, hidden, *args, rule=rule: rule(x, out, *args) for rule in rules[linear]),
+    )
 
 
 def recurrent_cotangents(g: Any, out: Any, mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
-    hidden = from_states(out, weight, bias)
-    of_inputs, of_hidden, carried = CELLS[mode].slopes(by_gate(inputs, weight.shape[1]), hidden, out[:-1], out[1:])
-    back = back_through_time(g, of_hidden, carried, weight)
+    states, features = out[0], weight.shape[1]
+    hidden = by_gate(recalled(out[1], states[:-1, 0], weight, bias), features)
+    of_inputs, of_hidden, carried = CELLS[mode].slopes(by_gate(inputs, features), hidden, states[:-1], states[1:])
+    back = back_through_time(g[0], of_hidden, carried, weight)
     e = rows(to_gates(of_hidden, back))
     of_bias = None if bias is None else np.sum(e, axis=0)
-    return None, to_gates(of_inputs, back), back[0], np.dot(e.T, rows(out[:-1, 0])), of_bias
+    return None, to_gates(of_inputs, back), back[0], np.dot(e.T, rows(states[:-1, 0])), of_bias
+
+
+def recurrent_tangent(tangents: Any, out: Any, *args: Any) -> Results:
+    def of_states(g: Any, _: Any, *args: Any) -> Any:
+        return recurrent_cotangents((g, None), out, *args)
+
+    return Results((transposed(of_states)(tangents, out[0], *args), np.zeros_like(out[1])))
 
 
 @loop
@@ -233,8 +261,8 @@ def linear_cotangents(transpose: Callable[..., Any]) -> Callable[..., Any]:
     return cotangents
 
 
+VJPS[recurrent], JVPS[recurrent] = Joint(recurrent_cotangents), Joint(recurrent_tangent)
 for function, rule in (
-    (recurrent, recurrent_cotangents),
     (through_time, linear_cotangents(back_through_time)),
     (back_through_time, linear_cotangents(through_time)),
 ):
@@ -322,7 +350,7 @@ class Recurrent(Module):
             for direction in self._directions():
                 weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{k}_l{layer}{direction}") for k in KINDS)
                 inputs = linear(np.flip(x, 0) if direction else x, weight_ih, bias_ih)
-                states = recurrent(self.mode, inputs, initial[len(passes)], weight_hh, bias_hh)
+                states, _ = recurrent(self.mode, inputs, initial[len(passes)], weight_hh, bias_hh)
                 outputs.append(np.flip(states[1:, 0], 0) if direction else states[1:, 0])
                 passes.append(states)
             x = np.concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]
