@@ -177,16 +177,18 @@ class Part:
         return base not in self.layout.arrays and not self.kept[base]
 
     def is_piece(self, access: Access) -> bool:
-        """Return whether a loop writes to a fixed place along an axis, as `np.stack` does.
+        """Return whether a statement writes to one of a few places along a middle axis.
 
-        The compiler must see that the pieces are apart, or else it doesn't vectorise.
-        It knows the lengths of the axes only from the index of a flat array.
+        The pieces of `np.stack` are written like this, in one loop. The compiler must
+        see that they are apart, or else it doesn't vectorise. It knows the lengths of
+        the axes only from the index of a flat array.
         """
         base = access.base
-        fixed = [n > 1 and (not axis.terms or n <= SMALL) for axis, n in zip(access.axes, base.shape[:-1], strict=False)]
+        middle = zip(access.axes[1:-1], base.shape[1:], strict=False)
+        is_fixed = any(n > 1 and (not axis.terms or n <= SMALL) for axis, n in middle)
         touches = [a for _, a in self.layout.touching[base]]
         plain = not any(a.flat or any(axis.place is not None for axis in a.axes) for a in touches)
-        return any(fixed) and plain and len(self.kept[base]) == len(base.shape)
+        return is_fixed and plain and len(self.kept[base]) == len(base.shape)
 
     def type_of(self, base: Value) -> str:
         """Return numba's type for a parameter; a computed number is in an array."""
