@@ -125,11 +125,12 @@ class Driver:
         try:
             part = Turns(step, self.names.new(f"{self.name}_turns"))
         except UnfitError as error:
+            fixed = loop.body.inputs[len(loop.rows) :]
             moving = [s for s in loop.body.steps if moves((s.args, s.kwargs))]
-            rows = all(s.function is primitives.getitem and s.args[0] in loop.body.inputs for s in moving)
-            only_arrays = rows and all(v.shape for s in (step, *moving) for v in s.outs())
-            self.report.append(f"{'Python' if only_arrays else 'NumPy'}: {what}: {error}")
-            inside = functools.partial(self.inside, loop.body.inputs[len(loop.rows) :]) if only_arrays else None
+            are_rows = all(s.function is primitives.getitem and {*s.operands()} <= {*fixed} for s in moving)
+            only_arrays = all(v.shape for s in (step, *moving) for v in s.outs())
+            inside = functools.partial(self.inside, fixed) if are_rows and only_arrays else None
+            self.report.append(f"{'NumPy' if inside is None else 'Python'}: {what}: {error}")
             lines = turns(step, self.writer, Plan(), self.pooled, inside)
             self.lines += lines
             self.array.update((v, self.names.of[v]) for v in step.outs())
@@ -160,7 +161,7 @@ class Driver:
         layout = Layout(replace(body, inputs=(*body.inputs, *made), steps=steps))
         self.constants_of(layout)
         for value in fixed:
-            if value.shape and any(op.kind != "call" for op, _ in layout.touching.get(value, ())):
+            if is_in_loops(value, layout):
                 text, self.names.of[value] = self.names.of[value], self.names.new(value.name or "t")
                 self.lines.append(f"{self.names.of[value]} = np.ascontiguousarray({text})")
         self.lines = []
@@ -210,7 +211,7 @@ class Driver:
 
     def as_loops_need(self, value: Value, layout: Layout) -> None:
         """Copy an array of another memory order, if loops read it."""
-        if value.shape and any(op.kind != "call" for op, _ in layout.touching.get(value, ())):
+        if is_in_loops(value, layout):
             name = self.names.of[value]
             self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
 
@@ -249,3 +250,8 @@ class Driver:
         copied[1:1] = [f"    {given} = {names}"]
         back = [f"    {given}[{i}][...] = {name}" for i, name in updated]
         return [f"{given} = None", *copied], [f"if {given} is not None:", *back]
+
+
+def is_in_loops(value: Value, layout: Layout) -> bool:
+    """Return whether loops read or write an array."""
+    return bool(value.shape) and any(op.kind != "call" for op, _ in layout.touching.get(value, ()))

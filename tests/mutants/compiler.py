@@ -910,7 +910,13 @@ ENTRIES: list[tuple[str, ...]] = [
     # driver.py
     ("driver.py", "if value in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
-    ("driver.py", "if value.shape and any(op.kind", "if False and any(op.kind", LOOPS + " " + NUMBA, "numba"),
+    (
+        "driver.py",
+        "return bool(value.shape) and any(op.kind",
+        "return False and any(op.kind",
+        LOOPS + " " + NUMBA,
+        "numba",
+    ),
     # machine.py
     (
         "machine.py",
