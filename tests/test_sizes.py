@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.compiler import programs
 from microgradnd.compiler.opened import General
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.sizes import Size, Sizes
@@ -408,3 +409,19 @@ def test_lengths_in_caches_outlive_their_trace():
         for n in (64, 17, 5):
             compiled(np.ones((n, 3)))
         assert compiled.cache_info().misses == 2, compiled.report()
+
+
+def test_a_uniform_array_and_its_views_stay_one_number(monkeypatch):
+    printed, forms = programs.printed, []
+
+    def counted(*args):
+        forms.append(args)
+        return printed(*args)
+
+    monkeypatch.setattr(programs, "printed", counted)
+    compiled = mg.compile(mg.grad(lambda x: np.mean(np.sum(np.exp(x), axis=1))))
+    for n in (4, 3):
+        x = np.random.default_rng(n).normal(size=(n, 4))  # 4 is also another length
+        np.testing.assert_allclose(compiled(x), np.exp(x) / n, rtol=1e-14)
+    assert len(forms) == 2  # the first call's form, and one more for all lengths
+    assert "[:, None]" not in compiled.source

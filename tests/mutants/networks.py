@@ -21,6 +21,13 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/recurrent.py", "of_n * hidden[..., 2, :] * r", "of_n * hidden[..., 2, :]", RECURRENT),
     ("microgradnd/nn/recurrent.py", "np.stack([through_c * f, f], -3)", "np.stack([f, f], -3)", RECURRENT),
     ("microgradnd/nn/recurrent.py", "            if layer:\n", "            if True:\n", RECURRENT),
+    ("microgradnd/nn/recurrent.py", "slopes[::-1], carried[::-1])", "slopes[::-1], carried)", RECURRENT),
+    (
+        "microgradnd/nn/recurrent.py",
+        "*args: np.zeros_like(hidden)",
+        "*args: np.ones_like(hidden)",
+        RECURRENT + "::test_transforms",
+    ),
     ("microgradnd/nn/recurrent.py", "not x.shape[is_swapped]", "not x.shape[0]", RECURRENT),
     (
         "microgradnd/nn/recurrent.py",
