@@ -12,7 +12,8 @@ slopes: how the next state changes with the gates' inputs. The rest of the deriv
 a *linear* recurrence in these slopes, forward in time for tangents and backward for
 cotangents (backpropagation through time). Each of these two recurrences is one
 operation too, and their derivatives lead back to both of them. So derivatives of all
-orders take a few short loops and a few large products.
+orders take a few short loops and a few large products. The loops are calls of `scan`:
+a compiled program takes them apart, and plans memory for their steps.
 
 Shapes, for T time steps of N sequences, H features, G gates and P parts of a state (two
 in an LSTM, else one): inputs (T, N, G H), states (1 + T, P, N, H) with the initial one
