@@ -27,7 +27,7 @@ from microgradnd import primitives
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.compiler.trace import Recording, results_of
-from microgradnd.compiler.translation import Translation
+from microgradnd.compiler.translation import Translation, turns_of
 from microgradnd.data import columns
 from microgradnd.failures import explained
 from microgradnd.lines import quoted_line
@@ -38,10 +38,10 @@ from microgradnd.nn.arguments import in_range
 from microgradnd.nn.convolution import conv, conv_transpose
 from microgradnd.nn.paths import scoped
 from microgradnd.nn.pooling import max_pool, picked
-from microgradnd.nn.recurrent import CELLS, by_gate, recurrent
-from microgradnd.registry import name_of, primitive
+from microgradnd.registry import name_of
 from microgradnd.rules import choice, reductions
 from microgradnd.saving import replacing
+from microgradnd.scan import LOOPS
 from microgradnd.trees import flatten
 
 END = 2**63 - 1  # the end of an axis, in a slice
@@ -510,20 +510,6 @@ def sum_pool(g: Graph, out: Known, x: Known, winner: None, *, kernel: Any, **how
     return g.op("Mul", mean, g.cast(math.prod(kernel), out.dtype))
 
 
-@primitive
-def unrolled(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
-    """Return the result of `recurrent`, computed by NumPy functions."""
-    states = [initial]
-    for x in by_gate(inputs, weight.shape[1]):
-        hidden = np.dot(states[-1][0], weight.T)
-        hidden = np.reshape(hidden if bias is None else hidden + bias, x.shape)
-        states.append(np.stack(CELLS[mode].step(x, hidden, *states[-1])))
-    return np.stack(states)
-
-
-SPELLINGS = {recurrent: unrolled}  # for primitives whose bodies write to arrays
-
-
 class Whole(Translation):
     """A translation that keeps primitives with a row, and notes each step's layer."""
 
@@ -533,8 +519,9 @@ class Whole(Translation):
 
     def translated(self, node: Any, name: str | None) -> list[Step]:
         """Translate one operation."""
-        node.function = SPELLINGS.get(node.function, node.function)
         steps = [self.step(node, name)] if node.function in ROWS else super().translated(node, name)
+        if node.function in LOOPS:
+            steps, self.values[node] = turns_of(steps[0], scans=False)  # type: ignore[assignment]
         layers = [layer for _, module, layer in node.note.marks if module is None] if node.note else []
         self.layers.update(dict.fromkeys(steps, layers[-1]) if layers else {})
         return steps

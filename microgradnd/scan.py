@@ -1,6 +1,7 @@
 """`scan`: a loop as a function call.
 
-Owns: `scan`, which carries a value from turn to turn and stacks the result of each.
+Owns: `scan`, which carries a value from turn to turn and stacks the result of each;
+which primitives are such loops.
 Must not own: compiling it (`compiler/scanning.py`).
 Read next: `transforms.py`.
 """
@@ -8,13 +9,22 @@ Read next: `transforms.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.tape import current
 from microgradnd.trees import Form, flatten
+
+F = TypeVar("F", bound=Callable[..., Any])
+LOOPS: set[Callable[..., Any]] = set()  # a compiled program shows the turns of these primitives
+
+
+def loop(function: F) -> F:
+    """Mark a primitive whose body is a call of `scan`."""
+    LOOPS.add(function)
+    return function
 
 
 def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
@@ -87,14 +97,21 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
     if recorder is not None and (results := recorder.scan(f, init, leaves, form, turns)) is not None:
         return results
     carry, rows = init, list[list[Any]]()
+    carried, form_of_carry = flatten(init)
     form_of_ys: Form | None = None
     for turn in range(turns):
         x = form.rebuild([None if leaf is None else leaf[turn] for leaf in leaves])
         result = f(carry, x)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"scan: f must return a pair of carry and result, got {type(result).__name__}")
-        check_carry(carry, result[0])
         carry = result[0]
+        following, new_form = flatten(carry)
+        if new_form != form_of_carry:
+            raise TypeError(
+                f"scan: f must return a carry of the structure of the one before, {form_of_carry}, got {new_form}"
+            )
+        check_carry(carried, following)
+        carried = following
         row, form_of_y = flatten(result[1])
         if form_of_ys is not None and form_of_y != form_of_ys:
             raise TypeError(f"scan: f must return results of the same structure, got {form_of_ys} and then {form_of_y}")
@@ -105,13 +122,10 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
     return carry, form_of_ys.rebuild(ys)
 
 
-def check_carry(before: Any, after: Any) -> None:
-    """Raise if a turn's carried value isn't like the one before."""
-    (old, old_form), (new, new_form) = flatten(before), flatten(after)
-    if old_form != new_form:
-        raise TypeError(f"scan: f must return a carry of the structure of the one before, {old_form}, got {new_form}")
-    for a, b in zip(old, new, strict=True):
-        if a is None or b is None:
+def check_carry(before: list[Any], after: list[Any]) -> None:
+    """Raise if a turn's carried values aren't like those before."""
+    for a, b in zip(before, after, strict=True):
+        if a is None or b is None or (type(a) is type(b) is np.ndarray and a.shape == b.shape and a.dtype is b.dtype):
             continue
         (shape, dtype), (new_shape, new_dtype) = shape_and_dtype(a), shape_and_dtype(b)
         if shape != new_shape or (dtype != new_dtype and hasattr(a, "dtype")):

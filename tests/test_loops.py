@@ -341,6 +341,18 @@ def loops_of(function, *args):
     return [first, *itertools.takewhile(lambda line: line.startswith("    "), lines)]
 
 
+def test_pieces_of_a_stack_have_flat_places():
+    def pieces(x):
+        y = np.exp(x)
+        return np.stack([x * y, y - x], axis=1)
+
+    lines = loops_of(pieces, np.random.default_rng(0).normal(size=(5, 7)))
+    assert [line.strip().split(" = ")[0] for line in lines if "_flat[" in line] == [
+        "t_flat[14 * i + j]",
+        "t_flat[14 * i + j + 7]",
+    ]
+
+
 def test_softmax_is_one_loop_over_rows():
     x = np.random.default_rng(0).normal(size=(5, 7))
 

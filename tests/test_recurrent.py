@@ -6,6 +6,7 @@ Must not own: derivatives of their operations (`test_laws.py`, with the rows in
 Read next: `test_attention.py`.
 """
 
+import runpy
 import warnings
 
 import numpy as np
@@ -217,11 +218,34 @@ def test_compiled_layers(kind, backend):
 def test_a_compiled_program_is_as_long_for_any_number_of_steps(kind):
     layer = kind(3, 4, rng=RNG)
     sources = []
-    for time in (2, 9):
+    for time in (4, 9):  # fewer turns aren't a loop
         program = mg.compile(mg.grad(loss))
         program(layer, np.ones((time, 2, 3)))
         sources.append(program.source)
     assert len(sources[0].splitlines()) == len(sources[1].splitlines())
+
+
+@every_layer
+def test_a_compiled_program_is_a_loop_in_each_direction(kind):
+    layer = kind(3, 4, rng=RNG)
+    program = mg.compile(mg.grad(loss))
+    program(layer, np.ones((5, 2, 3)))
+    lines = [line.strip() for line in program.source.splitlines()]
+    assert sum(line.startswith("for ") for line in lines) == 2
+    assert sum("np.dot(" in line and "weight_hh" in line for line in lines) <= 2  # the loops', nothing computed twice
+    assert not any(name in program.source for name in ("recurrent", "recalled", "through_time"))
+
+
+def test_a_compiled_network_can_be_saved(tmp_path):
+    layer, x = nn.GRU(3, 4, rng=RNG), RNG.normal(size=(5, 2, 3))
+
+    @mg.compile
+    def program(x):
+        return layer(x)[0]
+
+    expected = program(x)
+    program.save(tmp_path / "program.py")
+    np.testing.assert_array_equal(runpy.run_path(str(tmp_path / "program.py"))["program"](x), expected.data)
 
 
 @every_layer

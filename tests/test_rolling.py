@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, primitives
-from microgradnd.compiler import passes, rolling, turns
+from microgradnd.compiler import fusion, passes, rolling, turns
 from microgradnd.compiler.program import Program, Step, Turn, Value, in_turn
 from microgradnd.trees import flatten
 
@@ -507,3 +507,67 @@ def test_the_last_compilation_predicts_the_time_of_the_next(tmp_path):
 def test_passes_work_inside_loops():
     program = Program((), (), ())
     assert rolling.in_bodies(lambda body, own: passes.drop_dead(body), program).steps == ()
+
+
+# Loops around products, which are left to BLAS
+
+
+def gated(w, u, x):
+    h = x[0]
+    for t in range(6):
+        z = np.concatenate([h @ w, h @ u], axis=1)
+        r = 1 / (1 + np.exp(-z[:, :3]))
+        h = r * h + (1 - r) * np.tanh(z[:, 3:] + x[t])
+    return np.sum(h**2)
+
+
+def exchanged(w, u, x):
+    a, b = x[0], x[1]
+    for t in range(6):
+        a, b = np.tanh(b @ w.T + x[t]), a
+    return np.sum(a * b * u[0])
+
+
+def stacked(w, u, x):
+    h = x[0]
+    for t in range(6):
+        s = np.stack([h @ w, 2 * h, np.sin(h)], axis=1)
+        h = s[:, 0] * s[:, 1] + s[:, 2] * x[t, ::-1, ::-1]
+    return np.sum(h * (x[0] @ u))
+
+
+def summed(w, u, x):
+    h, total = x[-1], np.zeros((4, 3))
+    for t in reversed(range(6)):
+        h = np.maximum(h @ w, 0) @ u + x[t]
+        total = 0.5 * total + h * x[t, :, ::-1]
+    return np.sum(total**2)
+
+
+@pytest.mark.parametrize("f", [gated, exchanged, stacked, summed])
+def test_a_loop_around_products_calls_loops(interpreted, monkeypatch, f):
+    pytest.importorskip("numba", reason="numba is an extra")
+    monkeypatch.setattr(fusion, "BLAS", 1)
+    rng = np.random.default_rng(5)
+    w, u, x = rng.normal(size=(3, 3)), rng.normal(size=(3, 3)), rng.normal(size=(7, 4, 3))
+    compiled = mg.compile(through(f, 0, 1, 2), backend="numba")
+    for args in ((w, u, x), (w.T, np.asfortranarray(u), x[:, :, ::-1]), (-w, u, x)):
+        for a, b in zip(flatten(compiled(*args))[0], flatten(through(f, 0, 1, 2)(*args))[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+    inner = [line for line in compiled.report().splitlines() if line.startswith("  ")]
+    assert {line.split(":")[0] for line in inner} == {"  loops", "  NumPy"}
+
+
+def test_a_transposed_matrix_is_copied_before_the_loop_that_multiplies_by_it():
+    def f(w, x):
+        h = x
+        for _ in range(5):
+            h = np.tanh(h @ w.T)
+        return h
+
+    w, matrix, vector = np.eye(3) / 2, np.ones((2, 3)), np.ones(3)
+    compiled = mg.compile(f)
+    np.testing.assert_array_equal(compiled(w, matrix), f(w, matrix))
+    assert compiled.source.index("np.ascontiguousarray(") < compiled.source.index("for t")
+    np.testing.assert_array_equal(compiled(w, vector), f(w, vector))  # here a copy may change the last bit
+    assert "ascontiguousarray" not in compiled.source

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.compiler import programs
 from microgradnd.compiler.opened import General
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.sizes import Size, Sizes
@@ -398,7 +399,7 @@ def test_texts_with_different_numbers_of_arrays_are_not_merged():
         (("b2 = b3", "b2 = b2"), False),
         (("c_5 = x", "c_42 = x"), True),
     ):
-        assert (General(Program((), (), ()), sizes, lengths, texts).text(texts) is not None) == is_one
+        assert (General(Program((), (), ()), sizes, lengths, texts).text() is not None) == is_one
 
 
 def test_lengths_in_caches_outlive_their_trace():
@@ -408,3 +409,20 @@ def test_lengths_in_caches_outlive_their_trace():
         for n in (64, 17, 5):
             compiled(np.ones((n, 3)))
         assert compiled.cache_info().misses == 2, compiled.report()
+
+
+def test_a_uniform_array_and_its_views_stay_one_number(monkeypatch):
+    printed, forms = programs.printed, []
+
+    def counted(*args):
+        forms.append(args)
+        return printed(*args)
+
+    monkeypatch.setattr(programs, "printed", counted)
+    gradient = mg.grad(lambda x, y: F.cross_entropy(x, y))
+    compiled = mg.compile(gradient)
+    for n in (4, 3):
+        x, y = np.random.default_rng(n).normal(size=(n, 4)), np.arange(n)  # 4 is also the number of classes
+        np.testing.assert_allclose(compiled(x, y), gradient(x, y), rtol=1e-14)
+    assert len(forms) == 2  # the first call's form, and one more for all lengths
+    assert "[:, None]" not in compiled.source

@@ -8,15 +8,19 @@ Read next: `machine.py`.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from microgradnd import primitives
 from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
-from microgradnd.compiler.program import Step, Value, values_in
+from microgradnd.compiler.program import Program, Step, Value, moves, values_in
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
@@ -31,19 +35,29 @@ class Driver:
         self.names = Names(name, *TAKEN)
         self.writer = Writer(self.program, self.names, {})
         self.inputs = [self.names.value(v, "x") for v in self.program.inputs]
-        for value, array in layout.lowering.constants.items():
-            self.names.of[value] = self.names.constant(np.ascontiguousarray(array), "constant")
-        self.array = {v: self.names.of[v] for v in (*self.program.inputs, *layout.lowering.constants)}
+        self.array = {v: self.names.of[v] for v in self.program.inputs}
+        self.constants_of(layout)
         self.pooled: list[str] = []
         self.lines: list[str] = []
         self.parts: list[Part] = []
-        self.rolled: dict[Step, Turns] = {}
-        self.unfit: dict[Step, str] = {}
+        self.rolled: list[Turns] = []
+        self.report: list[str] = []
+        self.parts_of(layout)
+        self.text = self.whole()
+        self.constants = {name: getattr(thing, "array", thing) for name, thing in self.names.constants.items()}
+
+    def constants_of(self, layout: Layout) -> None:
+        """Name the constant arrays of a program."""
+        for value, array in layout.lowering.constants.items():
+            self.array[value] = self.names.of[value] = self.names.constant(np.ascontiguousarray(array), "constant")
+
+    def parts_of(self, layout: Layout) -> None:
+        """Print the calls of a program's parts."""
+        self.layout = layout
         calls = [part.step for part in layout.parts if isinstance(part, Op)]
         lent = (v for step in calls if may_share(step) for v in step.operands())
-        self.lasting = {
-            layout.base[v] for v in (*lent, *values_in(self.program.outputs), *self.program.updates.values())
-        }
+        program = layout.program
+        self.lasting = {layout.base[v] for v in (*lent, *values_in(program.outputs), *program.updates.values())}
         self.ending: dict[int, list[tuple[Any, str]]] = {}  # the buffers whose last use is in a part
         self.free: dict[Any, list[str]] = {}  # the buffers that nothing needs any more, by shape and dtype
         several = sum(isinstance(part, list) for part in layout.parts) > 1
@@ -51,13 +65,11 @@ class Driver:
             for kind, buffer in self.ending.pop(number - 1, ()):
                 self.free.setdefault(kind, []).append(buffer)
             if isinstance(part, Op):
-                self.call(part.step)
+                self.call(part)
             else:
-                suffix = f"_{len(self.parts) + 1}" if several else ""
-                self.parts.append(Part(layout, part, self.names.new(f"{name}_loops{suffix}")))
+                suffix = f"_{len(self.parts) + 1}" if several or self.parts else ""
+                self.parts.append(Part(layout, part, self.names.new(f"{self.name}_loops{suffix}")))
                 self.loops(self.parts[-1])
-        self.text = self.whole()
-        self.constants = {name: getattr(thing, "array", thing) for name, thing in self.names.constants.items()}
 
     def loops(self, part: Part) -> None:
         """Print the call of a compiled function."""
@@ -70,6 +82,9 @@ class Driver:
             args.append(self.array[base] if computed else self.converted(base, self.array[base]))
         function = part.name if part.wide is None else "in_threads"
         self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
+        loops = sum(line.lstrip().startswith("for ") for line in part.lines)
+        threads = "" if part.wide is None else ", shared by threads"
+        self.report.append(f"loops: {part.name}: {len({op.step for op in part.ops})} steps in {loops} loops{threads}")
 
     def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
         """Find memory for an array: the caller's, or a buffer, possibly a freed one."""
@@ -103,15 +118,25 @@ class Driver:
             self.lines.append(f"{self.names.value(value)} = {text}")
 
     def turns(self, step: Step) -> None:
-        """Print a rolled loop: a compiled function, or NumPy calls in a Python loop."""
+        """Print a rolled loop: a compiled function, or a Python loop with calls."""
+        loop = step.function
+        assert isinstance(loop, Loop)
+        what = f"{len(loop.body.steps)} steps in a loop of {loop.count} turns"
         try:
             part = Turns(step, self.names.new(f"{self.name}_turns"))
         except UnfitError as error:
-            self.unfit[step] = str(error)
-            self.lines += turns(step, self.writer, Plan(), self.pooled)
+            fixed = loop.body.inputs[len(loop.rows) :]
+            moving = [s for s in loop.body.steps if moves((s.args, s.kwargs))]
+            are_rows = all(s.function is primitives.getitem and {*s.operands()} <= {*fixed} for s in moving)
+            only_arrays = all(v.shape for s in (step, *moving) for v in s.outs())
+            inside = functools.partial(self.inside, fixed) if are_rows and only_arrays else None
+            self.report.append(f"{'NumPy' if inside is None else 'Python'}: {what}: {error}")
+            lines = turns(step, self.writer, Plan(), self.pooled, inside)
+            self.lines += lines
             self.array.update((v, self.names.of[v]) for v in step.outs())
             return
-        self.rolled[step] = part
+        self.report.append(f"loops: {part.name}: {what}")
+        self.rolled.append(part)
         args = []
         for base in part.parameters:
             if base in part.constants:
@@ -127,19 +152,49 @@ class Driver:
                 args.append(self.converted(base, self.names.of[base]))
         self.lines.append(f"{part.name}({', '.join(args)})")
 
+    def inside(self, fixed: Sequence[Value], body: Program) -> list[str]:
+        """Return the statements of a turn of a Python loop; all turns share `fixed`."""
+        before = self.layout, self.lasting, self.ending, self.free, self.lines, len(self.report)
+        rows = [step for step in body.steps if moves(step.args)]
+        steps = tuple([step for step in body.steps if step not in rows])
+        made = [out for row in rows for out in row.outs()]
+        layout = Layout(replace(body, inputs=(*body.inputs, *made), steps=steps))
+        self.constants_of(layout)
+        for value in fixed:
+            if is_in_loops(value, layout):
+                text, self.names.of[value] = self.names.of[value], self.names.new(value.name or "t")
+                self.lines.append(f"{self.names.of[value]} = np.ascontiguousarray({text})")
+        self.lines = []
+        for row, out in zip(rows, made, strict=True):
+            self.lines.append(f"{self.names.value(out)} = {self.writer.call(row)[0]}")
+            self.as_loops_need(out, layout)
+        self.array.update((v, self.names.of[v]) for v in layout.program.inputs)
+        self.parts_of(layout)
+        for old, new in body.updates.items():
+            self.value(new)
+            if new not in layout.over:
+                self.lines.append(f"{self.names.of[old]}[...] = {self.writer.text(new)}")
+        lines = self.lines
+        self.layout, self.lasting, self.ending, self.free, self.lines, count = before
+        self.report[count:] = [f"  {line}" for line in self.report[count:]]
+        return lines
+
     def converted(self, base: Value, text: str) -> str:
         """Return a number as the type that a compiled function takes."""
         convert = base.dtype.name if base.dtype.name == "bool" else f"np.{base.dtype.name}"
         convert = {"np.float64": "float", "np.int64": "int"}.get(convert, convert)
         return f"{convert}({text})"
 
-    def call(self, step: Step) -> None:
+    def call(self, op: Op) -> None:
         """Print a call of NumPy."""
+        step = op.step
         for operand in step.operands():
             self.value(operand)
         if isinstance(step.function, Loop):
             self.turns(step)
             return
+        name = getattr(step.function, "__name__", str(step.function))
+        self.report.append(f"NumPy: {name} of {', '.join(str(v.shape) for v in step.operands())}: {op.text}")
         out, text = step.out, self.writer.call(step)[0]
         array = isinstance(out, Value) and bool(out.shape)
         product = traits(step.function).lowering == "product" and all(isinstance(a, Value) for a in step.args)
@@ -152,9 +207,13 @@ class Driver:
         self.lines.append(f"{', '.join(self.names.value(v) for v in step.outs())} = {text}")
         self.array.update((v, self.names.of[v]) for v in step.outs())
         for value in step.outs():
-            if value.shape and any(op.kind != "call" for op, _ in self.layout.touching.get(value, ())):
-                name = self.names.of[value]
-                self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
+            self.as_loops_need(value, self.layout)
+
+    def as_loops_need(self, value: Value, layout: Layout) -> None:
+        """Copy an array of another memory order, if loops read it."""
+        if is_in_loops(value, layout):
+            name = self.names.of[value]
+            self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
 
     def whole(self) -> str:
         """Return the function; its pool has a set of buffers for each running call."""
@@ -178,7 +237,7 @@ class Driver:
 
     def contiguous(self) -> tuple[list[str], list[str]]:
         """Return the statements that copy arrays of another layout, there and back."""
-        used = {base for part in (*self.parts, *self.rolled.values()) for base in part.parameters}
+        used = {base for part in (*self.parts, *self.rolled) for base in part.parameters}
         inputs = list(zip(self.program.inputs, self.inputs, strict=True))
         checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]
         if not checks:
@@ -191,3 +250,8 @@ class Driver:
         copied[1:1] = [f"    {given} = {names}"]
         back = [f"    {given}[{i}][...] = {name}" for i, name in updated]
         return [f"{given} = None", *copied], [f"if {given} is not None:", *back]
+
+
+def is_in_loops(value: Value, layout: Layout) -> bool:
+    """Return whether loops read or write an array."""
+    return bool(value.shape) and any(op.kind != "call" for op, _ in layout.touching.get(value, ()))

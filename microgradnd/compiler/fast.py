@@ -13,6 +13,7 @@ which NumPy scalars have too.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -86,10 +87,17 @@ def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str
     return lines + updates(program, writer)
 
 
-def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[str]:
+def turns(
+    step: Step,
+    writer: Writer,
+    plan: Plan,
+    allocated: list[str],
+    one_turn: Callable[[Program], list[str]] | None = None,
+) -> list[str]:
     """Return the statements of a loop.
 
     Carried arrays are written over; values kept from each turn go into their rows.
+    `one_turn` prints a turn; by default, its statements are NumPy calls.
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
@@ -152,11 +160,14 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
             place(target, value)
     ends = tuple(value for value in (*nexts, *kept, *last) if not value.shape)
     body = Program((*loop.body.inputs, *rows), tuple(steps), ends, changes)
-    planned = Planner(body).plan
     writer.counter = counter
-    allocated += allocation(body, names, planned, writer)
-    before += numbers_in(body, names)
-    lines = statements(body, planned, writer, allocated)
+    if one_turn is not None:
+        lines = one_turn(body)
+    else:
+        planned = Planner(body).plan
+        allocated += allocation(body, names, planned, writer)
+        before += numbers_in(body, names)
+        lines = statements(body, planned, writer, allocated)
     for array, at, value in tail:
         lines.append(f"{names.of[array]}[{at}] = {names.numbers.get(value) or writer.text(value)}")
     if numbers:

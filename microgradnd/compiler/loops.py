@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler import elementary
-from microgradnd.compiler.fusion import Access, Axis, Loop, Lowering, Op, Operand, arrange
+from microgradnd.compiler.fusion import SMALL, Access, Axis, Loop, Lowering, Op, Operand, arrange
 from microgradnd.compiler.ownership import lenders
 from microgradnd.compiler.program import Program, Value, values_in
 from microgradnd.compiler.source import Names
@@ -150,6 +150,7 @@ class Part:
                 self.parameter(base)
         self.scratch = [base for base in self.parameters if base not in layout.arrays]
         self.wide = loops[0].extent if is_wide(loops[0]) and not self.scratch else None
+        self.pieces = {op.out.base for op in self.ops if self.wide is None and self.is_piece(op.out)}
         self.emit(loops, 1)
         types = ["uint64"] * 2 * (self.wide is not None) + [self.type_of(base) for base in self.parameters]
         names = ["start", "stop"] * (self.wide is not None) + list(self.parameters.values())
@@ -174,6 +175,20 @@ class Part:
     def is_scalar(self, base: Value) -> bool:
         """Return whether a value is a local variable."""
         return base not in self.layout.arrays and not self.kept[base]
+
+    def is_piece(self, access: Access) -> bool:
+        """Return whether a statement writes to one of a few places along a middle axis.
+
+        The pieces of `np.stack` are written like this, in one loop. The compiler must
+        see that they are apart, or else it doesn't vectorise. It knows the lengths of
+        the axes only from the index of a flat array.
+        """
+        base = access.base
+        middle = zip(access.axes[1:-1], base.shape[1:], strict=False)
+        is_fixed = any(n > 1 and (not axis.terms or n <= SMALL) for axis, n in middle)
+        touches = [a for _, a in self.layout.touching[base]]
+        plain = not any(a.flat or any(axis.place is not None for axis in a.axes) for a in touches)
+        return is_fixed and plain and len(self.kept[base]) == len(base.shape)
 
     def type_of(self, base: Value) -> str:
         """Return numba's type for a parameter; a computed number is in an array."""
@@ -276,11 +291,12 @@ class Part:
         base, name = access.base, self.names.value(access.base)
         if self.is_scalar(base) or (not base.shape and not self.layout.writers(base)):
             return name
-        if access.flat:
+        if access.flat or base in self.pieces:
+            axis = access.axes[0] if access.flat else flattened(access)
             base = self.layout.over.get(base, base)
             if base not in self.flat:
                 self.flat[base] = self.names.new(f"{name}_flat")
-            return f"{self.flat[base]}[{self.axis(op, access.axes[0])}]"
+            return f"{self.flat[base]}[{self.axis(op, axis)}]"
         return f"{name}[{', '.join(self.axis(op, access.axes[n]) for n in self.kept[base]) or '0'}]"
 
     def axis(self, op: Op, axis: Axis, dims: Any = None) -> str:
@@ -327,6 +343,14 @@ START: dict[str, Any] = {
     "largest": lambda dtype: -math.inf if dtype.kind == "f" else np.iinfo(dtype).min,
     "smallest": lambda dtype: math.inf if dtype.kind == "f" else np.iinfo(dtype).max,
 }
+
+
+def flattened(access: Access) -> Axis:
+    """Return the place of an element in the flat array."""
+    strides = [math.prod(access.base.shape[i + 1 :]) for i in range(len(access.axes))]
+    start = sum(stride * axis.start for stride, axis in zip(strides, access.axes, strict=True))
+    terms = [(d, n * factor) for n, axis in zip(strides, access.axes, strict=True) for d, factor in axis.terms]
+    return Axis(start, tuple(terms))
 
 
 def wrapped(text: str) -> list[str]:

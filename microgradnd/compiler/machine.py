@@ -29,10 +29,8 @@ import numpy as np
 
 from microgradnd.compiler import elementary
 from microgradnd.compiler.driver import Driver
-from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.program import Program
-from microgradnd.compiler.rolling import Loop as RolledLoop
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import loaded
 
@@ -81,15 +79,15 @@ class Loops:
         load_numba()
         drivers = [Driver(Layout(program), name) for program in programs]
         driver, self.program = drivers[0], programs[0]
-        compiled_parts = [*driver.parts, *driver.rolled.values()]
+        compiled_parts = [*driver.parts, *driver.rolled]
         parts, text, constants = [part.text for part in compiled_parts], driver.text, driver.constants
-        self.report, self.is_open = report(driver), False
+        self.report, self.is_open = "\n".join(driver.report), False
         if general is not None and not any(d.rolled for d in drivers):
             forms = [
                 Written(name, [*zip(d.program.inputs, d.inputs, strict=True)], d.names.constants, "", d.text)
                 for d in drivers
             ]
-            found = general(forms, [[report(d), *(part.text for part in d.parts)] for d in drivers])
+            found = general(forms, [["\n".join(d.report), *(part.text for part in d.parts)] for d in drivers])
             if found is not None:
                 written, (self.report, *parts), lengths = found
                 self.is_open, constants = True, written.constants
@@ -116,30 +114,6 @@ def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) 
         call = rf"(in_threads\({part.name}, [^,]+, )" if part.wide is not None else rf"(?m)^( *{part.name}\()"
         text = re.sub(call, rf"\g<1>{lengths}, ", text)
     return found, text
-
-
-def report(driver: Driver) -> str:
-    """Return which parts became loops, which are left to NumPy, and why."""
-    lines = []
-    parts = iter(driver.parts)
-    for part in driver.layout.parts:
-        if isinstance(part, Op) and isinstance(part.step.function, RolledLoop):
-            count, steps = part.step.function.count, len(part.step.function.body.steps)
-            if (turns := driver.rolled.get(part.step)) is not None:
-                lines.append(f"loops: {turns.name}: {steps} steps in a loop of {count} turns")
-            else:
-                lines.append(f"NumPy: a loop of {count} turns, {steps} steps in each: {driver.unfit[part.step]}")
-        elif isinstance(part, Op):
-            name = getattr(part.step.function, "__name__", str(part.step.function))
-            lines.append(f"NumPy: {name} of {', '.join(str(v.shape) for v in part.step.operands())}: {part.text}")
-        else:
-            printed = next(parts)
-            loops = sum(line.lstrip().startswith("for ") for line in printed.lines)
-            threads = "" if printed.wide is None else ", shared by threads"
-            lines.append(
-                f"loops: {printed.name}: {len({op.step for op in printed.ops})} steps in {loops} loops{threads}"
-            )
-    return "\n".join(lines)
 
 
 def module_text(parts: Sequence[str]) -> str:

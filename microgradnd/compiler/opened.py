@@ -7,9 +7,10 @@ printed (`source.py`, `fast.py`).
 Read next: `compiled.py`.
 
 The passes, the plan and the printers only know numbers. So a program whose lengths are
-open is printed for three sets of lengths. If the three sources differ only in numbers,
-and each number is one polynomial of the lengths, then the source with the polynomials
-in place of the numbers is the program for all lengths.
+open is printed for two sets of lengths. If the two sources differ only in numbers, and
+each number is one polynomial of the lengths, then the source with the polynomials in
+place of the numbers is the program for all lengths. If not, the traced call's lengths
+may be a special case, and a third set replaces them.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.ownership import is_foreign
+from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, values_in
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, shown, sizes_in
 from microgradnd.compiler.source import spelled
+from microgradnd.compiler.traits import traits
 
 TOKENS = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|\s+|.")
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -53,8 +56,9 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
             continue
         args, kwargs = change((step.args, dict(step.kwargs)))
         fixed = isinstance(step.out, Value) and not isinstance(step.function, Anew) and not is_foreign(step.function)
-        any_shape = not is_one_of_several or step.function is primitives.expand
-        if fixed and (any_shape or not step.out.shape) and not any(values_in((args, kwargs))):  # type: ignore[union-attr]
+        is_view = bool(args) and uniform(args[0]) is not None and traits(step.function).memory != "fresh"
+        is_number = fixed and (not step.out.shape or step.function is primitives.expand or is_view)  # type: ignore[union-attr]
+        if fixed and (is_number or not is_one_of_several) and not any(values_in((args, kwargs))):
             result = step.function(*as_arrays(args), **as_arrays(kwargs))
             known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result  # type: ignore[index]
         else:
@@ -127,14 +131,16 @@ class General:
         self, program: Program, sizes: Any, lengths: Sequence[Mapping[str, int]], texts: Sequence[str]
     ) -> None:
         self.lengths = lengths
-        self.taken = taken = {token for text in texts for token in TOKENS.findall(text)}
+        self.rows = [TOKENS.findall(text) for text in texts]
+        self.taken = taken = {token for row in self.rows for token in row}
         self.names = {
             name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open
         }
         tuples = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
         tuples += [v.shape for v in program.inputs] + [step.args for step in program.steps]
         found = [sizes.settled(size) for tree in tuples for size in sizes_in(tree)]
-        found += [math.prod(sizes.settled(tree)) for tree in tuples if all(type(n) in (int, Size) for n in tree)]
+        shapes = [tree for tree in tuples if Size in (kinds := {*map(type, tree)}) and kinds <= {int, Size}]
+        found += [math.prod(sizes.settled(shape)) for shape in shapes]
         found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
         single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
@@ -181,38 +187,35 @@ class General:
             self.taken.add(self.renamed[names])
         return self.renamed[names]
 
-    def text(self, texts: Sequence[str]) -> str | None:
+    def text(self) -> str | None:
         """Return the one text, or None if the texts differ in more than numbers."""
-        rows = [TOKENS.findall(text) for text in texts]
-        if len({len(row) for row in rows}) > 1:
+        if len({len(row) for row in self.rows}) > 1:
             return None
-        columns = [*zip(*rows, strict=True)]
-        out: list[str] = []
-        partners: list[dict[str, tuple[str, ...]]] = [{} for _ in texts]  # the names in the other texts, by name
+        columns = [*zip(*self.rows, strict=True)]
+        tokens = {column: self.token(column) for column in dict.fromkeys(columns)}
+        names = [column for column in tokens if column[0].isidentifier()]
+        if None in tokens.values() or any(len({*words}) < len(names) for words in zip(*names, strict=True)):
+            return None  # in the second case, two names stand for one array
+        out: list[Any] = []
         for i, column in enumerate(columns):
-            token: str | None = column[0]
-            if column[0].isidentifier() and any(
-                known.setdefault(word, column) != column for known, word in zip(partners, column, strict=True)
-            ):
-                return None  # two names stand for one array
-            if len({*column}) > 1:
-                if all(map(NUMBER.fullmatch, column)):
-                    values = [float(number) for number in column]
-                    token = self.polynomial([*map(int, values)]) if all(v.is_integer() for v in values) else None
-                    if token is not None and "." in column[0]:
-                        token = f"float({token})"
-                    elif token is None:
-                        token = self.quotient(values)
-                    elif token is not None and not token.isidentifier() and not is_apart(out, columns[i + 1 :]):
-                        token = f"({token})"
-                elif len({re.sub(r"\d+", "", word) for word in column}) == 1 and all(map(str.isidentifier, column)):
-                    token = self.name(column)
-                elif not all(word.isspace() and "\n" not in word for word in column):
-                    token = None
-            if token is None:
-                return None
-            out.append(token)
+            token = tokens[column]
+            is_formula = token not in column and not token.isidentifier()  # type: ignore[union-attr]
+            out.append(f"({token})" if is_formula and not is_apart(out, columns[i + 1 : i + 3]) else token)
         return "".join(out)
+
+    def token(self, column: tuple[str, ...]) -> str | None:
+        """Return the token that stands for one token of each text, if there is one."""
+        if len({*column}) == 1:
+            return column[0]
+        if all(map(NUMBER.fullmatch, column)):
+            values = [float(number) for number in column]
+            if not all(v.is_integer() for v in values):
+                return self.quotient(values)
+            token = self.polynomial([*map(int, values)])
+            return f"float({token})" if token and "." in column[0] else token or self.quotient(values)
+        if all(map(str.isidentifier, column)) and len({re.sub(r"\d+", "", word) for word in column}) == 1:
+            return self.name(column)
+        return column[0] if all(word.isspace() and "\n" not in word for word in column) else None
 
 
 def is_apart(before: Sequence[str], after: Sequence[Sequence[str]]) -> bool:
@@ -239,7 +242,7 @@ def opened(
     texts = [f"{text}\n\n{form.text}" if text else form.text for text, form in zip(texts, forms, strict=True)]
     texts = [END.join([text, *rest]) for text, rest in zip(texts, others, strict=True)]
     general = General(traced.general, sizes, lengths, texts)
-    whole = general.text(texts)
+    whole = general.text()
     objects = [[(name, thing) for name, thing, text in row if not text] for row in rows]
     same = all(len(row) == len(objects[0]) for row in objects) and all(
         x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1]))

@@ -34,6 +34,7 @@ from microgradnd.compiler.sizes import Sizes
 from microgradnd.compiler.source import Names, loaded, readable
 from microgradnd.compiler.spelling import FIRST, LAST, OF_LOOPS, spell
 from microgradnd.compiler.trace import Traced
+from microgradnd.compiler.translation import in_turns
 from microgradnd.suspended import resolved
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
@@ -185,7 +186,7 @@ def straightened(traced: Program) -> Program:
 
     Rolling up comes first, as the rest takes long for many steps.
     """
-    program = in_bodies(lambda body, _: optimized(body), settled(rolled(traced)))
+    program = in_bodies(lambda body, _: optimized(body), settled(rolled(in_turns(traced))))
     return hoisted(rolled(program))
 
 

@@ -126,12 +126,17 @@ def hoisted(program: Program) -> Program:
             n, body = len(loop.rows), hoisted(loop.body)
             outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
             inside, results = list[Step](), set(body.results())
+            products = [s for s in body.steps if traits(s.function).lowering == "product" and is_matrix(s.out)]
+            factors = {v for s in products for v in s.operands()}
             for inner in body.steps:
                 fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
                 if fixed and not moves(inner.args) and outside.keys() >= set(inner.operands()):
                     outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
                     out = outs if isinstance(inner.out, tuple) else outs[0]
                     steps.append(replace(inner.substitute(outside), out=out))
+                    if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
+                        outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
+                        steps.append(Step(np.ascontiguousarray, steps[-1].outs(), {}, outs[0], step.where))
                     outside.update(zip(inner.outs(), outs, strict=True))
                 else:
                     inside.append(inner)
@@ -142,6 +147,11 @@ def hoisted(program: Program) -> Program:
             step = replace(step, function=replace(loop, body=body), args=args)
         steps.append(step)
     return replace(program, steps=tuple(steps))
+
+
+def is_matrix(value: Any) -> bool:
+    """Return whether a product has the same bits for operands in any memory order."""
+    return isinstance(value, Value) and len(value.shape) == 2 and min(value.shape) > 1
 
 
 def settled(program: Program) -> Program:

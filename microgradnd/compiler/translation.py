@@ -14,6 +14,7 @@ import linecache
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from microgradnd.compiler.rolling import Loop, plural
 from microgradnd.compiler.scanning import UnscannedError, scanned
 from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
-from microgradnd.registry import Results
+from microgradnd.registry import BODIES, Results
+from microgradnd.scan import LOOPS
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
 
@@ -85,7 +87,7 @@ class Translation:
         if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
             self.values[node] = constant_of(node.out)
             return []
-        if body is None or traits(node.function).is_step or type(node.out) is Results:
+        if body is None or node.function in LOOPS or traits(node.function).is_step or type(node.out) is Results:
             return [self.step(node, name)]
         sizes = self.recorder.sizes
         recorder = Recorder(sizes)
@@ -109,6 +111,10 @@ class Translation:
             return [self.step(node, name)]
         finally:
             MODE.reset(token)
+        for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
+            if tensor is result and isinstance(result, Tensor):
+                self.values[node] = self.argument(arg, parent)
+                return []
         itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that calls itself
         if itself or not isinstance(result, Tensor) or not isinstance(result._node, TracedOperation):
             return [self.step(node, name)]
@@ -287,6 +293,42 @@ class Translation:
             self.captured.append(thing)
             self.values[key] = Value(array.shape, array.dtype, name)
         return self.values[key]
+
+
+def in_turns(program: Program) -> Program:
+    """Replace each primitive that is a loop by the loop that its body runs."""
+    steps: list[Step] = []
+    replaced: dict[Value, Any] = {}
+    for step in program.steps:
+        step = step.substitute(replaced)
+        if step.function in LOOPS:
+            inner, results = turns_of(step)
+            replaced.update(zip(step.outs(), results, strict=True))
+            steps += inner
+        else:
+            steps.append(step)
+    return replace(program, steps=tuple(steps)).substitute(replaced)
+
+
+def turns_of(step: Step, scans: bool = True) -> tuple[list[Step], Sequence[Any]]:
+    """Return the steps of the body of a primitive that is a loop, and its results.
+
+    The loop is one step if `scans` is true; otherwise its turns follow one another.
+    """
+    recorder = Recorder(scans=scans)
+    given = {i: np.zeros(x.shape, x.dtype) for i, x in enumerate(step.args) if isinstance(x, Value)}
+    inputs = {i: wrap(array, Leaf(array, False)) for i, array in given.items()}
+    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
+    try:
+        result = BODIES[step.function](*[inputs.get(i, x) for i, x in enumerate(step.args)])
+    finally:
+        MODE.reset(token)
+    translation = Translation(recorder, inputs, [""] * len(step.args))
+    results = translation.constant(result if isinstance(result, tuple) else (result,))
+    operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
+    body = translation.program(results, ())
+    body = body.substitute(dict(zip(body.inputs, operands, strict=True)))
+    return [replace(inner, where=step.where) for inner in body.steps], body.outputs
 
 
 def is_row(array: Any, whole: Any) -> bool:

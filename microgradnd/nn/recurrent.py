@@ -12,7 +12,8 @@ slopes: how the next state changes with the gates' inputs. The rest of the deriv
 a *linear* recurrence in these slopes, forward in time for tangents and backward for
 cotangents (backpropagation through time). Each of these two recurrences is one
 operation too, and their derivatives lead back to both of them. So derivatives of all
-orders take a few short loops and a few large products.
+orders take a few short loops and a few large products. The loops are calls of `scan`:
+a compiled program takes them apart, and plans memory for their steps.
 
 Shapes, for T time steps of N sequences, H features, G gates and P parts of a state (two
 in an LSTM, else one): inputs (T, N, G H), states (1 + T, P, N, H) with the initial one
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -36,7 +37,8 @@ from microgradnd.nn.dropout import dropout as drop
 from microgradnd.nn.init import generator
 from microgradnd.nn.linear import linear
 from microgradnd.nn.module import Module, Parameter
-from microgradnd.registry import JVPS, VJPS, Joint, primitive
+from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
+from microgradnd.scan import loop, scan
 from microgradnd.tensor import Tensor
 
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -138,36 +140,77 @@ def from_states(states: Any, weight: Any, bias: Any = None) -> Any:
     return by_gate(linear(states[:-1, 0], weight, bias), weight.shape[1])
 
 
+def over_parts(x: Any, axis: int = 0) -> Any:
+    """Return the sum over the parts of a state."""
+    return np.sum(x, axis=axis) if x.shape[axis] > 1 else x[(slice(None),) * axis + (0,)]
+
+
+def stacked(parts: Sequence[Any], axis: int = 0) -> Any:
+    """Return the parts of a state as one array."""
+    return np.stack(parts, axis=axis) if len(parts) > 1 else np.expand_dims(parts[0], axis)
+
+
 def to_gates(slopes: Any, back: Any) -> Any:
     """Return the cotangents of the gates from those of the states: (T, N, G H)."""
-    parts = slopes * back[1:, :, :, None]
-    e = parts[:, 0] if parts.shape[1] == 1 else np.sum(parts, axis=1)
+    e = over_parts(slopes * back[1:, :, :, None], axis=1)
     return e.reshape((*e.shape[:2], e.shape[2] * e.shape[3]))
 
 
+@loop
 @primitive
 def recurrent(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
-    """Return the states of one layer in one direction."""
-    cell = CELLS[mode]
-    out = np.empty((1 + len(inputs), *initial.shape), np.result_type(inputs, initial, weight))
-    out[0] = initial
-    for t, x in enumerate(by_gate(inputs, weight.shape[1])):
-        hidden = np.dot(out[t, 0], weight.T)
-        hidden = (hidden if bias is None else hidden + bias).reshape(x.shape)
-        for part, new in enumerate(cell.step(x, hidden, *out[t])):
-            out[t + 1, part] = new
-    return out
+    """Return the states of one layer and direction, and h W' + b before each step.
+
+    The second result is for the derivative (`recalled`), and has none of its own.
+    """
+    cell, weight_t, dtype = CELLS[mode], weight.T, np.result_type(inputs, initial, weight)
+    initial = initial if initial.dtype == dtype else initial.astype(dtype)
+
+    def turn(state: Any, x: Any) -> tuple[Any, Any]:
+        hidden = np.dot(state[0], weight_t)
+        hidden = hidden if bias is None else hidden + bias
+        new = cell.step(x, np.reshape(hidden, x.shape), *state)
+        return new, (new, hidden)
+
+    _, (states, hidden) = scan(turn, tuple(initial), by_gate(inputs, weight.shape[1]))
+    return np.concatenate([initial[None], stacked(states, axis=1)]), hidden
+
+
+@primitive
+def recalled(hidden: Any, h: Any, weight: Any, bias: Any = None) -> Any:
+    """Return h W' + b, which has been computed as `hidden`.
+
+    Its derivatives are those of `linear`. So nothing else has to pass a derivative to
+    `hidden`, and `recurrent` needs rules for its states alone.
+    """
+    return hidden
+
+
+for rules in (VJPS, JVPS):
+    rules[recalled] = (
+        lambda x, out, hidden, *args: np.zeros_like(hidden),
+        *(lambda x, out, hidden, *args, rule=rule: rule(x, out, *args) for rule in rules[linear]),
+    )
 
 
 def recurrent_cotangents(g: Any, out: Any, mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
-    hidden = from_states(out, weight, bias)
-    of_inputs, of_hidden, carried = CELLS[mode].slopes(by_gate(inputs, weight.shape[1]), hidden, out[:-1], out[1:])
-    back = back_through_time(g, of_hidden, carried, weight)
+    states, features = out[0], weight.shape[1]
+    hidden = by_gate(recalled(out[1], states[:-1, 0], weight, bias), features)
+    of_inputs, of_hidden, carried = CELLS[mode].slopes(by_gate(inputs, features), hidden, states[:-1], states[1:])
+    back = back_through_time(g[0], of_hidden, carried, weight)
     e = rows(to_gates(of_hidden, back))
     of_bias = None if bias is None else np.sum(e, axis=0)
-    return None, to_gates(of_inputs, back), back[0], np.dot(e.T, rows(out[:-1, 0])), of_bias
+    return None, to_gates(of_inputs, back), back[0], np.dot(e.T, rows(states[:-1, 0])), of_bias
 
 
+def recurrent_tangent(tangents: Any, out: Any, *args: Any) -> Results:
+    def of_states(g: Any, _: Any, *args: Any) -> Any:
+        return recurrent_cotangents((g, None), out, *args)
+
+    return Results((transposed(of_states)(tangents, out[0], *args), np.zeros_like(out[1])))
+
+
+@loop
 @primitive
 def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
     """Return the states of a linear recurrence.
@@ -176,24 +219,31 @@ def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
     with the middle term summed over the gates. If a state has two parts, the first is
     multiplied by the weights, and the second is carried on.
     """
-    out = np.empty(moved.shape, moved.dtype)
-    out[...] = moved
-    for t, slope in enumerate(slopes):
-        hidden = by_gate(np.dot(out[t, 0], weight.T), weight.shape[1])
-        out[t + 1] += np.add.reduce(slope * hidden, axis=-2) + carried[t] * out[t, -1]
-    return out
+
+    def turn(state: Any, row: Any) -> tuple[Any, Any]:
+        own, slope, kept = row
+        hidden = by_gate(np.dot(state[0], weight.T), weight.shape[1])
+        new = own + np.sum(slope * hidden, axis=-2) + kept * state[-1]
+        return new, new
+
+    _, states = scan(turn, moved[0], (moved[1:], slopes, carried))
+    return np.concatenate([moved[:1], states])
 
 
+@loop
 @primitive
 def back_through_time(g: Any, slopes: Any, carried: Any, weight: Any) -> Any:
     """Apply the transpose of the linear map moved -> through_time(moved, ...) to g."""
-    out = np.empty(g.shape, g.dtype)
-    out[...] = g
-    for t in reversed(range(len(slopes))):
-        e = np.add.reduce(slopes[t] * out[t + 1, :, :, None])
-        out[t, 0] += np.dot(e.reshape((len(e), len(weight))), weight)
-        out[t, -1] += np.add.reduce(carried[t] * out[t + 1])
-    return out
+
+    def turn(state: Any, row: Any) -> tuple[Any, Any]:
+        own, slope, kept = row
+        e, direct = over_parts(slope * state[:, :, None]), over_parts(kept * state)
+        through = np.dot(np.reshape(e, (len(e), len(weight))), weight)
+        new = own + stacked([through, direct] if len(own) > 1 else [through + direct])
+        return new, new
+
+    _, states = scan(turn, g[-1], (g[:-1][::-1], slopes[::-1], carried[::-1]))
+    return np.concatenate([states[::-1], g[-1:]])
 
 
 def linear_cotangents(transpose: Callable[..., Any]) -> Callable[..., Any]:
@@ -212,8 +262,8 @@ def linear_cotangents(transpose: Callable[..., Any]) -> Callable[..., Any]:
     return cotangents
 
 
+VJPS[recurrent], JVPS[recurrent] = Joint(recurrent_cotangents), Joint(recurrent_tangent)
 for function, rule in (
-    (recurrent, recurrent_cotangents),
     (through_time, linear_cotangents(back_through_time)),
     (back_through_time, linear_cotangents(through_time)),
 ):
@@ -301,7 +351,7 @@ class Recurrent(Module):
             for direction in self._directions():
                 weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{k}_l{layer}{direction}") for k in KINDS)
                 inputs = linear(np.flip(x, 0) if direction else x, weight_ih, bias_ih)
-                states = recurrent(self.mode, inputs, initial[len(passes)], weight_hh, bias_hh)
+                states, _ = recurrent(self.mode, inputs, initial[len(passes)], weight_hh, bias_hh)
                 outputs.append(np.flip(states[1:, 0], 0) if direction else states[1:, 0])
                 passes.append(states)
             x = np.concatenate(outputs, axis=-1) if self.bidirectional else outputs[0]

@@ -16,21 +16,27 @@ from microgradnd.optim.sgd import ascending, decayed, penalised
 from microgradnd.settings import not_negative, pair, setting, switch
 
 
-def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:
-    """Update both moments; return the mean and the root of the mean square."""
+def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any, Any]:
+    """Update both moments; return the mean, a divisor, and its factor c.
+
+    The divisor is sqrt(v / (1 - beta2^t)) + eps, times c = sqrt(1 - beta2^t). So the
+    step must be multiplied by c. A step has other numbers as factors, and c joins them
+    before any of them meets a vector.
+    """
     beta1, beta2 = s.betas
     s.exp_avg = s.exp_avg + (1 - beta1) * (g - s.exp_avg)
     s.exp_avg_sq = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
     square = s.exp_avg_sq
     if getattr(s, "amsgrad", False):
         square = s.max_exp_avg_sq = np.maximum(s.max_exp_avg_sq, square)
-    return s.exp_avg, np.sqrt(square) / np.sqrt(1 - beta2**t) + s.eps
+    c = np.sqrt(1 - beta2**t)
+    return s.exp_avg, np.sqrt(square) + s.eps * c, c
 
 
 def adam_step(s: Any, g: Any, t: Any) -> Any:
     """Return a step of Adam without weight decay."""
-    mean, root = moments(s, g, t)
-    return s.lr / (1 - s.betas[0] ** t) * mean / root
+    mean, divisor, c = moments(s, g, t)
+    return s.lr * c / (1 - s.betas[0] ** t) * mean / divisor
 
 
 class Adam(Optimizer):
@@ -211,7 +217,8 @@ class NAdam(Optimizer):
         g = ascending(s, g) if s.decoupled_weight_decay else penalised(s, w, g)
         mu, mu_next = (s.betas[0] * (1 - 0.5 * 0.96 ** (s.momentum_decay * n)) for n in (t, t + 1))
         s.mu_product = mu * s.mu_product
-        mean, root = moments(s, g, t)
-        ahead = s.lr * (1 - mu) * g / (1 - s.mu_product) + s.lr * mu_next * mean / (1 - mu_next * s.mu_product)
-        step = ahead / root
+        mean, divisor, c = moments(s, g, t)
+        lr = s.lr * c
+        ahead = lr * (1 - mu) * g / (1 - s.mu_product) + lr * mu_next * mean / (1 - mu_next * s.mu_product)
+        step = ahead / divisor
         return decayed(s, w, step) if s.decoupled_weight_decay else step

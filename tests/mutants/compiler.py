@@ -88,6 +88,18 @@ ENTRIES: list[tuple[str, ...]] = [
         f"{SIZES}training_steps",
     ),
     (
+        "opened.py",
+        "is primitives.expand or is_view)",
+        "is primitives.expand)",
+        f"{SIZES}a_uniform_array_and_its_views_stay_one_number",
+    ),
+    (
+        "opened.py",
+        "any(len({*words}) < len(names)",
+        "any(False",
+        f"{SIZES}texts_with_different_numbers_of_arrays_are_not_merged",
+    ),
+    (
         "dispatch.py",
         'self.checks += [f"({guard.condition()})" for guard in entry.sizes.guards]',
         "pass",
@@ -936,7 +948,13 @@ ENTRIES: list[tuple[str, ...]] = [
     # driver.py
     ("driver.py", "if value in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
-    ("driver.py", "if value.shape and any(op.kind", "if False and any(op.kind", LOOPS + " " + NUMBA, "numba"),
+    (
+        "driver.py",
+        "return bool(value.shape) and any(op.kind",
+        "return False and any(op.kind",
+        LOOPS + " " + NUMBA,
+        "numba",
+    ),
     # machine.py
     (
         "machine.py",
@@ -1100,6 +1118,18 @@ ENTRIES += [
         ROLLING,
     ),
     ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
+    ("rolling.py", "len(value.shape) == 2 and min(value.shape) > 1", "bool(value.shape)", ROLLING),
+    ("programs.py", "rolled(in_turns(traced))", "rolled(traced)", "tests/test_recurrent.py"),
+    ("translation.py", "if tensor is result and isinstance(result, Tensor):", "if False:", "tests/test_recurrent.py"),
+    ("driver.py", "if new not in layout.over:", "if False:", ROLLING, "numba"),
+    (
+        "driver.py",
+        '                self.lines.append(f"{self.names.of[value]} = np.asc',
+        '                (f"{self.names.of[value]} = np.asc',
+        ROLLING,
+        "numba",
+    ),
+    ("loops.py", "start = sum(stride * axis.start", "start = sum(axis.start", LOOPS, "numba"),
     ("rolling.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
     # folding.py, and what the loops that it makes need

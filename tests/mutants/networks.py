@@ -21,6 +21,13 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/recurrent.py", "of_n * hidden[..., 2, :] * r", "of_n * hidden[..., 2, :]", RECURRENT),
     ("microgradnd/nn/recurrent.py", "np.stack([through_c * f, f], -3)", "np.stack([f, f], -3)", RECURRENT),
     ("microgradnd/nn/recurrent.py", "            if layer:\n", "            if True:\n", RECURRENT),
+    ("microgradnd/nn/recurrent.py", "slopes[::-1], carried[::-1])", "slopes[::-1], carried)", RECURRENT),
+    (
+        "microgradnd/nn/recurrent.py",
+        "*args: np.zeros_like(hidden)",
+        "*args: np.ones_like(hidden)",
+        RECURRENT + "::test_transforms",
+    ),
     ("microgradnd/nn/recurrent.py", "not x.shape[is_swapped]", "not x.shape[0]", RECURRENT),
     (
         "microgradnd/nn/recurrent.py",
@@ -164,7 +171,7 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/nn/init.py", "math.sqrt(3.0)", "math.sqrt(2.0)", NN + " tests/test_nn.py"),
     ("microgradnd/optim/adam.py", "s.exp_avg_sq = beta2 * s.exp_avg_sq", "s.exp_avg_sq = s.exp_avg_sq", OPTIM),
-    ("microgradnd/optim/adam.py", "/ np.sqrt(1 - beta2**t) + s.eps", "+ s.eps", OPTIM),
+    ("microgradnd/optim/adam.py", "s.lr * c / (1", "s.lr / (1", OPTIM),
     ("microgradnd/optim/sgd.py", "g + s.momentum * s.momentum_buffer if", "s.momentum_buffer if", OPTIM),
     ("microgradnd/optim/sgd.py", "s.exp_avg = beta2 * s.exp_avg", "s.exp_avg = beta1 * s.exp_avg", OPTIM),
     ("microgradnd/optim/sgd.py", "s.weight_decay * w + g if", "w + g if", OPTIM),

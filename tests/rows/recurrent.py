@@ -19,7 +19,8 @@ def of_cell(mode: str, size: str, bias: bool = True) -> Row:
     length = gates * features
     shapes = [(time, batch, length), (parts, batch, features), (length, features), (length,)]
     specs = [(shape, domain) for shape in shapes[: 3 + bias]]
-    return case(recurrent, f"{mode}{size}{'' if bias else '-no-bias'}", lambda *args: recurrent(mode, *args), *specs)
+    # its second result is for its own derivative, and has none
+    return case(recurrent, f"{mode}{size}{'' if bias else '-no-bias'}", lambda *args: recurrent(mode, *args)[0], *specs)
 
 
 def of_recurrence(function: object, name: str, time: int, batch: int, parts: int, gates: int) -> Row:
