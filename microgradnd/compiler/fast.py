@@ -25,7 +25,7 @@ from microgradnd.compiler.buffers import Plan, Planner, may_share, picks_one
 from microgradnd.compiler.passes import holds, loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, filled
 from microgradnd.compiler.rolling import Loop, Row
-from microgradnd.compiler.source import Names, Writer, function_text, printable, statement, updates
+from microgradnd.compiler.source import Names, Writer, function_text, printable, repeated, statement, updates
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import POWER, UNARY, traits
 
@@ -181,7 +181,7 @@ def turns(
             names.of[out] = names.of[value]
             if value in names.numbers:
                 names.numbers[out] = names.numbers[value]
-    return [*before, f"for {counter} in range({loop.count}):", *(f"    {line}" for line in [*head, *lines])]
+    return [*before, *repeated(counter, loop.count, [*head, *lines])]
 
 
 def number_text(value: Any, like: Value, writer: Writer) -> str:

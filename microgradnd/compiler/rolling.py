@@ -434,8 +434,10 @@ class Run:
         inside = (kinds == 0) & (at >= zero)
         self.kind[(strides == 0) & ((kinds == -1) | (kinds == 0))] = "same"
         self.kind[inside & (strides == self.stride)] = "own"
-        self.kind[(kinds < -1) | (kinds == 1)] = "number"
-        agree |= (kinds < -1) & (codes // FAR == kinds)
+        numbers = (kinds < -1) | (kinds == 1)
+        self.kind[numbers] = "number"
+        agree |= kinds < -1
+        agree &= ~numbers | (codes // FAR == kinds)  # one turn may compute it
         agree &= ~(inside & (strides == 0)) | (turns > made)
         agree &= (self.kind != "own") | (codes >= zero)
         self.ago, self.source = middle - made, (at - zero) % self.stride

@@ -376,7 +376,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
         names.of[out] = name
         written = inside.shape and any(s.function is added_at for s in loop.body.steps if inside in s.operands())
         before.append(f"{name} = {f'np.array({writer.text(begin)})' if written else writer.text(begin)}")
-        alone = following in made and following not in names.of and (uses[following] == 1 or not written)
+        alone = following in made and following not in names.of and not written  # what is written to has two names
         if alone and ends.get(inside, -1) <= made[following] and inside not in (*nexts, *kept):
             names.of[following] = name  # nothing needs the old value any more
         else:
@@ -394,7 +394,12 @@ def turns(step: Step, writer: Writer) -> list[str]:
     writer.counter = outer
     for out, value in zip(outs[n + len(kept) :], last, strict=True):
         names.of[out] = writer.text(value, POWER)
-    return [*before, f"for {counter} in range({loop.count}):", *(f"    {line}" for line in lines)]
+    return [*before, *repeated(counter, loop.count, lines)]
+
+
+def repeated(counter: str, count: int, lines: list[str]) -> list[str]:
+    """Return a loop's lines; none if everything has been moved before the loop."""
+    return [f"for {counter} in range({count}):", *(f"    {line}" for line in lines)] if lines else []
 
 
 def empty(name: str, value: Value) -> str:
