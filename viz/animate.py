@@ -36,7 +36,6 @@ CAPTION, CAPTION_WIDTH = 46, 330  # characters, and points
 # many, and the most inches, since players refuse larger films
 FRAMES = {".gif": ("png:cairo", "22.5"), ".mp4": ("png", "11.25")}
 LAST = 3.0  # seconds: the least time of the last frame; half of it for the first
-SUBJECT = re.compile(r'\t("(?:[^"\\]|\\.)*"|\w+)(?:(?::\w+)* -> ("(?:[^"\\]|\\.)*"|\w+)(?::\w+)*)?(?: \[(.*)\])?\n')
 NO_GROUND = re.compile(rf' bgcolor="[^"]+"(?=>(<font face="[^"]+">)?<font color="{HIDDEN}")')  # the line is seen there
 COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\b")
 
@@ -51,14 +50,11 @@ class Steps(NamedTuple):
     forward, backward : dict of str to int
         The frame in which each node is computed, and that of its gradient, by the
         node's id in DOT.
-    labels : dict of str to tuple
-        The source and the target of the line on which each label lies.
     """
 
     captions: list[str]
     forward: dict[str, int]
     backward: dict[str, int]
-    labels: dict[str, tuple[str, str]]
 
 
 @explained
@@ -170,8 +166,7 @@ def _steps(model: Graph) -> Steps:
         if edge.flows and (source := dot.quoted_id(edge.source)) not in back:
             backward[source] = max(backward.get(source, 0), back[dot.quoted_id(edge.target)])
     captions.append("Each parameter has its gradient")
-    labels = {dot.label_id(e): (dot.quoted_id(e.source), dot.quoted_id(e.target)) for e in model.edges}
-    return Steps([clean(said, CAPTION) for said in captions], forward, backward, labels)
+    return Steps([clean(said, CAPTION) for said in captions], forward, backward)
 
 
 def _called(node: Node) -> str:
@@ -180,34 +175,29 @@ def _called(node: Node) -> str:
     return " ".join(filter(None, words)) + (f", {clean(node.name, 16)}" if node.name and node.text else "")
 
 
-def _ends(line: str, steps: Steps) -> tuple[str, str]:
-    """Return the source and target of a line in DOT or of the line that a label is on.
-
-    For any other node it is its id twice, else two empty strings.
-    """
-    found = SUBJECT.fullmatch(line)
-    if found is None or found[1] in ("graph", "subgraph", "node", "edge"):
-        return "", ""
-    first, last = found[1], found[2] or found[1]
-    return steps.labels.get(first) or steps.labels.get(last) or (first, last)
-
-
-def _frame(body: Iterable[str], steps: Steps, k: int) -> Iterable[str]:
+def _frame(body: Iterable[dot.Line], steps: Steps, k: int) -> Iterable[dot.Line]:
     """Return the lines of DOT at a step: pale future parts, a bold present."""
     for line in body:
-        source, target = _ends(line, steps)
-        if not source:
+        if isinstance(line, str) or not line.ends[0]:
             yield line
             continue
+        source, target = line.ends
         is_line = source != target
         if k < steps.backward.get(target, 0):
-            line = re.sub(dot.GRADIENT, HIDDEN, line, flags=re.IGNORECASE)
-            line = NO_GROUND.sub("", line).replace(f":{HIDDEN}", "").replace('="onormal"', '="none"')
+            line = line.changed({key: _hidden(value) for key, value in line.attributes.items()})
         if k < steps.forward.get(source, 0):
-            line = dot.with_attributes(COLOUR.sub(_paler, line), {"fontcolor": LATER if is_line else UNNAMED})
+            line = line.changed({key: COLOUR.sub(_paler, value) for key, value in line.attributes.items()})
+            line = line.changed({"fontcolor": LATER if is_line else UNNAMED})
         if k in _moments(steps, target) and (is_line or k in _moments(steps, source)):
-            line = dot.with_attributes(line, NOW_LINE if is_line else NOW)
+            line = line.changed(NOW_LINE if is_line else NOW)
         yield line
+
+
+def _hidden(value: str) -> str:
+    """Return an attribute without a gradient that isn't computed yet."""
+    value = re.sub(dot.GRADIENT, HIDDEN, value, flags=re.IGNORECASE)
+    value = NO_GROUND.sub("", value).replace(f":{HIDDEN}", "")
+    return "none" if value == "onormal" else value
 
 
 def _moments(steps: Steps, id: str) -> tuple[int, ...]:
@@ -215,16 +205,16 @@ def _moments(steps: Steps, id: str) -> tuple[int, ...]:
     return tuple(moment for moment in (steps.forward.get(id, 0), steps.backward.get(id, 0)) if moment)
 
 
-def _classed(line: str, steps: Steps) -> str:
+def _classed(line: dot.Line, steps: Steps) -> dot.Line:
     """Return a line of DOT with the steps at which it changes as classes."""
-    source, target = _ends(line, steps)
-    if not source:
+    if isinstance(line, str) or not line.ends[0]:
         return line
-    is_label = "->" not in line and source != target
-    classes = ["label"] * is_label + [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
-    if not is_label:  # its ground stays as it is
+    source, target = line.ends
+    label = line.attributes.get("class", "")
+    classes = [label, f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
+    if not label:  # its ground stays as it is
         classes += [f"at-{moment}" for moment in _moments(steps, target)]
-    return dot.with_attributes(line, {"class": " ".join(classes)})
+    return line.changed({"class": " ".join(classes).strip()})
 
 
 def _paler(colour: re.Match[str]) -> str:
@@ -232,10 +222,10 @@ def _paler(colour: re.Match[str]) -> str:
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
-def _program(lines: Iterable[str], look: dot.Look, caption: str, size: dot.Attributes) -> str:
+def _program(lines: Iterable[dot.Line], look: dot.Look, caption: str, size: dot.Attributes) -> str:
     """Return the DOT program of a frame, with a caption in a space of fixed size."""
     text = dot.styled(caption, True, dot.INK, 13)
     cell = f'<td fixedsize="true" width="{CAPTION_WIDTH}" height="26">{text}</td>'
     table = f'<<table border="0" cellborder="0"><tr>{cell}</tr></table>>'
-    said = dot.statement("graph", size | {"label": table, "labelloc": "t", "labeljust": "c"})
+    said = dot.Statement("graph", size | {"label": table, "labelloc": "t", "labeljust": "c"})
     return dot.text([*lines, said], look)

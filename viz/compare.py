@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 DIFFERS = "#8f2d8f"  # violet, unlike the red of NaN and the brown of gradients
 SIGN = "≠"  # marks a difference without colour
 MARK = {"color": DIFFERS, "penwidth": "2.5", "fixedsize": "false", "margin": "0.12,0.05"}
-LABEL = re.compile(r"(?=>, tooltip=)")  # the end of a label
 HEADING = {"style": "filled", "color": "transparent", "margin": "16", "fontsize": "15", "fontcolor": dot.INK}
 Pair = tuple[Node | None, Node | None]
 
@@ -130,7 +128,7 @@ def compare(
         [*notes, *(note for side in sides for note in side.notes)],
     )
     body = _marked(dot.body(whole, look), differences)
-    return drawing_of([dot.statement("graph", {"newrank": "true"}), *body, *_ranks(pairs)], look)
+    return drawing_of([dot.Statement("graph", {"newrank": "true"}), *body, *_ranks(pairs)], look)
 
 
 def _check_unchanged(t: Tensor, label: str) -> None:
@@ -217,17 +215,18 @@ def _side(model: Graph, side: str, label: str) -> Graph:
     return replace(model, nodes=nodes, edges=edges, scopes={side: scope})
 
 
-def _marked(body: Iterable[str], differences: dict[str, str]) -> Iterator[str]:
+def _marked(body: Iterable[dot.Line], differences: dict[str, str]) -> Iterator[dot.Line]:
     """Return the lines of DOT with a border and a text for each difference."""
     for line in body:
-        what = differences.get(line.strip().partition(" [")[0])
-        if what is not None:
+        if isinstance(line, str):
+            yield line
+        elif what := differences.get(line.subject):
             sign = "" if SIGN in what else f"{SIGN} "
             row = dot.styled(f"{sign}{what}", True, DIFFERS, dot.SMALL)
-            label, rest = LABEL.split(line, maxsplit=1)
-            yield dot.with_attributes(f"{label}<br/>{row}{rest}", MARK | {"shape": "box"})
-        elif line.startswith("\tgraph [label=") and "fillcolor" in line:  # a frame, which labels would overlap
-            yield dot.with_attributes(line, HEADING)
+            label = f"{line.attributes['label'].removesuffix('>')}<br/>{row}>"
+            yield line.changed(MARK | {"shape": "box", "label": label})
+        elif line.subject == "graph" and "fillcolor" in line.attributes:  # a frame, which labels would overlap
+            yield line.changed(HEADING)
         else:
             yield line
 

@@ -201,16 +201,34 @@ def styled(text: str, bold: bool = False, color: str = "", size: int = 0) -> str
     return f"<font{marks}>{result}</font>" if marks else result
 
 
-def statement(subject: str, attributes: Attributes) -> str:
-    """Return a line of DOT; a label that starts with `<` is HTML-like."""
-    parts = (f"{key}={v if key == 'label' and v[:1] == '<' else quoted(v)}" for key, v in attributes.items())
-    return f"\t{subject} [{', '.join(parts)}]\n"
+class Statement(NamedTuple):
+    """A line of DOT.
+
+    Attributes
+    ----------
+    subject : str
+        `graph`, the id of a node, or `a -> b`.
+    attributes : dict of str to str
+        A label that starts with `<` is HTML-like.
+    ends : tuple of (str, str)
+        For a line in the picture, or the label on it, the nodes that the line connects;
+        for another node, its id twice.
+    """
+
+    subject: str
+    attributes: Attributes
+    ends: tuple[str, str] = ("", "")
+
+    def __str__(self) -> str:
+        parts = (f"{key}={v if key == 'label' and v[:1] == '<' else quoted(v)}" for key, v in self.attributes.items())
+        return f"\t{self.subject} [{', '.join(parts)}]\n"
+
+    def changed(self, attributes: Attributes) -> Statement:
+        """Return this line with other attributes, besides its own."""
+        return self._replace(attributes=self.attributes | attributes)
 
 
-def with_attributes(line: str, attributes: Attributes) -> str:
-    """Return a line of DOT with more attributes, which override its own."""
-    more = ", ".join(f'{key}="{value}"' for key, value in attributes.items())
-    return f"{line[:-2]}, {more}]\n" if line.endswith("]\n") else f"{line[:-1]} [{more}]\n"
+Line = Statement | str  # a brace is a str
 
 
 def label(rows: list[Row]) -> str:
@@ -235,7 +253,7 @@ def worded(word: Word) -> str:
     return f'<font face="{CODE}">{text}</font>' if word.role == "rule" else text
 
 
-def node_statement(node: Node, look: Look) -> str:
+def node_statement(node: Node, look: Look) -> Statement:
     """Return the line of DOT that draws a node."""
     drawn, rows = dict(LOOKS[node.kind]), arranged(node_rows(node, look.view, look.show), look)
     is_back = look.view == "backward"
@@ -249,7 +267,8 @@ def node_statement(node: Node, look: Look) -> str:
         drawn |= {"fontsize": "13"} | (CIRCLE if len(rows) == 1 else {})
     if is_alarming(node):
         drawn |= {"color": ALARM, "penwidth": "2.5"}
-    return statement(quoted_id(node.id), drawn | {"label": label(rows), "tooltip": _tooltip(node)})
+    id = quoted_id(node.id)
+    return Statement(id, drawn | {"label": label(rows), "tooltip": _tooltip(node)}, (id, id))
 
 
 def _tooltip(node: Node) -> str:
@@ -261,7 +280,7 @@ def _tooltip(node: Node) -> str:
     return clean(" ".join(filter(None, words)), 400)
 
 
-def tag_statement(id: str, source: Node) -> str:
+def tag_statement(id: str, source: Node) -> Statement:
     """Return the line of DOT for a tag, which stands for a distant node."""
     look = dict(LOOKS[source.kind])
     look["style"] = f"{look['style'].removesuffix(',filled')},dashed".removeprefix("filled,")
@@ -269,7 +288,7 @@ def tag_statement(id: str, source: Node) -> str:
     if source.kind not in ("parameter", "input") and source.shape:
         words += f" {source.shape}"
     look |= {"margin": "0.05,0.02", "width": "0.3", "label": f"<{styled(words, size=SMALL)}>"}
-    return statement(id, look | {"tooltip": _tooltip(source)})
+    return Statement(id, look | {"tooltip": _tooltip(source)}, (id, id))
 
 
 def width(norm: float, largest: float) -> float:
@@ -317,8 +336,10 @@ def label_id(edge: Edge) -> str:
     return quoted_id(f"{edge.source}_to_{edge.target}_{edge.position}{'_next' if edge.carried else ''}")
 
 
-def line_statements(edge: Edge, start: str, label: str, end: str, look: Attributes, view: View) -> Iterator[str]:
-    """Return the lines of DOT for an edge, in two parts if it has a label.
+def line_statements(
+    edge: Edge, start: str, label: str, end: str, look: Attributes, view: View
+) -> Iterator[tuple[str, Attributes]]:
+    """Return subject and attributes of an edge in DOT, of two parts with a label.
 
     Its direction in the layout is that of the computation, or in the backward view that
     of the gradients; an edge to the next copy of a scope points against it.
@@ -328,10 +349,10 @@ def line_statements(edge: Edge, start: str, label: str, end: str, look: Attribut
     if (view == "backward") != edge.carried:
         start, at_start, end, at_end = end, at_end, start, at_start
     if not label:
-        yield statement(f"{start} -> {end}", look | {"minlen": "2", "arrowtail": at_start, "arrowhead": at_end})
+        yield f"{start} -> {end}", look | {"minlen": "2", "arrowtail": at_start, "arrowhead": at_end}
         return
-    yield statement(f"{start} -> {label}", look | {"arrowtail": at_start, "arrowhead": "none", "headclip": "false"})
-    yield statement(f"{label} -> {end}", look | {"arrowhead": at_end, "tailclip": "false"})
+    yield f"{start} -> {label}", look | {"arrowtail": at_start, "arrowhead": "none", "headclip": "false"}
+    yield f"{label} -> {end}", look | {"arrowhead": at_end, "tailclip": "false"}
 
 
 def tagged(graph: Graph) -> set[tuple[str, str]]:
@@ -378,13 +399,13 @@ def frames_of(graph: Graph, look: Look) -> dict[str, tuple[str, ...]]:
     return {node.id: tuple(id for id in node.scope if id in holding) for node in graph.nodes}
 
 
-def body(graph: Graph, look: Look) -> Iterator[str]:
+def body(graph: Graph, look: Look) -> Iterator[Line]:
     """Return the lines of DOT between the braces: nodes by scope, then edges."""
     if look.style == "page":
         yield from _body(graph, look)
         return
     for line in _body(replace(graph, notes=[" ".join(graph.notes)]), look):
-        yield TYPE.sub(lambda found: f'{found[1]}="{LARGER[found[2]]}"', line)
+        yield TYPE.sub(lambda found: f'{found[1]}="{LARGER[found[2]]}"', str(line))
 
 
 def arranged(rows: list[Row], look: Look) -> list[Row]:
@@ -398,47 +419,48 @@ def arranged(rows: list[Row], look: Look) -> list[Row]:
     return found
 
 
-def _body(graph: Graph, look: Look) -> Iterator[str]:
+def _body(graph: Graph, look: Look) -> Iterator[Line]:
     labels = edge_labels(graph, look.view, look.show)
     if any(graph.notes):
         notes = "".join(f'{styled(line)}<br align="left"/>' for line in below(graph.notes))
-        yield statement("graph", {"label": f"<{notes}>"})
+        yield Statement("graph", {"label": f"<{notes}>"})
     tags = {(source, target): quoted_id(f"{source}_for_{target}") for source, target in tagged(graph)}
     is_back = look.view == "backward"
     if is_back:
         graph, labels = turned(graph, labels)
     by_id = {node.id: node for node in graph.nodes}
     frames = frames_of(graph, look)
-    lines = [(frames[node.id], node_statement(node, look)) for node in graph.nodes]
-    far = ((edge, tags.get((edge.source, edge.target))) for edge in graph.edges)
-    lines += [(frames[edge.target], tag_statement(tag, by_id[edge.source])) for edge, tag in far if tag]
-    for edge, rows in zip(graph.edges, labels, strict=True):
-        if rows:
-            ground = CLUSTER["fillcolor"] if frames[edge.target] else "white"
-            said = LABEL | {"label": label_on_line(arranged(rows, look), ground)}
-            lines.append((frames[edge.target], statement(label_id(edge), said)))
-    yield from clusters(dict.fromkeys(lines), graph.scopes)
+    nodes = [(frames[node.id], node_statement(node, look)) for node in graph.nodes]
+    far = [pair for pair in dict.fromkeys((edge.source, edge.target) for edge in graph.edges) if pair in tags]
+    nodes += [(frames[target], tag_statement(tags[source, target], by_id[source])) for source, target in far]
+    lines: list[Statement] = []
     arriving = Counter(edge.target for edge in graph.edges)
     largest = largest_norm(graph)
     for edge, rows in zip(graph.edges, labels, strict=True):
-        start = tags.get((edge.source, edge.target)) or quoted_id(edge.source)
-        end = quoted_id(edge.target)
+        start, end = ends = tags.get((edge.source, edge.target)) or quoted_id(edge.source), quoted_id(edge.target)
+        if rows:
+            ground = CLUSTER["fillcolor"] if frames[edge.target] else "white"
+            said = LABEL | {"label": label_on_line(arranged(rows, look), ground)}
+            nodes.append((frames[edge.target], Statement(label_id(edge), said, ends)))
         if not is_back and by_id[edge.target].function in signs.IN_ORDER and arriving[edge.target] == 2:
             end += f":{SIDES[look.rankdir][edge.position > 0]}"
         drawn = edge_look(edge, by_id[edge.source], look.view, largest)
-        yield from line_statements(edge, start, label_id(edge) if rows else "", end, drawn, look.view)
+        parts = line_statements(edge, start, label_id(edge) if rows else "", end, drawn, look.view)
+        lines += [Statement(*part, ends) for part in parts]
+    yield from clusters(nodes, graph.scopes)
+    yield from lines
 
 
-def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Scope]) -> Iterator[str]:
+def clusters(nodes: Iterable[tuple[tuple[str, ...], Statement]], scopes: dict[str, Scope]) -> Iterator[Line]:
     """Return the lines of DOT with nested frames around the nodes of each scope."""
     order = {id: place for place, id in enumerate(scopes)}
     count = 0
-    for chain, thing in nested(lines, scopes, lambda thing: order[thing.id] if isinstance(thing, Scope) else -1):
+    for chain, thing in nested(nodes, scopes, lambda thing: order[thing.id] if isinstance(thing, Scope) else -1):
         if isinstance(thing, Scope):
             count += 1
             title = styled(scope_text(thing, scopes[chain[-1]].path if chain else ""), thing.repeat > 1)
             yield f"\tsubgraph cluster_{count} {{\n"
-            yield statement("graph", {"label": f"<{title}>", **CLUSTER})
+            yield Statement("graph", {"label": f"<{title}>", **CLUSTER})
         else:
             yield "\t}\n" if thing is None else thing
 
@@ -472,12 +494,12 @@ def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attribut
     return graph, NODE, EDGE
 
 
-def text(lines: Iterable[str], look: Look) -> str:
+def text(lines: Iterable[Line], look: Look) -> str:
     """Return the lines of `body` as a program in the DOT language.
 
     Parameters
     ----------
-    lines : iterable of str
+    lines : iterable of Statement or str
     look : Look
 
     Returns
@@ -500,4 +522,4 @@ def text(lines: Iterable[str], look: Look) -> str:
     n2 -> result
     """
     usual = zip(("graph", "node", "edge"), defaults(look.rankdir, look.style), strict=True)
-    return "".join(("digraph {\n", *(statement(*both) for both in usual), *lines, "}\n"))
+    return "".join(map(str, ("digraph {\n", *(Statement(*both) for both in usual), *lines, "}\n")))

@@ -101,7 +101,7 @@ def _located(error: BaseException) -> Failure | None:
 
 def failed(
     error: BaseException, look: dot.Look, depth: int | None = None, max_nodes: int | None = 200
-) -> Iterator[str]:
+) -> Iterator[dot.Line]:
     """Return the lines of DOT between the braces for the picture of an error.
 
     Parameters
@@ -116,7 +116,7 @@ def failed(
 
     Returns
     -------
-    iterator of str
+    iterator of Statement or str
 
     Raises
     ------
@@ -145,12 +145,12 @@ def failed(
         model = replace(model, nodes=[n for n in model.nodes if n.kind != "result"], edges=others)
     yield from dot.body(model, look._replace(view="forward" if failure.result is None else "both"))
     shown = _operands(model, arriving) if failure.result is None else []
-    yield dot.statement(dot.quoted_id(bad), BOX | {"label": _label(failure, shown)})
+    yield dot.Statement(dot.quoted_id(bad), BOX | {"label": _label(failure, shown)})
     for i, edge in enumerate(arriving if failure.result is None else []):
         port = f":o{i}{COMPASS.get(look.rankdir, '')}" if i < len(shown) else ""
-        yield dot.statement(f"{dot.quoted_id(edge.source)} -> {dot.quoted_id(bad)}{port}", {"color": dot.ALARM})
-    yield dot.statement("error", {"shape": "note", "label": _message(error)} | BAD)
-    yield dot.statement(f"{dot.quoted_id(bad)} -> error", {"color": dot.ALARM, "style": "dashed"})
+        yield dot.Statement(f"{dot.quoted_id(edge.source)} -> {dot.quoted_id(bad)}{port}", {"color": dot.ALARM})
+    yield dot.Statement("error", {"shape": "note", "label": _message(error)} | BAD)
+    yield dot.Statement(f"{dot.quoted_id(bad)} -> error", {"color": dot.ALARM, "style": "dashed"})
 
 
 def _operands(model: Graph, edges: list[Edge]) -> list[str]:

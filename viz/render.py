@@ -190,16 +190,18 @@ def _check(name: str, options: dict[str, Any], function: Callable[..., Any]) -> 
         )
 
 
-def drawing_of(lines: Iterable[str], look: dot.Look) -> graphviz.Digraph:
+def drawing_of(lines: Iterable[dot.Line], look: dot.Look) -> graphviz.Digraph:
     """Return a drawing of lines in the DOT language."""
     graph_, node, edge = dot.defaults(look.rankdir, look.style)
-    drawing: graphviz.Digraph = _drawing_class()(graph_attr=graph_, node_attr=node, edge_attr=edge, body=lines)
+    drawing: graphviz.Digraph = _drawing_class()(
+        graph_attr=graph_, node_attr=node, edge_attr=edge, body=map(str, lines)
+    )
     return drawing
 
 
 def _drawn(
     t: Any, view: View = "forward", to: Any = None, depth: int | None = None, max_nodes: Any = MOST_NODES, **how: Any
-) -> tuple[Iterator[str], dot.Look]:
+) -> tuple[Iterator[dot.Line], dot.Look]:
     """Return the lines of DOT and the look for the options of `draw`, or raise."""
     look = dot.checked(view, **how)
     if isinstance(t, BaseException):
