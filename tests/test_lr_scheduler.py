@@ -174,6 +174,17 @@ def test_a_state_with_one_wrong_schedule_changes_none(make):
         assert schedule.state_dict() == before
 
 
+@pytest.mark.parametrize("n", [2, 3, 10, 17])
+def test_a_cosine_that_rises_from_0_comes_back_to_it(n):
+    """By rounding, the rate would end slightly below."""
+    optimizer = made()
+    optimizer.lr = 0.0
+    schedule = s.CosineAnnealingLR(optimizer, n, eta_min=1e-3)
+    for t in range(5 * n):
+        np.testing.assert_allclose(optimizer.lr, 1e-3 * (1 - math.cos(math.pi * t / n)) / 2, rtol=1e-9, atol=1e-16)
+        schedule.step()
+
+
 @pytest.mark.parametrize("kind", ["Adam", "Lion"])
 def test_one_cycle_moves_the_first_of_the_betas(kind):
     optimizer = getattr(optim, kind)([nn.Parameter([1.0])], betas=(0.9, 0.95))

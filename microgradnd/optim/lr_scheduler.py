@@ -445,7 +445,9 @@ class CosineAnnealingLR(LRScheduler):
         if (t - 1) % (2 * self.T_max) == self.T_max:  # lr is eta_min now, so the ratio is undefined
             return lr + (base - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
         new, old = (1 + math.cos(math.pi * n / self.T_max) for n in (t, t - 1))
-        return new / old * (lr - self.eta_min) + self.eta_min
+        rate = new / old * (lr - self.eta_min) + self.eta_min
+        # Where the cosine is back at a base of 0, rounding may end below it
+        return 0.0 if math.isclose(rate, 0, abs_tol=1e-12 * self.eta_min) else rate
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):

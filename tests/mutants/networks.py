@@ -84,6 +84,18 @@ FAULTS: list[tuple[str, ...]] = [
         "",
         "tests/test_compiled_steps.py",
     ),
+    (
+        "microgradnd/optim/lr_scheduler.py",
+        "0.0 if math.isclose(rate, 0, abs_tol=1e-12 * self.eta_min) else rate",
+        "rate",
+        "tests/test_lr_scheduler.py",
+    ),
+    (
+        "microgradnd/optim/optimizer.py",
+        " or not step.is_integer():",
+        ":",
+        "tests/test_optim.py",
+    ),
     ("microgradnd/nn/calls.py", "SETTINGS.get((owner or name, setting)) or ", "", NN),
     ("microgradnd/nn/calls.py", 'found(f"{shown}: {setting}", value)', "pass", NN),
     ("microgradnd/settings.py", 'dtype if dtype.kind in "fc" else None', "dtype", NN),
