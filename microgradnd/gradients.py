@@ -141,10 +141,12 @@ def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any
     return g
 
 
-def hooked(node: Node, g: Any) -> Any:
-    """Return the cotangent at an input of a transform, where a walk ends, after its hooks."""
-    hooks = node.hooks if isinstance(node, Leaf) else node.note and node.note.hooks
-    return conjugate(run_hooks(node, hooks, conjugate(g))) if hooks else g
+def run_hooks_of_inputs(inputs: Iterable[Any], ends: dict[Any, Any]) -> None:
+    """Run the hooks of a transform's inputs on the cotangents at the end of a walk."""
+    for node in inputs:
+        hooks = node.hooks if isinstance(node, Leaf) else node.note and node.note.hooks
+        if hooks and node in ends:
+            ends[node] = conjugate(run_hooks(node, hooks, conjugate(ends[node])))
 
 
 def accumulate(ends: dict[Any, Any]) -> None:

@@ -71,7 +71,7 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
         seeds = [(o._node, part) for o, part in zip(trace.outputs, g, strict=True)]
         with enable_grad() if recorded else no_grad():
             ends = gradients.backward(seeds, recorded, lift if recorded else None, path)
-        ends.update({node: gradients.hooked(node, ends[node]) for node in trace.nodes if node in ends})
+            gradients.run_hooks_of_inputs(trace.nodes, ends)
         call.memo = g, {i + 1: ends[node] for i, node in enumerate(nodes) if node in ends}
     part = call.memo[1].pop(position, None)
     if not call.memo[1]:

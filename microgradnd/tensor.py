@@ -48,7 +48,6 @@ from microgradnd.operands import (
     protected,
     record_kept,
     refuse_nested,
-    result_of,
 )
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, ndarray, new_object
 from microgradnd.registry import (
@@ -223,8 +222,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             check_lazy(function, values, out)
     except Exception as error:
         fail(function, args, kwargs, error)
-    if type(out) not in ARRAYS:
-        out = result_of(function, out)
+    out = out if type(out) in ARRAYS else operands.result_of(function, out)
     record = current().record if tracked else None
     if record is not Operation and (tracked or constant) and (trace := current().trace) is not None:
         return trace.variable._computed(function, tuple(values), kwargs, tuple(parents), out, args)

@@ -103,11 +103,9 @@ class Trace:
         self.check()
         with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
+            gradients.run_hooks_of_inputs(self.nodes, ends)
         return self.examples(
-            own(
-                gradients.hooked(node, ends.pop(node)) if node in ends else np.zeros_like(t if self.lift else plain(t)),
-                original,
-            )
+            own(ends.pop(node) if node in ends else np.zeros_like(t if self.lift else plain(t)), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
         )
 

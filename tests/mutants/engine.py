@@ -27,7 +27,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/tape.py", "node.position >= start > 0:", "False:", TRANSFORMS),
     ("microgradnd/tape.py", "type(node) is Leaf and node.is_input and node", "type(node) is Leaf and node", TRANSFORMS),
     ("microgradnd/tensor.py", "args = args or by_position(function, args, kwargs)", "pass", FORMS),
-    ("microgradnd/recompute.py", "{node: gradients.hooked(node, ends[node]) for", "{node: ends[node] for", TRANSFORMS),
+    ("microgradnd/recompute.py", "gradients.run_hooks_of_inputs(trace.nodes, ends)", "pass", TRANSFORMS),
     ("microgradnd/gradients.py", "else node.note and node.note.hooks", "else None", TRANSFORMS),
     ("microgradnd/forms.py", " if arg is not np._NoValue", "", FORMS),
     (
