@@ -81,7 +81,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
             for block, out in zip(parts, outputs, strict=True)
         ]
         return trace.form_of_outputs.rebuild(
-            [trace.arguments(block, isinstance(argnums, int | np.integer)) for block in blocks]
+            [trace.arguments(block, isinstance(argnums, (int, np.integer))) for block in blocks]
         )
 
     return on_trace(f, argnums, body)

@@ -36,7 +36,7 @@ def own(g: Any, like: Any) -> Any:
     """Return a derivative in its variable's form: a number, or an array of its own."""
     if isinstance(g, COMPUTED):
         return g
-    if isinstance(like, float | complex | np.generic):
+    if isinstance(like, (float, complex, np.generic)):
         return g[()]
     g = operands.as_array(g)  # not `alone(g)`: one more reference would make it a copy
     return g if not isinstance(g, np.ndarray) or inplace.is_alone(g) else np.array(g)

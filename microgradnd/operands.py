@@ -107,7 +107,7 @@ def admitted(taker: Function | str, value: Any) -> Any:
 def is_foreign(value: Any) -> bool:
     """Return whether a value is another library's array with NumPy's protocols."""
     kind = type(value)
-    own = isinstance(value, np.ndarray | np.generic) or hasattr(kind, "__primitive__")
+    own = isinstance(value, (np.ndarray, np.generic)) or hasattr(kind, "__primitive__")
     return not own and hasattr(kind, "__array_function__") and hasattr(value, "shape")
 
 
@@ -144,7 +144,7 @@ def operand(taker: Function | str, value: Any) -> Any:
     """Return an operand as an array or number, or raise if it can't be one."""
     if type(value) in SCALARS:  # nearly every number
         return value
-    if isinstance(value, list | tuple | range):
+    if isinstance(value, (list, tuple, range)):
         try:
             value = np.asarray(value)
         except ValueError:
@@ -155,7 +155,7 @@ def operand(taker: Function | str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         check_kind(taker, value)
         return value
-    if isinstance(value, int | float | complex | np.number | np.bool_):
+    if isinstance(value, (int, float, complex, np.number, np.bool_)):
         return value
     if hasattr(type(value), "__array_ufunc__") and hasattr(value, "shape"):
         return value

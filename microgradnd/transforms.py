@@ -165,8 +165,8 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
-        wanted = tuple(argnums) if isinstance(argnums, tuple | list | range) else (argnums,)
-        if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
+        wanted = tuple(argnums) if isinstance(argnums, (tuple, list, range)) else (argnums,)
+        if not wanted or not all(isinstance(i, (int, np.integer)) and -len(args) <= i < len(args) for i in wanted):
             raise refusals.no_positions(name_of_function(f), argnums, len(args))
         if len(set(which := [i % len(args) for i in wanted])) < len(wanted):
             raise ValueError(f"argnums must name each argument once, got {argnums!r}; leave out the repetition")
@@ -223,7 +223,7 @@ def value_and_grad(
             raise TypeError("value_and_grad(has_aux=True) needs a function that returns (value, aux)")
         one = one_for(f, flatten(result[0] if has_aux else result)[0])
         gradients = trace.pull([one] + [None] * (len(trace.outputs) - 1), retain=False)
-        return trace.value(), trace.arguments(gradients, isinstance(argnums, int | np.integer))
+        return trace.value(), trace.arguments(gradients, isinstance(argnums, (int, np.integer)))
 
     return on_trace(f, argnums, body)
 
@@ -348,7 +348,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
     array([ 2., 40.])
     """
     for what, given in (("primals", primals), ("tangents", tangents)):
-        if not isinstance(given, tuple | list):
+        if not isinstance(given, (tuple, list)):
             raise TypeError(f"jvp: {what} must be a tuple with one entry for each argument, got {type(given).__name__}")
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: each primal needs one tangent, got {len(primals)} primals and {len(tangents)} tangents")
