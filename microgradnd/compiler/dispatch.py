@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -142,11 +143,14 @@ class Dispatcher:
         watched = {self.name(array): name for name, array, *_ in self.entry.traced.surroundings.arrays}
         watched = {array: name for array, name in watched.items() if array not in given}
         captured = [*given[len(self.entry.traced.inputs) :], *watched]  # the slow way checks these, and Tensors
-        doubts = ["is_known"]
-        for array in updated:
-            if array in self.arrays:
-                others = [other for other in (*self.arrays, *captured) if other != array]
-                doubts += [f"{array}.base is not None", *(f"{array} is {x} or {array} is {x}.base" for x in others)]
+        own = [array for array in updated if array in self.arrays]
+        doubts = ["is_known", *(f"{array}.base is not None" for array in own)]
+        doubts += [f"{array} is {other}" for array, other in combinations(own, 2)]
+        for other in (*self.arrays, *captured) if own else ():
+            if other not in own:
+                doubts += [f"{array} is {other}" for array in own]
+                views = " or ".join(f"{array} is {other}.base" for array in own)
+                doubts.append(f"{other}.base is not None and ({views})")
         names = [*(value.name or "an argument" for value in self.entry.traced.program.inputs), *watched.values()]
         slowly = f"{self.name(check_apart)}({names}, [{', '.join([*given, *watched])}], {self.entry.updated})"
         return [f"if {' or '.join(doubts)}: {slowly}"]
@@ -267,10 +271,13 @@ class Dispatcher:
         parts, count = place.value, len(place.owner)
         if not count:
             return f"not {container}"
-        if type(place.owner) is dict and count <= SHORT and all(type(key) is str for key in parts[:count]):
-            held = zip(parts[:count], parts[count:], strict=True)
-            same_values = "".join(f" and {container}[{key!r}] is {self.name(part)}" for key, part in held)
-            return f"[*{container}] == {self.name([*parts[:count]])}{same_values}"
+        if type(place.owner) is dict and all(type(key) is str for key in parts[:count]):
+            if count <= SHORT:
+                held = zip(parts[:count], parts[count:], strict=True)
+                same_values = " and ".join(f"{container}[{key!r}] is {self.name(part)}" for key, part in held)
+            else:
+                same_values = f"all(map(is_, {container}.values(), {self.name(parts[count:])}))"
+            return f"[*{container}] == {self.name([*parts[:count]])} and {same_values}"
         if isinstance(place.owner, Mapping):
             keys, values = self.name(parts[:count]), self.name(parts[count:])
             return (
