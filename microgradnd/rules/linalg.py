@@ -602,8 +602,9 @@ def extreme_share(values: Any, ord: Any, axis: int) -> Any:
 
     NaN equals no number, which leaves 0 / 0.
     """
-    options: dict[str, Any] = {"axis": axis, "keepdims": True}
-    chosen = values == (np.max(values, initial=0, **options) if ord > 0 else np.min(values, **options))
+    if not values.shape[axis]:
+        return values  # nothing to share, and NumPy has no maximum of nothing
+    chosen = values == (np.max if ord > 0 else np.min)(values, axis=axis, keepdims=True)
     ties = np.sum(chosen, axis=axis, keepdims=True, dtype=np.result_type(values.dtype, np.float32))
     return chosen * in_dtype(1 / np.where(ties == 0, np.nan, ties), values.dtype)
 
