@@ -366,7 +366,6 @@ def walk(
     heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
     is_traced = lift is not None and current().trace is not None
     stops: Any = () if path is None else path.inputs
-    nodes = None if path is None else path.nodes
     for node, g in seeds:
         if type(node) is Leaf or node in stops:
             ends[node] = ends[node] + g if node in ends else g
@@ -411,7 +410,7 @@ def walk(
                     continue
                 if parent.position >= position:
                     check_ages(node)
-                if not parent.requires_grad or (nodes is not None and parent not in nodes):
+                if not parent.requires_grad or (path is not None and parent not in path.nodes):
                     continue
                 try:
                     rule = rules[i]

@@ -80,9 +80,8 @@ class Trace:
 
     def value(self) -> Tree:
         """Return the result of the call; copied unless something depends on it."""
-        return self.form_of_outputs.rebuild(
-            self.results([out if self.lift else alone(plain(out)) for out in self.ends])
-        )
+        values = [out if self.lift else alone(plain(out)) for out in self.ends]
+        return self.form_of_outputs.rebuild(self.results(values))
 
     def check(self) -> None:
         """Raise if a large array among the arguments has changed since the call."""
@@ -105,7 +104,7 @@ class Trace:
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
             gradients.run_hooks_of_inputs(self.nodes, ends)
         return self.examples(
-            own(ends.pop(node) if node in ends else np.zeros_like(t if self.lift else plain(t)), original)
+            own(ends.pop(node) if node in ends else self.zeros(t), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
         )
 
@@ -116,10 +115,12 @@ class Trace:
             pairs = zip(self.nodes, tangents, strict=True)
             ends = tape.forward(self.path, {n: full(t, self.levels) for n, t in pairs if t is not None}, self.lift)
         nodes = [out._node if isinstance(out, Tensor) else None for out in self.ends]
-        return self.results(
-            own(ends[node], plain(out)) if node in ends else np.zeros_like(out if self.lift else plain(out))
-            for node, out in zip(nodes, self.ends, strict=True)
-        )
+        found = zip(nodes, self.ends, strict=True)
+        return self.results(own(ends[node], plain(out)) if node in ends else self.zeros(out) for node, out in found)
+
+    def zeros(self, like: Any) -> Any:
+        """Return the derivative of an output, or by an input, that isn't connected."""
+        return np.zeros_like(like if self.lift else plain(like))
 
     def examples(self, values: Iterable[Any]) -> list[Any]:
         """Return whole batches as the examples that the function sees."""

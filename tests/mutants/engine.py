@@ -117,8 +117,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/transforms.py",
-        "if node in ends else np.zeros_like(t if",
-        "if node in ends else np.ones_like(t if",
+        "return np.zeros_like(like if self.lift",
+        "return np.ones_like(like if self.lift",
         TRANSFORMS,
     ),
     ("microgradnd/gradients.py", "if gradient.shape != tensor.shape:", "if False:", TAPE + " " + TENSOR),
