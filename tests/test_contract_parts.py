@@ -706,7 +706,7 @@ def test_an_update_of_an_array_that_plain_numpy_reads_is_refused():
     compiled = mg.compile(updates_an_argument)
     for _ in range(2):
         alike(compiled(X.copy()), 2 * X)
-    with pytest.raises(ValueError, match="updates 'x' in place(?s:.*)shares memory with 'array'"):
+    with pytest.raises(ValueError, match=r"updates 'x' in place(?s:.*)shares memory with 'array'"):
         compiled(array)
 
 
