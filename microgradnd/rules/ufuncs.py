@@ -43,7 +43,9 @@ for ufunc, accumulation in ((np.add, np.cumsum), (np.multiply, np.cumprod)):
 @primitive
 def shares(x: Any, axis: Any) -> Any:
     """Return each exponential's share of their sum: 0 for -inf, all for inf."""
-    highest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    if not x.size:
+        return x  # NumPy has no maximum of nothing
+    highest = np.max(x, axis=axis, keepdims=True)
     with np.errstate(invalid="ignore"):
         e = np.exp(np.where(x == highest, 0, x - highest))
     return np.where(x == -np.inf, 0, e) / np.sum(e, axis=axis, keepdims=True)
