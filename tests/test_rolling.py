@@ -246,6 +246,13 @@ def number_that_one_turn_computes(x):
     return np.sum(np.tanh(p * q + x))
 
 
+def parts_multiplied(x):
+    y = x * 1.0
+    for _ in range(7):
+        y[1:] *= x[:-1]
+    return np.sum(np.tanh(y * V * 0.5 + V))
+
+
 def newton(x):
     y = x
     for _ in range(6):
@@ -270,6 +277,7 @@ CASES |= {
         lambda x: mg.grad(lambda x: np.sum(mg.grad(number_that_one_turn_computes)(x) ** 2))(x),
         V,
     ),
+    "parts multiplied": (mg.grad(lambda x: np.sum(mg.grad(parts_multiplied)(x) ** 2)), 0.1 * V),
     "gradients of all turns": (gradients_of_all_turns, V),
     "a first turn that gives itself a value": (mg.grad(lambda x: np.sum(mg.grad(newton)(x) ** 2)), V),
 }

@@ -106,7 +106,11 @@ def turns(
     before, head, tail = list[str](), list[str](), list[tuple[Value, str, Value]]()
     counter, outer = names.new("t"), writer.counter
     steps, changes, rows = list(loop.body.steps), dict[Value, Value](), list[Value]()
-    fixed = {v for s in steps if not may_share(s) or s.function is added_at for v in s.outs()}
+    fixed = {v for s in steps if not may_share(s) for v in s.outs()}
+    written: dict[Value, Value] = {}  # what a step has changed in place: the array that it was
+    for inner in steps:
+        if inner.function is added_at and isinstance(inner.out, Value):
+            written[inner.out] = written.get(inner.args[0], inner.args[0])
     for out in outs:
         if out.shape and out not in plan.buffer_of:
             before.append(f"{names.value(out)} = np.empty({out.shape}, np.{out.dtype.name})")
@@ -117,7 +121,8 @@ def turns(
 
     def place(target: Value, value: Value) -> None:
         """See that a value is in its place at the end of a turn."""
-        if value not in fixed:
+        base = written.get(value)
+        if not (value in fixed if base is None else base is target or base not in loop.body.inputs):
             steps.append(Step(np.copy, (value,), {}, value := Value(value.shape, value.dtype, value.name)))
         changes[target] = value
 

@@ -604,6 +604,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "self.hooked[id(cls)] = reports", "self.hooked[id(cls)] = reports = True", WATCH),
     ("draws.py", "error.has_happened = True", "pass", PARTS),
     ("source.py", " if inner.function is not added_at]", "]", ROLLING),
+    ("fast.py", "base is target or base not in loop.body.inputs", "True", ROLLING),
     ("source.py", "following not in names.of and not written", "following not in names.of", ROLLING),
     ("source.py", "for line in lines)] if lines else []", "for line in lines)]", ROLLING),
     ("rolling.py", "agree &= ~numbers | (codes // FAR == kinds)", "pass", ROLLING),
