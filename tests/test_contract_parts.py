@@ -728,6 +728,28 @@ def test_changes_of_data_that_would_be_lost_are_refused(f):
         mg.compile(lambda x: (f(w), np.sum(w * x)))(X)
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+@pytest.mark.parametrize("kind", [nn.Parameter, mg.tensor])
+def test_a_variable_whose_view_is_changed_is_restored(kind, is_read):
+    class Settings:
+        step = 1.0
+
+    w, settings = kind(X.copy()), Settings()
+    before = {name: vars(Settings).get(name) for name in ("__getattribute__", "__setattr__")}
+
+    def f(x):
+        with mg.no_grad():
+            w[...] = w + settings.step * x
+            part = w[1:]
+            part[0] = 5.0
+            return w * 2.0 if is_read else x
+
+    with pytest.raises((RuntimeError, TypeError), match=r"outdated|a change of a view"):
+        mg.compile(f)(X)
+    alike(w.data, X)
+    assert {name: vars(Settings).get(name) for name in before} == before
+
+
 def test_a_part_of_data_is_not_used_with_old_values():
     w = nn.Parameter(X.copy())
 

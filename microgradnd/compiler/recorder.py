@@ -352,6 +352,10 @@ class Recorder:
                     found[first] = now  # set to None, whatever it was before
         return found
 
+    def is_changed_outside(self, leaf: Leaf) -> bool:
+        """Return whether the caller sees what is assigned to a variable."""
+        return leaf in self.given or self.is_outer(leaf)
+
     def is_outer(self, leaf: Leaf) -> bool:
         """Return whether a variable is from before the trace."""
         return self.positions.get(leaf, leaf.position) < self.start
@@ -370,6 +374,8 @@ class Recorder:
     def restore(self) -> None:
         """Restore the variables and their gradients."""
         for variable, node, array in self.assigned.values():
+            if type(variable) is Tensor.outdated:  # the function has assigned to a view of it
+                variable.__class__, variable._family = Tensor, variable._family[0]
             variable._node, variable._array = node, array
         for leaf, gradient in self.gradients.items():
             leaf.grad = gradient
@@ -378,9 +384,15 @@ class Recorder:
 
     # Refusals
 
-    def refuse_views(self) -> None:
-        """Raise if a view of `.data` has changed, but nothing was assigned to that."""
-        if any(type(values) is TracedTensor.outdated for values, _ in self.values.values()):
+    def refuse_views(self, is_over: bool = False) -> None:
+        """Raise if a view of `.data` has changed, but nothing was assigned to that.
+
+        When the function has returned, the same holds for views of variables.
+        """
+        seen = [values for values, _ in self.values.values()]
+        if is_over:
+            seen += [x for x, node, _ in self.assigned.values() if type(node) is Leaf and self.is_changed_outside(node)]
+        if any(type(values) is TracedTensor.outdated for values in seen):
             raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
 
     def refusal(self, what: str, advice: str = "") -> TraceError:

@@ -162,7 +162,7 @@ class Recording:
             self.form = with_variables(returned, leaves, recorder.is_new_variable)
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
-            recorder.refuse_views()
+            recorder.refuse_views(is_over=True)
             recorder.fold(x._node for x in self.leaves if isinstance(x, Tensor))
             if (found := recorder.refused or recorder.caught) is not None:
                 raise found  # the function has caught this
@@ -177,13 +177,14 @@ class Recording:
             raise
         finally:
             MODE.reset(token)
+            watch.undo.close()
+            assigned = [] if has_failed else recorder.assigned.values()  # a value that has failed can't be read
             self.updated = [
                 (before, variable._node, variable._array)
-                for variable, before, _ in recorder.assigned.values()
-                if isinstance(before, Leaf) and variable._node is not before
-                if recorder.is_outer(before) or before in arrays
+                for variable, before, _ in assigned
+                if isinstance(before, Leaf) and (recorder.is_outer(before) or before in arrays)
+                if variable._node is not before
             ]
-            watch.undo.close()
             left, wrong = watch.put_back()
             if has_failed:
                 watch.undo_changes()
