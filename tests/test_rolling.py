@@ -237,13 +237,14 @@ def only_the_last_turn_counts(x):
     return joined, x
 
 
-def number_that_one_turn_computes(x):
-    q = x * 0.5
+def number_that_one_turn_computes(x, y):
+    x, y = x * 1, y * 1
+    q = y * 0.5
     for _ in range(3):
-        p = np.sum(np.concatenate([x[1:], q[:1]])) * x
+        p = np.sum(np.concatenate([y[1:], q[:1]])) * x
     for _ in range(3):
         p, q = p * 0.5 + q, q
-    return np.sum(np.tanh(p * q + x))
+    return np.sum(np.tanh(p * q + y))
 
 
 def parts_multiplied(x):
@@ -274,8 +275,9 @@ CASES |= {
     "parts added again": (mg.grad(parts_added_again), V),
     "only the last turn counts": (only_the_last_turn_counts, V),
     "a number that one turn computes": (
-        lambda x: mg.grad(lambda x: np.sum(mg.grad(number_that_one_turn_computes)(x) ** 2))(x),
-        V,
+        mg.grad(lambda x, y: np.sum(mg.grad(number_that_one_turn_computes)(x, y) ** 2)),
+        0.1 * V,
+        0.2 * V[::-1],
     ),
     "parts multiplied": (mg.grad(lambda x: np.sum(mg.grad(parts_multiplied)(x) ** 2)), 0.1 * V),
     "gradients of all turns": (gradients_of_all_turns, V),

@@ -373,6 +373,7 @@ class Recorder:
 
     def restore(self) -> None:
         """Restore the variables and their gradients."""
+        variable: Any
         for variable, node, array in self.assigned.values():
             if type(variable) is Tensor.outdated:  # the function has assigned to a view of it
                 variable.__class__, variable._family = Tensor, variable._family[0]
