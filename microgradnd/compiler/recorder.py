@@ -373,10 +373,10 @@ class Recorder:
 
     def restore(self) -> None:
         """Restore the variables and their gradients."""
-        variable: Any
         for variable, node, array in self.assigned.values():
-            if type(variable) is Tensor.outdated:  # the function has assigned to a view of it
-                variable.__class__, variable._family = Tensor, variable._family[0]
+            broken: Any = variable
+            if type(broken) is Tensor.outdated:  # the function has assigned to a view of it
+                broken.__class__, broken._family = Tensor, broken._family[0]
             variable._node, variable._array = node, array
         for leaf, gradient in self.gradients.items():
             leaf.grad = gradient
