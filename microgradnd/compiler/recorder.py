@@ -375,7 +375,8 @@ class Recorder:
         """Restore the variables and their gradients."""
         for variable, node, array in self.assigned.values():
             broken: Any = variable
-            if type(broken) is Tensor.outdated:  # the function has assigned to a view of it
+            kind: type = type(broken)
+            if kind is Tensor.outdated:  # the function has assigned to a view of it
                 broken.__class__, broken._family = Tensor, broken._family[0]
             variable._node, variable._array = node, array
         for leaf, gradient in self.gradients.items():
