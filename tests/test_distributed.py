@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -331,12 +332,15 @@ def test_a_compiled_task_follows_a_loss_that_has_changed(client: Client) -> None
 
 
 def test_a_draw_of_another_thread_is_not_taken_for_one_of_the_loss(tmp_path: Path) -> None:
-    def loss(w: Any, x: Any) -> Any:
-        if first_time(tmp_path, "drawn"):  # as Dask's threads do while a function is traced
-            random.random()
-        return np.sum(w * x)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(random.random).result()  # as Dask's threads do, and while a function is traced
 
-    assert value_and_grad(loss, compile=True)(1.0, [np.ones(3)])[0] == 3.0
+        def loss(w: Any, x: Any) -> Any:
+            if first_time(tmp_path, "drawn"):
+                random.random()
+            return np.sum(w * x)
+
+        assert value_and_grad(loss, compile=True)(1.0, [np.ones(3)])[0] == 3.0
 
 
 @pytest.mark.parametrize("on_cluster", [False, True])

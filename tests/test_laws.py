@@ -16,7 +16,7 @@ import microgradnd as mg
 from microgradnd import primitives, recompute, registry
 from microgradnd.assignment import plain_index
 from microgradnd.compiler import scanning
-from microgradnd.nn import losses
+from microgradnd.nn import losses, recurrent
 from microgradnd.rules import values
 from microgradnd.testing import check_grads
 from microgradnd.transforms import plain
@@ -26,7 +26,7 @@ from tests import rows
 MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pkgutil.iter_modules(rows.__path__)]
 ROWS = [row for module in MODULES for row in module.ROWS]
 # Checked through the functions that use them; labels have no derivative
-INTERNAL = {primitives.select, recompute.recompute, losses.onehot, values.instead, scanning.scanned}
+INTERNAL = {primitives.select, recompute.recompute, losses.onehot, values.instead, scanning.scanned, recurrent.recalled}
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 

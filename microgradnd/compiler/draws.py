@@ -103,17 +103,19 @@ class Draws:
                 self.is_doubtful = True
                 continue
             where = next((line for line, words in lines_of(codes) if words & suspects), None)
-            raise drawn(f" from {name}", where)
+            error = drawn(f" from {name}", where)
+            # A generator that the function seeds is the same after a second trace; a
+            # draw of another thread won't happen again.
+            error.has_happened = self.was_alone()
+            raise error
 
 
 def drawn(source: str, where: tuple[str, int] | None) -> TraceError:
     """Return the error for a draw that a program would not repeat."""
-    error = TraceError(
+    return TraceError(
         f"inside a compiled function{quoted_line(where)}, random numbers were drawn{source}; {DRAW}. The function "
         f"itself runs once; afterwards its program runs"
     )
-    error.has_happened = True  # a generator that the function seeds is the same after a second trace
-    return error
 
 
 def children(generator: Any) -> int:

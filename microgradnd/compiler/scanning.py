@@ -165,6 +165,8 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
     if any(note.hooks or getattr(note, "retain_grad", False) for note in notes):
         raise UnscannedError  # each turn calls its hooks, and has gradients of its own
     turn.recorded(followed, kept_values)
+    if not turn.outside and all(pair(x)[1] is None for x in (*given, *arrays)):
+        return None  # plain arrays, as in a primitive's own body
     results = iter(turn.loop(given, arrays) if turn.results() else ())
     carry = form_of_carry.rebuild([None if x is None else next(results) for x in begins])
     return carry, form_of_ys.rebuild([None if x is None else next(results) for x in kept])
