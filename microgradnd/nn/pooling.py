@@ -45,7 +45,7 @@ FEW = 9  # taps for which a program has steps of their own
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
     """Return the elements that the windows see at each tap of a padded array."""
-    x = x if math.prod(kernel) <= FEW else np.asarray(x)  # which a program calls as a whole
+    x = x if math.prod(kernel) <= FEW else np.asarray(x)  # refuses a trace, so that a program calls this as a whole
     sizes = windows(x.shape[1:-1], kernel, stride, padding, dilation)
     inside, wide = border(x.shape[1:-1], padding)
     x = x if wide == x.shape[1:-1] else padded(x, inside, wide, fill)
@@ -110,6 +110,7 @@ def returned_last(g: Any, winner: Any, shape: Sizes, **how: Any) -> Any:
     rest = tuple((low, n - m - low) for n, m, (low, _) in zip(shape, filled, how["padding"], strict=True))
     if stride != kernel or set(dilation) != {1} or any(low or high < 0 for low, high in rest):
         return returned_any(g, winner, shape, **how)
+    # Each element is in one window: axes of windows and of taps make up those of x
     split = (len(g), *itertools.chain(*((n, 1) for n in g.shape[1:-1])), g.shape[-1])
     number = np.ones((1, *itertools.chain(*((1, k) for k in kernel)), 1), g.dtype if winner is None else winner.dtype)
     number.flat[:] = 1 if winner is None else range(number.size)

@@ -602,7 +602,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "for scope in (function.__globals__, sys.modules):", "for scope in (function.__globals__,):", WATCH),
     ("watch.py", 'self.todo.append((name, vars(module).get("__getattr__")))', "pass", WATCH),
     ("watch.py", "self.hooked[id(cls)] = reports", "self.hooked[id(cls)] = reports = True", WATCH),
-    ("draws.py", "error.has_happened = True", "pass", PARTS),
+    ("draws.py", "error.has_happened = self.was_alone()", "pass", PARTS),
     ("source.py", " if inner.function is not added_at]", "]", ROLLING),
     ("fast.py", "base is target or base not in loop.body.inputs", "True", ROLLING),
     ("source.py", "following not in names.of and not written", "following not in names.of", ROLLING),
