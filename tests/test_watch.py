@@ -645,7 +645,7 @@ def module_that_is_imported_anew():
 
 def attribute_that_a_built_in_base_computes():
     class Failure(Exception):
-        pass
+        """A class of the user's, whose `args` are the built-in base's."""
 
     failure = Failure(1.0)
     return lambda x: x * failure.args[0], values(lambda scale: setattr(failure, "args", (scale,)))

@@ -1,6 +1,6 @@
-"""Elementwise steps on transposed arrays, in the order of the memory.
+"""Elementwise steps and reductions of transposed arrays, in the order of the memory.
 
-Owns: the pass that moves transposes behind elementwise steps.
+Owns: the pass that moves transposes behind elementwise steps, and out of reductions.
 Must not own: the plan of the buffers (`buffers.py`), which all have C order.
 Read next: `spelling.py`.
 
@@ -72,7 +72,7 @@ def reduced(step: Step, laid: Laid) -> list[Step] | None:
     over = range(len(axes)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     kept = [axes[i] for i in range(len(axes)) if i not in {j % len(axes) for j in over}]
     n = len(kept)
-    if kept != [*range(n)]:
+    if kept != [*range(n)]:  # the axes that stay must come first in memory
         return None
     flat = Value((*base.shape[:n], math.prod(base.shape[n:])), base.dtype)
     total = out if out.shape == base.shape[:n] else Value(base.shape[:n], out.dtype)  # type: ignore[union-attr]

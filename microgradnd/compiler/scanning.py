@@ -100,6 +100,7 @@ def scanned(turn: Turn, *operands: Any) -> Any:
 
 
 def pair(value: Any) -> tuple[Any, Any]:
+    """Return the array and the node of a Tensor, or another value and None."""
     return (value._array, value._node) if isinstance(value, Tensor) else (value, None)
 
 

@@ -37,6 +37,7 @@ from microgradnd.anew import Anew
 from microgradnd.assignment import plain_index
 from microgradnd.compiler.passes import key_of
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
+from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
@@ -85,11 +86,6 @@ class Guard(NamedTuple):
         if type(left) is not Size:
             left, sign, right = right, sign.translate(MIRRORED), left
         return f"{shown(left)} {sign} {shown(right)}{quoted_line(self.where)}"
-
-
-def pair(value: Any) -> tuple[Any, Any]:
-    """Return an argument's array, if it is a Tensor, and its node."""
-    return getattr(value, "_array", value), getattr(value, "_node", None)
 
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
