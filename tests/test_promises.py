@@ -125,7 +125,7 @@ def test_what_offers_numbers_is_an_array(kind: str, operation: str) -> None:
         np.sum(OPERATIONS[operation](t, c)).backward()
         return t.grad
 
-    right_or_refused(lambda: gradient(NUMBERS[kind]), gradient(np.array([3.0, 4.0])))
+    np.testing.assert_array_equal(gradient(NUMBERS[kind]), gradient(np.array([3.0, 4.0])))
 
 
 @pytest.mark.parametrize("kind", ["masked", "matrix", "objects", "text", "dates", "None"])
