@@ -661,12 +661,12 @@ class Body:
     def view(self, step: Step) -> Any:
         """Return a view that is taken in each turn."""
         base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
-        parts = type(index) is tuple and index and all(type(part) in (int, slice) for part in index)
-        if parts and base not in self.search.views:
-            i = next(self.leaves)
+        parts = index if type(index) is tuple else (index,)
+        if parts and all(type(part) in (int, slice) for part in parts) and base not in self.search.views:
+            i, place = next(self.leaves), self.argument(index, (int,))
             if self.run.kind[i] == "same":
-                return self.element(step, self.argument(index, (int,)))
-            return self.added(replace(step, args=(self.leaf(i), self.argument(index, (int,)))))
+                return self.element(step, place if type(index) is tuple else (place,))
+            return self.added(replace(step, args=(self.leaf(i), place)))
         args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
         return self.added(replace(step, args=args, kwargs=kwargs))
 
@@ -682,6 +682,8 @@ class Body:
             part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
             self.rolling.steps.append(Step(primitives.getitem, (self.rolling.use(base), fixed), {}, part))
             self.inputs[key] = Value(part.shape, part.dtype), part
+        if key is not base and not moving:
+            return self.outside(key, base)
         place = moving[0] if len(moving) == 1 else tuple(moving)
         return self.added(replace(step, args=(self.outside(key, base), place)))
 
