@@ -99,7 +99,7 @@ def nested_over_rows(w, x):
 
 
 def made_in_each_turn(w, x):
-    """A Kalman filter, which makes matrices and transposes anew for each measurement."""
+    """A Kalman filter: matrices and transposes are made anew for each measurement."""
     step, seen = np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 0.5]])
     mean, spread, total = np.zeros(2), np.eye(2), 0.0
     for y in x[:, 0]:

@@ -778,7 +778,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "program.py",
-        "array.tobytes() == array.flat[0].tobytes() * array.size",
+        "bits == array.flat[0].tobytes() * array.size",
         "(array == array.flat[0]).any()",
         "tests/test_compiler.py tests/test_guards.py",
     ),
