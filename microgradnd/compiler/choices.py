@@ -23,18 +23,10 @@ from microgradnd.compiler.program import Step, Value, call
 LARGE = 2**12  # elements from which these functions are faster, including the calls
 
 
-def bits(mask: Any, kind: str, inside: bool, out: Any = None) -> Any:
-    """Return integers whose bits are 1 where a mask is true (false if not `inside`)."""
-    ones = mask.view(np.int8)
-    out = np.empty(mask.shape, kind) if out is None else out
-    np.copyto(out, np.negative(ones) if inside else np.subtract(ones, 1))
-    return out
-
-
-def kept(x: Any, mask: Any, out: Any = None) -> Any:
-    """Return x where the bits of a mask are 1, and 0 where they are 0."""
+def kept(x: Any, ones: Any, out: Any = None) -> Any:
+    """Return x where an integer is 1, and 0 where it is 0, even for infinities and NaN."""
     out = np.empty(x.shape, x.dtype) if out is None else out
-    np.bitwise_and(x.view(mask.dtype), mask, out.view(mask.dtype))
+    np.multiply(x.view(ones.dtype), ones, out.view(ones.dtype))
     return out
 
 
@@ -76,7 +68,7 @@ def is_nan(x: Any) -> bool:
 
 
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Choose between a value and 0 by bits."""
+    """Choose between a value and 0 by a product of its bits, as integers."""
     out: Any = step.out
     if step.kwargs or len(step.args) != 3 or out.size < LARGE or out.dtype not in (np.float32, np.float64):
         return None
@@ -85,9 +77,10 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
     fits = all(getattr(a, "shape", None) == out.shape for a in (mask, other)) and other.dtype == out.dtype
     if not fits or not (is_zero(x) or is_zero(y)):
         return None
-    kind = f"i{out.dtype.itemsize}"
-    spread = call(bits, mask, kind, inside, like=step, shape=out.shape, dtype=np.dtype(kind))
-    return [spread, replace(step, function=kept, args=(other, spread.out))]
+    steps = [] if inside else [call(np.logical_not, mask, like=step, shape=out.shape, dtype=np.dtype(bool))]
+    kind = np.dtype(f"i{out.dtype.itemsize}")
+    ones = call(primitives.astype, steps[0].out if steps else mask, kind, like=step, shape=out.shape, dtype=kind)
+    return [*steps, ones, replace(step, function=kept, args=(other, ones.out))]
 
 
 def decided(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:

@@ -125,34 +125,57 @@ def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     return ending([*centre, apart, squares, *mean_along(squares.out, axes, step, made, uses)], step)  # type: ignore[arg-type]
 
 
+def expanded(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Spread a sum out by an axis of length 1, as ufuncs do themselves."""
+    given = dict(zip(("g", "shape", "axis", "keepdims"), step.args, strict=False)) | dict(step.kwargs)
+    g, shape, axis = given["g"], given["shape"], given.get("axis")
+    if not getattr(g, "shape", ()) or axis is None or given.get("keepdims"):
+        return None
+    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    index = tuple(None if i in axes else slice(None) for i in range(len(shape)))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(step.out.shape))  # type: ignore[union-attr]
+    row = call(primitives.getitem, g, index, like=step, shape=kept)
+    return [row, replace(step, args=(row.out, shape, axis, True), kwargs={})]
+
+
 # Softmax
 
 
-def softmax_of(p: Any, made: Made) -> tuple[Any, Any] | None:
-    """Return z and s if p is exp(z) / s, z = x - max(x), s = sum(exp(z)), axes alike.
+def sum_of_exponentials(s: Any, made: Made) -> tuple[Value, tuple[int, ...]] | None:
+    """Return z and some axes if s is the sum of exp(z) along them, and z = x - max(x).
 
     Then s isn't less than 1.
     """
-    e, s = step_of(p, made, np.divide) or (None, None)
+    e, axes = reduction_of(s, np.sum, made)
     (z,) = step_of(e, made, np.exp) or (None,)
     x, top = step_of(z, made, np.subtract) or (None, None)
-    if not is_real(p) or not is_real(x) or {x.dtype, z.dtype, e.dtype} != {p.dtype}:
-        return None
-    axes = reduced_along(s, e, np.sum, made)
-    is_plain = axes is not None and axes == reduced_along(top, x, np.max, made)
-    return (z, s) if is_plain and x.shape == p.shape else None
+    fits = is_real(x) and is_real(s) and (x.shape, x.dtype, s.dtype) == (z.shape, z.dtype, z.dtype)
+    return (z, axes) if fits and reduction_of(top, np.max, made) == (x, axes) else None
 
 
-def reduced_along(total: Any, x: Value, function: Any, made: Made) -> tuple[int, ...] | None:
-    """Return the axes along which x is reduced, if the result lies along the others."""
+def reduction_of(total: Any, function: Any, made: Made) -> tuple[Any, Any]:
+    """Return what is reduced, and along which axes, if the result has or could have
+    these axes with length 1; otherwise None twice.
+    """
     value: Any = total
-    while (step := made.get(value)) and (keeps_order(step) or step.function is np.expand_dims):
+    step = made.get(value) if isinstance(value, Value) else None
+    while step and (keeps_order(step) or step.function is np.expand_dims):
         value = step.args[0]
-    axes = axes_of(step) if step and step.function is function and step.args[0] is x else None
-    if axes is None:
-        return None
+        step = made.get(value)
+    axes = axes_of(step) if step and step.function is function else None
+    if step is None or axes is None:
+        return None, None
+    x = step.args[0]
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    return axes if (1,) * (len(kept) - len(total.shape)) + total.shape == kept else None
+    return (x, axes) if (1,) * (len(kept) - len(total.shape)) + total.shape == kept else (None, None)
+
+
+def softmax_of(p: Any, made: Made) -> tuple[Value, Value] | None:
+    """Return z and s if p is exp(z) / s, and s the sum of exp(z), as above."""
+    e, s = step_of(p, made, np.divide) or (None, None)
+    z, _ = sum_of_exponentials(s, made) or (None, None)
+    is_softmax = z is not None and step_of(e, made, np.exp) == (z,) and p.shape == z.shape
+    return (z, s) if is_softmax else None  # type: ignore[return-value]
 
 
 def logarithm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -178,6 +201,34 @@ def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
         e = (*step_of(total, made, np.sum), None)[0]
         if step_of(e, made, np.exp) == (x,) and (e.shape, e.dtype) == (out.shape, s.dtype):  # type: ignore[union-attr]
             return [replace(step, function=np.divide, args=(e, s))]
+    return None
+
+
+def weighted(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write a sum of c * (z - log(s)), a log-softmax, as one of c * z minus one of
+    log(s) * c.
+
+    The constant c must not be negative: then neither sum cancels digits of the other.
+    """
+    x, axes = step.args[0], axes_of(step)
+    factors = step_of(x, made, np.multiply)
+    for c, log_p in (factors, factors[::-1]) if factors and axes else ():
+        z, log = step_of(log_p, made, np.subtract) or (None, None)
+        (s,) = step_of(log, made, np.log) or (None,)
+        exponent, along = sum_of_exponentials(s, made) or (None, ())
+        plain = isinstance(c, np.ndarray) and (c.shape, c.dtype) == (x.shape, x.dtype) and uses[x] == uses[log_p] == 1
+        if not plain or exponent is not z or not set(along) <= set(axes) or len(log.shape) != len(z.shape):  # type: ignore[arg-type, union-attr]
+            continue
+        if np.all((c >= 0) & np.isfinite(c)):
+            product = call(np.multiply, c, z, like=step, shape=x.shape)
+            weights = np.sum(c, axis=along, keepdims=True)
+            weight = weights.flat[0].item() if np.all(weights == weights.flat[0]) else weights
+            share = call(np.multiply, log, weight, like=step, shape=log.shape)  # type: ignore[union-attr]
+            steps = [product, summed(product.out, axes, step), share]  # type: ignore[arg-type]
+            if axes != along:
+                steps.append(summed(share.out, axes, step))  # type: ignore[arg-type]
+            shape = steps[1].out.shape  # type: ignore[union-attr]
+            return ending([*steps, call(np.subtract, steps[1].out, steps[-1].out, like=step, shape=shape)], step)
     return None
 
 
@@ -371,6 +422,7 @@ def halved(step: Step | None) -> Any:
 
 FORMULAS: dict[str, Rule] = {
     "sums": sums,
+    "expanded": expanded,
     "mean": mean,
     "variance": variance,
     "logarithm": logarithm,
@@ -384,4 +436,5 @@ FORMULAS: dict[str, Rule] = {
 
 def formulated(program: Program) -> Program:
     """Return an equal program with fewer operations."""
-    return drop_dead(fold_signs(simplify(spell(program, FORMULAS))))
+    program = drop_dead(fold_signs(simplify(spell(program, FORMULAS))))
+    return drop_dead(simplify(spell(program, {"sums": weighted})))  # where nothing else uses a product any more

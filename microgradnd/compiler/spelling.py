@@ -208,6 +208,15 @@ def scattered_in_loops(step: Step, made: Made, uses: dict[Value, int]) -> list[S
     return scattered(step, made, uses) if found else None
 
 
+def unspread(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Scatter a number that would be spread out for it, as NumPy's assignment does."""
+    values, *others = step.args
+    number = (*choices.step_of(values, made, primitives.expand), None)[0]
+    if not isinstance(number, Value) or number.shape or number.dtype != values.dtype:
+        return None
+    return [replace(step, args=(number, *others))]
+
+
 def negated(step: Step) -> list[Step]:
     """Return steps for minus a result; of a product, negate the shorter factor."""
     out: Any = step.out
@@ -348,4 +357,4 @@ OF_LOOPS = {name: SPELLINGS[name] for name in ("power", "contraction", "matmul",
 OF_LOOPS |= {"multiplied": quotient_of_rows, "picked": picked}
 OF_LOOPS |= dict.fromkeys(("added", "subtracted"), scattered_in_loops)
 # After equal steps have been shared, since these add in place
-LAST: dict[str, Rule] = {"picked": picked, "added": scattered, "subtracted": scattered}
+LAST: dict[str, Rule] = {"picked": picked, "scattered": unspread, "added": scattered, "subtracted": scattered}

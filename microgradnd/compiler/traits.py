@@ -233,7 +233,7 @@ ROWS: dict[Any, Row] = {
         )
     },
     np.where: fresh(lowering="where", spelling="where"),
-    **dict.fromkeys((choices.bits, choices.kept, choices.larger), fresh(is_elementwise=True)),
+    **dict.fromkeys((choices.kept, choices.larger), fresh(is_elementwise=True)),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
     choices.share: fresh(is_elementwise=True, lowering="share", spelling="decided"),
     np.clip: fresh(lowering="clip"),
@@ -285,10 +285,10 @@ ROWS: dict[Any, Row] = {
         is_elementwise=True, is_equal=True, is_step=True, lowering="converted", **method("{0}.astype({1})")
     ),
     primitives.getitem: {"is_step": True, "lowering": "gather", "spelling": "picked"},
-    primitives.scatter: fresh(is_step=True, lowering="scatter"),
+    primitives.scatter: fresh(is_step=True, lowering="scatter", spelling="scattered"),
     primitives.setitem: fresh(is_step=True, lowering="setitem"),
     primitives.concatenate: fresh(is_step=True, lowering="concatenate"),
-    primitives.expand: locked(is_step=True),
+    primitives.expand: locked(is_step=True, spelling="expanded"),
     # Functions that can't be traced, or needn't be
     **{f: {"counts": True} for f in (np.nonzero, np.flatnonzero, np.argwhere)},
     **{
