@@ -48,7 +48,7 @@ def products(x: Any, exponent: float, multiply: Callable[[Any, Any], Any] = np.m
 
 def is_inverse_root(dtype: np.dtype[Any], shape: tuple[int, ...], exponent: Any) -> bool:
     """Return whether a power of an array is computed by a root."""
-    return type(exponent) is float and exponent == -0.5 and dtype.char in "fd" and math.prod(shape) > SMALL
+    return type(exponent) is float and exponent == -0.5 and math.prod(shape) > SMALL and dtype.char in "fd"
 
 
 def inverse_root(x: Any, out: Any = None) -> Any:

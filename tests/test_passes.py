@@ -716,7 +716,14 @@ def traced(program, arrays):
     return entry.program, given_arrays
 
 
-REWRITINGS = [*dict.fromkeys(passes.PASSES), passes.optimized, own_results, blocks.blocks, formulas.formulated, spelling.spell]
+REWRITINGS = [
+    *dict.fromkeys(passes.PASSES),
+    passes.optimized,
+    own_results,
+    blocks.blocks,
+    formulas.formulated,
+    spelling.spell,
+]
 
 
 @pytest.mark.parametrize("rewrite", REWRITINGS, ids=lambda f: f.__name__)

@@ -5,8 +5,7 @@ Must not own: other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
 `np.where` isn't vectorised and takes three to six times as long as a product; nor is
-`np.sign`. The results are equal to the last bit, except for `(h + abs(h)) / 2`, whose
-sum may overflow and whose derivative may be -0.0.
+`np.sign`. The results are equal to the last bit.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ LARGE = 2**12  # elements from which these functions are faster, including the c
 
 
 def kept(x: Any, ones: Any, out: Any = None) -> Any:
-    """Return x where an integer is 1, and 0 where it is 0, even for infinities and NaN."""
+    """Return x where an integer is 1, and 0 where it is 0, whatever x is."""
     out = np.empty(x.shape, x.dtype) if out is None else out
     np.multiply(x.view(ones.dtype), ones, out.view(ones.dtype))
     return out
@@ -44,9 +43,7 @@ def larger(wins: Any, decided: Any, x: Any, y: Any, out: Any = None) -> Any:
 
 
 def share(x: Any, y: Any) -> Any:
-    """Return x's share in max(x, y); programs call `larger`, and loops decide element by
-    element.
-    """
+    """Return x's share in max(x, y); programs call `larger`, loops compare elements."""
     wins = np.greater(x, y)
     return larger(wins, wins | np.less(x, y), x, y)
 

@@ -170,20 +170,20 @@ def reduction_of(total: Any, function: Any, made: Made) -> tuple[Any, Any]:
     return (x, axes) if (1,) * (len(kept) - len(total.shape)) + total.shape == kept else (None, None)
 
 
-def softmax_of(p: Any, made: Made) -> tuple[Value, Value] | None:
+def softmax_of(p: Any, made: Made) -> tuple[Value, Any] | None:
     """Return z and s if p is exp(z) / s, and s the sum of exp(z), as above."""
     e, s = step_of(p, made, np.divide) or (None, None)
     z, _ = sum_of_exponentials(s, made) or (None, None)
-    is_softmax = z is not None and step_of(e, made, np.exp) == (z,) and p.shape == z.shape
-    return (z, s) if is_softmax else None  # type: ignore[return-value]
+    return (z, s) if z is not None and step_of(e, made, np.exp) == (z,) and p.shape == z.shape else None
 
 
 def logarithm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write the logarithm of a softmax as a difference, finite where it is tiny."""
     out: Any = step.out
-    z, s = softmax_of(step.args[0], made) or (None, None)
-    if z is None or step.kwargs or (z.shape, z.dtype) != (out.shape, out.dtype):
+    found = softmax_of(step.args[0], made)
+    if found is None or step.kwargs or (found[0].shape, found[0].dtype) != (out.shape, out.dtype):
         return None
+    z, s = found
     log = call(np.log, s, like=step, shape=s.shape)
     return [log, replace(step, function=np.subtract, args=(z, log.out))]
 
@@ -199,7 +199,7 @@ def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
         while (inner := step_of(total, made, np.reshape)) and isinstance(inner[0], Value):
             total = inner[0]
         e = (*step_of(total, made, np.sum), None)[0]
-        if step_of(e, made, np.exp) == (x,) and (e.shape, e.dtype) == (out.shape, s.dtype):  # type: ignore[union-attr]
+        if step_of(e, made, np.exp) == (x,) and (e.shape, e.dtype) == (out.shape, s.dtype):
             return [replace(step, function=np.divide, args=(e, s))]
     return None
 
@@ -208,28 +208,34 @@ def weighted(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     """Write a sum of c * (z - log(s)), a log-softmax, as one of c * z minus one of
     log(s) * c.
 
-    The constant c must not be negative: then neither sum cancels digits of the other.
+    As z is at most 0 and log(s) at least 0, no term is larger than before, so the
+    rounding errors aren't either. The constant c must be finite.
     """
     x, axes = step.args[0], axes_of(step)
-    factors = step_of(x, made, np.multiply)
-    for c, log_p in (factors, factors[::-1]) if factors and axes else ():
+    factors = step_of(x, made, np.multiply) if axes and uses.get(x) == 1 else ()
+    for c, log_p in (factors, factors[::-1]) if factors else ():
         z, log = step_of(log_p, made, np.subtract) or (None, None)
         (s,) = step_of(log, made, np.log) or (None,)
         exponent, along = sum_of_exponentials(s, made) or (None, ())
-        plain = isinstance(c, np.ndarray) and (c.shape, c.dtype) == (x.shape, x.dtype) and uses[x] == uses[log_p] == 1
-        if not plain or exponent is not z or not set(along) <= set(axes) or len(log.shape) != len(z.shape):  # type: ignore[arg-type, union-attr]
+        is_log_softmax = exponent is not None and exponent is z and len(log.shape) == len(z.shape)
+        if not is_log_softmax or uses[log_p] != 1 or not set(along) <= set(axes or ()):
             continue
-        if np.all((c >= 0) & np.isfinite(c)):
-            product = call(np.multiply, c, z, like=step, shape=x.shape)
-            weights = np.sum(c, axis=along, keepdims=True)
-            weight = weights.flat[0].item() if np.all(weights == weights.flat[0]) else weights
-            share = call(np.multiply, log, weight, like=step, shape=log.shape)  # type: ignore[union-attr]
-            steps = [product, summed(product.out, axes, step), share]  # type: ignore[arg-type]
-            if axes != along:
-                steps.append(summed(share.out, axes, step))  # type: ignore[arg-type]
-            shape = steps[1].out.shape  # type: ignore[union-attr]
-            return ending([*steps, call(np.subtract, steps[1].out, steps[-1].out, like=step, shape=shape)], step)
+        if isinstance(c, np.ndarray) and (c.shape, c.dtype) == (x.shape, x.dtype) and c.size and np.isfinite(c).all():
+            return weighted_parts(c, z, log, along, step)
     return None
+
+
+def weighted_parts(c: np.ndarray[Any, Any], z: Value, log: Value, along: tuple[int, ...], step: Step) -> list[Step]:
+    """Return the steps for the sum of c * z minus the sum of log times c's sums."""
+    weights, axes = np.sum(c, axis=along, keepdims=True), axes_of(step) or ()
+    weight = weights.flat[0].item() if np.all(weights == weights.flat[0]) else weights
+    left = call(np.multiply, c, z, like=step, shape=z.shape)
+    right = call(np.multiply, log, weight, like=step, shape=log.shape)
+    steps = [left, summed(left.out, axes, step), right]  # type: ignore[arg-type]
+    shape = steps[1].out.shape  # type: ignore[union-attr]
+    if axes != along:
+        steps.append(summed(right.out, axes, step))  # type: ignore[arg-type]
+    return ending([*steps, call(np.subtract, steps[1].out, steps[-1].out, like=step, shape=shape)], step)
 
 
 # Products in derivatives
@@ -240,13 +246,15 @@ def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     if (part := positive_part(step, made, uses)) or step.where is not None or step.kwargs:
         return part
     for terms, e in (step.args, step.args[::-1]):
-        if isinstance(terms, Value) and is_real(e) and (e.shape, e.dtype) == (step.out.shape, terms.dtype):  # type: ignore[union-attr]
-            total, p = by_known_quotient(terms, e, step, made, uses) or (None, e)
-            if total is not None:
-                made[total.out], terms = total, total.out
-                step = replace(step, args=(terms, p))
-            if (new := by_softmax(terms, p, step, made, uses)) or total is not None:
-                return new or [total, step]
+        if not isinstance(terms, Value) or not is_real(e) or (e.shape, e.dtype) != (step.out.shape, terms.dtype):  # type: ignore[union-attr]
+            continue
+        if found := by_known_quotient(terms, e, step, made, uses):
+            total, p = found
+            made[total.outs()[0]] = total
+            last = replace(step, args=(total.out, p))
+            return by_softmax(total.outs()[0], p, last, made, uses) or [total, last]
+        if new := by_softmax(terms, e, step, made, uses):
+            return new
     return None
 
 
@@ -299,7 +307,7 @@ def by_softmax(terms: Value, p: Any, step: Step, made: Made, uses: dict[Value, i
 
 def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add equal terms once; recognise the derivative of half of h + abs(h)."""
-    if step.where is not None or step.kwargs or not is_real(step.out):
+    if step.where is not None or step.kwargs or not is_real(step.out) or not step.out.size:  # type: ignore[union-attr]
         return None
     return half_share(step, made) or like_terms(step, made, uses)
 
@@ -349,10 +357,10 @@ def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
     for _ in range(2 * TERMS):
         if not todo:
             break
-        x = todo.pop()
+        x: Any = todo.pop()
         inner = made.get(x) if isinstance(x, Value) else None
         if type(x) in (int, float):
-            number *= x  # type: ignore[operator]
+            number *= x
         elif inner is not None and inner.function is np.multiply and not inner.kwargs:
             todo += inner.args
         else:
@@ -377,7 +385,8 @@ def multiple(terms: list[Value], place: int, times: int, step: Step) -> list[Ste
 
 def where(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write the rule of np.maximum as a product with a share."""
-    if step.kwargs or len(step.args) != 3 or not choices.is_nan(step.args[1]) or not is_real(step.out):
+    plain = len(step.args) == 3 and not step.kwargs and is_real(step.out) and step.out.size  # type: ignore[union-attr]
+    if not plain or not choices.is_nan(step.args[1]):
         return None
     found = choices.share_of(step.args[0], step.args[2], made)
     if found is None or not choices.alike(found[0], step):

@@ -20,6 +20,7 @@ from microgradnd.compiler.arguments import Arguments, value_of
 from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
+from microgradnd.compiler.formulas import formulated
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
@@ -32,7 +33,6 @@ from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes
 from microgradnd.compiler.source import Names, loaded, readable
-from microgradnd.compiler.formulas import formulated
 from microgradnd.compiler.spelling import LAST, OF_LOOPS, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.compiler.translation import in_turns
