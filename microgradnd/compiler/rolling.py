@@ -154,38 +154,6 @@ def is_matrix(value: Any) -> bool:
     return isinstance(value, Value) and len(value.shape) == 2 and min(value.shape) > 1
 
 
-def settled(program: Program) -> Program:
-    """Give what a loop only hands on to its turns as what is the same in all of
-    them.
-    """
-    steps: list[Step] = []
-    known: dict[Value, Any] = {}
-    for step in program.steps:
-        step = step.substitute(known)
-        if isinstance(loop := step.function, Loop):
-            body, n = settled(loop.body), len(loop.rows)
-            nexts, *others = body.outputs
-            copies = {s.out: s.args[0] for s in body.steps if s.function is np.copy}
-            stays = [copies.get(nexts[i]) is body.inputs[i] and not loop.rows[i] for i in range(n)]
-            moving = [i for i in range(n) if not stays[i]]
-            args = [np.asarray(x) if type(x) is float else x for x in step.args[:n]]  # other steps may reshape it
-            begins = {body.inputs[i]: args[i] for i in range(n) if stays[i]}
-            known.update({out: arg for out, arg, same in zip(step.outs(), args, stays, strict=False) if same})
-            fixed = [v for v, begin in begins.items() if isinstance(begin, Value)]
-            inputs = (*[body.inputs[i] for i in moving], *body.inputs[n:], *fixed)
-            body = replace(body, inputs=inputs, outputs=(tuple(nexts[i] for i in moving), *others))
-            body = body.substitute({v: begin for v, begin in begins.items() if v not in fixed})
-            step = Step(
-                replace(loop, body=body, rows=tuple(loop.rows[i] for i in moving)),
-                (*[step.args[i] for i in moving], *step.args[n:], *[begins[v] for v in fixed]),
-                {},
-                (*[step.outs()[i] for i in moving], *step.outs()[n:]),
-                step.where,
-            )
-        steps.append(step)
-    return replace(program, steps=tuple(steps)).substitute(known)
-
-
 def function_key(function: Any) -> Any:
     return function.key() if isinstance(function, Loop) else function
 
