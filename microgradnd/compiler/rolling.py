@@ -31,8 +31,8 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import drop_dead, share_equal, uniform
-from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, moves
-from microgradnd.compiler.traits import traits
+from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, mapped, moves
+from microgradnd.compiler.traits import gives_view, traits
 
 FEWEST = 4  # turns of a loop
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
@@ -80,22 +80,16 @@ class Loop:
 
     def key(self) -> Any:
         """Return a key that is equal for loops that do the same."""
-        numbers = {value: i for i, value in enumerate(self.body.inputs)}
+        numbers: dict[Value, int] = {}
 
-        def shown(tree: Any) -> Any:
-            if isinstance(tree, Value):
-                return "value", numbers.setdefault(tree, len(numbers))
-            if isinstance(tree, tuple | list):
-                return (type(tree), *map(shown, tree))
-            if isinstance(tree, slice):
-                return "slice", shown(tree.start), shown(tree.stop), shown(tree.step)
-            return id(tree) if isinstance(tree, np.ndarray) else repr(tree)
+        def shown(part: Any) -> Any:
+            if isinstance(part, Value):
+                return f"value {numbers.setdefault(part, len(numbers))}"
+            return id(part) if isinstance(part, np.ndarray) else repr(part)
 
-        steps = tuple(
-            (function_key(s.function), s.where, shown(s.args), shown(tuple(s.kwargs.items())), shown(s.outs()))
-            for s in self.body.steps
-        )
-        return self.count, self.rows, steps, shown(self.body.outputs)
+        steps = [(s.where, s.args, dict(s.kwargs), s.outs()) for s in self.body.steps]
+        functions = tuple([function_key(s.function) for s in self.body.steps])
+        return self.count, self.rows, functions, repr(mapped(shown, (self.body.inputs, steps, self.body.outputs)))
 
 
 class Row(Value):
@@ -165,9 +159,7 @@ def is_free(step: Step) -> bool:
     """Return whether a step gives a view, which can be taken again at each use."""
     if isinstance(step.out, tuple) or not step.args or not isinstance(step.args[0], Value):
         return False
-    if step.function is primitives.getitem:
-        return primitives.is_basic(step.args[1])
-    return traits(step.function).memory in ("view", "locked") and len(step.operands()) == 1
+    return gives_view(step.function, step.args, len(step.operands()))
 
 
 def numbers_of(step: Step) -> tuple[type, ...]:
@@ -628,30 +620,8 @@ class Body:
 
     def view(self, step: Step) -> Any:
         """Return a view that is taken in each turn."""
-        base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
-        parts = type(index) is tuple and index and all(type(part) in (int, slice) for part in index)
-        if parts and base not in self.search.views:
-            i = next(self.leaves)
-            if self.run.kind[i] == "same":
-                return self.element(step, self.argument(index, (int,)))
-            return self.added(replace(step, args=(self.leaf(i), self.argument(index, (int,)))))
         args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
         return self.added(replace(step, args=args, kwargs=kwargs))
-
-    def element(self, step: Step, index: tuple[Any, ...]) -> Any:
-        """Return a part of an array; fixed indices are applied before the loop."""
-        base = step.args[0]
-        fixed = tuple([slice(None) if moves(part) else part for part in index])
-        moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
-        while moving and moving[-1] == slice(None):
-            moving.pop()
-        key = base if all(part == slice(None) for part in fixed) else (base, repr(fixed))
-        if key is not base and key not in self.inputs:
-            part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
-            self.rolling.steps.append(Step(primitives.getitem, (self.rolling.use(base), fixed), {}, part))
-            self.inputs[key] = Value(part.shape, part.dtype), part
-        place = moving[0] if len(moving) == 1 else tuple(moving)
-        return self.added(replace(step, args=(self.outside(key, base), place)))
 
     def write(self) -> None:
         """Write the whole loop as a step, and note where its values are afterwards."""

@@ -609,7 +609,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("source.py", "for line in lines)] if lines else []", "for line in lines)]", ROLLING),
     ("rolling.py", "agree &= ~numbers | (codes // FAR == kinds)", "pass", ROLLING),
     ("rolling.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
-    ("rolling.py", "args = [np.asarray(x) if type(x) is float else x for x", "args = [x for x", SCANNING),
     (
         "rolling.py",
         "self.program = replace(ends, steps=tuple(self.steps))",
@@ -1153,7 +1152,7 @@ ENTRIES += [
     ),
     ("folding.py", "hidden.isdisjoint(self.results) and", "True and", FOLDING),
     ("recorder.py", "passed, self.passed = self.passed, len(self.operations)", "passed = 0", FOLDING),
-    ("rolling.py", "copies.get(nexts[i]) is body.inputs[i] and not loop.rows[i]", "False", FOLDING),
+    ("translation.py", "if end is value and value not in kept}", "if False}", FOLDING),
     # scanning.py, and its loops in translation.py
     ("scanning.py", "column[::-1] if reverse else column", "column", SCANNING),
     ("scanning.py", "x[::-1] if reverse and i >= len(following) else x", "x", SCANNING),
@@ -1162,12 +1161,7 @@ ENTRIES += [
     ("scanning.py", "any(type(operation.function) is Anew for operation in turn.operations)", "False", SCANNING),
     ("scanning.py", "if turn.results() else ()", "if turn.kept else ()", SCANNING),
     ("recorder.py", "return node in self.formals or (self.has_scanned and recorded)", "return False", SCANNING),
-    (
-        "translation.py",
-        "view(outs[carried.index(value)], slice(0, count)",
-        "view(outs[carried.index(value)], slice(1, count + 1)",
-        SCANNING,
-    ),
+    ("translation.py", "parts[value] = out, slice(0, count)", "parts[value] = out, slice(1, count + 1)", SCANNING),
     ("source.py", "and inside not in (*nexts, *kept)", "", SCANNING),
     ("scalars.py", "if x is ZERO:", "if x == y:", ROLLING),
     (
