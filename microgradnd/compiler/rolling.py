@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,31 +116,34 @@ def hoisted(program: Program) -> Program:
     """Move steps that do the same in every turn before the loop."""
     steps: list[Step] = []
     for step in program.steps:
-        if isinstance(loop := step.function, Loop):
-            n, body = len(loop.rows), hoisted(loop.body)
-            outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
-            inside, results = list[Step](), set(body.results())
-            products = [s for s in body.steps if traits(s.function).lowering == "product" and is_matrix(s.out)]
-            factors = {v for s in products for v in s.operands()}
-            for inner in body.steps:
-                fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
-                if fixed and not moves(inner.args) and outside.keys() >= set(inner.operands()):
-                    outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
-                    out = outs if isinstance(inner.out, tuple) else outs[0]
-                    steps.append(replace(inner.substitute(outside), out=out))
-                    if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
-                        outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
-                        steps.append(Step(np.ascontiguousarray, steps[-1].outs(), {}, outs[0], step.where))
-                    outside.update(zip(inner.outs(), outs, strict=True))
-                else:
-                    inside.append(inner)
-            used = {v for inner in inside for v in inner.operands()} | results
-            fixed_inputs = [v for v in outside if v in used]
-            body = replace(body, inputs=(*body.inputs[:n], *fixed_inputs), steps=tuple(inside))
-            args = (*step.args[:n], *(outside[v] for v in fixed_inputs))
-            step = replace(step, function=replace(loop, body=body), args=args)
-        steps.append(step)
+        steps += hoisted_from(step) if isinstance(step.function, Loop) else [step]
     return replace(program, steps=tuple(steps))
+
+
+def hoisted_from(step: Step) -> list[Step]:
+    """Return the steps that a loop needs only once, and the rest of the loop."""
+    loop: Any = step.function
+    n, body = len(loop.rows), hoisted(loop.body)
+    outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
+    before, inside, results = list[Step](), list[Step](), set(body.results())
+    products = [s for s in body.steps if traits(s.function).lowering == "product" and is_matrix(s.out)]
+    factors = {v for s in products for v in s.operands()}
+    for inner in body.steps:
+        fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
+        if not fixed or moves(inner.args) or not outside.keys() >= set(inner.operands()):
+            inside.append(inner)
+            continue
+        outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
+        before.append(replace(inner.substitute(outside), out=outs if isinstance(inner.out, tuple) else outs[0]))
+        if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
+            outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
+            before.append(Step(np.ascontiguousarray, before[-1].outs(), {}, outs[0], step.where))
+        outside.update(zip(inner.outs(), outs, strict=True))
+    used = {v for inner in inside for v in inner.operands()} | results
+    fixed_inputs = [v for v in outside if v in used]
+    body = replace(body, inputs=(*body.inputs[:n], *fixed_inputs), steps=tuple(inside))
+    args = (*step.args[:n], *(outside[v] for v in fixed_inputs))
+    return [*before, replace(step, function=replace(loop, body=body), args=args)]
 
 
 def is_matrix(value: Any) -> bool:
@@ -680,41 +683,45 @@ def rolled(program: Program) -> Program:
 
 
 def restacked(program: Program) -> Program:
-    """Join adjacent rows of one array by a slice, where they are put together again."""
+    """Take adjacent rows of an array by one slice, where they are stacked again."""
     made = {step.out: step for step in program.steps if isinstance(step.out, Value)}
     steps: list[Step] = []
-
-    def row(part: Any) -> tuple[Any, Any]:
-        """Return the array that an operand is a row of, and the row's number."""
-        outer = made.get(part) if isinstance(part, Value) else None
-        if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:
-            return None, None
-        inner = made.get(outer.args[0])
-        if inner is None or inner.function is not primitives.getitem or type(inner.args[1]) is not int:
-            return None, None
-        return inner.args
-
     for step in program.steps:
-        if step.function is primitives.concatenate and step.args[0] == 0 and isinstance(step.out, Value):
-            parts: list[Any] = []
-            for part in step.args[2:]:
-                array, i = row(part)
-                if array is not None and parts and parts[-1][0] is array and parts[-1][2] == i:
-                    parts[-1][2] += 1
-                else:
-                    parts.append([array, i, None if i is None else i + 1, part])
-            if any(array is not None and stop - start > 1 for array, start, stop, _ in parts):
-                ends, arrays = [0], []
-                for array, start, stop, part in parts:
-                    count = part.shape[0] if array is None else stop - start
-                    if count > 1 and array is not None:
-                        part = Value((count, *part.shape[1:]), part.dtype)
-                        steps.append(Step(primitives.getitem, (array, slice(start, stop)), {}, part, step.where))
-                    ends.append(ends[-1] + count)
-                    arrays.append(part)
-                if len(arrays) == 1:
-                    step = replace(steps.pop(), out=step.out)
-                else:
-                    step = replace(step, args=(0, ends, *arrays))
-        steps.append(step)
-    return program if tuple(steps) == program.steps else drop_dead(replace(program, steps=tuple(steps)))
+        is_stack = step.function is primitives.concatenate and step.args[0] == 0
+        steps += stacked(step, made) if is_stack else [step]
+    return drop_dead(replace(program, steps=tuple(steps)))
+
+
+def stacked(step: Step, made: Mapping[Value, Step]) -> list[Step]:
+    """Return the steps of a concatenation whose parts may be rows of an array."""
+    runs: list[tuple[Any, Any, list[Any]]] = []  # the array, its first row, and the parts
+    for part in step.args[2:]:
+        array, i = row_of(part, made)
+        if runs and array is not None and array is runs[-1][0] and i == runs[-1][1] + len(runs[-1][2]):
+            runs[-1][2].append(part)
+        else:
+            runs.append((array, i, [part]))
+    if len(runs) == len(step.args) - 2:
+        return [step]
+    steps, arrays = list[Step](), list[Any]()
+    for array, start, parts in runs:
+        arrays.append(parts[0])
+        if len(parts) > 1:
+            arrays[-1] = Value((len(parts), *parts[0].shape[1:]), parts[0].dtype)
+            rows = slice(start, start + len(parts))
+            steps.append(Step(primitives.getitem, (array, rows), {}, arrays[-1], step.where))
+    if len(arrays) == 1:
+        return [replace(steps[0], out=step.out)]
+    ends = [*itertools.accumulate([x.shape[0] for x in arrays], initial=0)]
+    return [*steps, replace(step, args=(0, ends, *arrays))]
+
+
+def row_of(part: Any, made: Mapping[Value, Step]) -> tuple[Any, Any]:
+    """Return the array that an operand is a row of, and the row's number."""
+    outer = made.get(part) if isinstance(part, Value) else None
+    if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:
+        return None, None
+    inner = made.get(outer.args[0])
+    if inner is None or inner.function is not primitives.getitem or type(inner.args[1]) is not int:
+        return None, None
+    return inner.args[0], inner.args[1]

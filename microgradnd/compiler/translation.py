@@ -83,48 +83,50 @@ class Translation:
         """Translate an operation: to a step, or several if NumPy can spell its body."""
         if node.function is scanned:
             return self.loop(node)
-        body = getattr(node.function, "body", None)
+        if node.function is primitives.select:  # one of several values that have already been computed
+            results, number = node.args or ()
+            self.values[node] = self.argument(results, node.parents[0])[number]
+            return []
         if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
             self.values[node] = constant_of(node.out)
             return []
+        body = getattr(node.function, "body", None)
         if body is None or node.function in LOOPS or traits(node.function).is_step or type(node.out) is Results:
             return [self.step(node, name)]
+        steps = self.of_body(node, body, name)
+        return [self.step(node, name)] if steps is None else steps
+
+    def of_body(self, node: TracedOperation, body: Any, name: str | None) -> list[Step] | None:
+        """Return the steps of an operation's body; None if it must stay one call."""
         sizes = self.recorder.sizes
         recorder = Recorder(sizes)
+        operands = [*zip(node.args or (), node.parents, strict=True)]
         inside = [
             arg if parent is None or isinstance(parent, IndexParts) else wrap(arg, Leaf(arg, False))
-            for arg, parent in zip(node.args or (), node.parents, strict=True)
+            for arg, parent in operands
         ]
+        formals = [(x._node, *operand) for x, operand in zip(inside, operands, strict=True) if x is not operand[0]]
         if sizes is not None:
-            for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
-                if isinstance(tensor, Tensor) and tensor is not arg:
-                    sizes.alias(tensor._node, parent, self.recorder.stands_for)
-        token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
+            for formal, _, parent in formals:
+                sizes.alias(formal, parent, self.recorder.stands_for)
         try:
             with contextlib.nullcontext() if sizes is None else sizes.tentative():
-                result = body(*inside, **node.kwargs)
-        except (
-            TraceError,
-            TypeError,
-            NotImplementedError,
-        ):  # it looks at values, or has no rule: one call
-            return [self.step(node, name)]
-        finally:
-            MODE.reset(token)
-        for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
-            if tensor is result and isinstance(result, Tensor):
-                self.values[node] = self.argument(arg, parent)
-                return []
+                result = called(recorder, body, *inside, **node.kwargs)
+        except (TraceError, TypeError, NotImplementedError):  # it looks at values, or has no rule
+            return None
         itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that calls itself
+        for x, operand in zip(inside, operands, strict=True):
+            if x is result and isinstance(result, Tensor):
+                self.values[node] = self.argument(*operand)
+                return []
         if itself or not isinstance(result, Tensor) or not isinstance(result._node, TracedOperation):
-            return [self.step(node, name)]
-        for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
-            if isinstance(tensor, Tensor) and tensor is not arg:
-                self.values[tensor._node] = self.argument(arg, parent)
+            return None
+        for formal, arg, parent in formals:
+            self.values[formal] = self.argument(arg, parent)
         result._node.annotate().name = node.name or name
         self.given.update(recorder.arrays)
-        steps = []
         self.owned |= owned_arrays(recorder.operations)
+        steps = []
         for inner in recorder.operations:
             inner.where = node.where
             steps += self.translated(inner, None)
@@ -150,10 +152,6 @@ class Translation:
             same = args[0].name if node.function is primitives.identity and isinstance(args[0], Value) else None
             out = Value(self.shape(node, node.out), node.out.dtype, node.name or name or same)
         self.values[node] = out
-        if node.function is primitives.select:  # one of several values that have already been computed
-            assert node.args is not None
-            self.values[node] = out = args[0][node.args[1]]
-            return Step(primitives.identity, (out,), {}, Value(out.shape, out.dtype), node.where)
         return Step(node.function, args, kwargs, out, node.where)
 
     def loop(self, node: TracedOperation) -> list[Step]:
@@ -334,17 +332,22 @@ def turns_of(step: Step, scans: bool = True) -> tuple[list[Step], Sequence[Any]]
     recorder = Recorder(scans=scans)
     given = {i: np.zeros(x.shape, x.dtype) for i, x in enumerate(step.args) if isinstance(x, Value)}
     inputs = {i: wrap(array, Leaf(array, False)) for i, array in given.items()}
-    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
-    try:
-        result = BODIES[step.function](*[inputs.get(i, x) for i, x in enumerate(step.args)])
-    finally:
-        MODE.reset(token)
+    result = called(recorder, BODIES[step.function], *[inputs.get(i, x) for i, x in enumerate(step.args)])
     translation = Translation(recorder, inputs, [""] * len(step.args))
     results = translation.constant(result if isinstance(result, tuple) else (result,))
     operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
     body = translation.program(results, ())
     body = body.substitute(dict(zip(body.inputs, operands, strict=True)))
     return [replace(inner, where=step.where) for inner in body.steps], body.outputs
+
+
+def called(recorder: Recorder, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function, and record its operations."""
+    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
+    try:
+        return function(*args, **kwargs)
+    finally:
+        MODE.reset(token)
 
 
 def is_row(array: Any, whole: Any) -> bool:
