@@ -657,3 +657,17 @@ def test_a_transposed_matrix_is_copied_before_the_loop_that_multiplies_by_it():
     assert compiled.source.index("np.ascontiguousarray(") < compiled.source.index("for t")
     np.testing.assert_array_equal(compiled(w, vector), f(w, vector))  # here a copy may change the last bit
     assert "ascontiguousarray" not in compiled.source
+
+
+def test_the_rows_of_a_loop_stay_one_array_where_they_are_stacked():
+    def f(w, x):
+        h, hs = np.zeros(3), []
+        for t in range(len(x)):
+            h = np.tanh(x[t] + h @ w)
+            hs.append(h)
+        return np.stack(hs)
+
+    w, x = np.eye(3) / 2, np.arange(18.0).reshape(6, 3)
+    compiled = mg.compile(f)
+    np.testing.assert_array_equal(compiled(w, x), f(w, x))
+    assert "np.concatenate" not in compiled.source

@@ -29,7 +29,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.ownership import is_foreign
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, shared, values_in
+from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, mapped, shared, values_in
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, shown, sizes_in
 from microgradnd.compiler.source import spelled
@@ -78,17 +78,15 @@ def closed(program: Program, lengths: Mapping[str, int]) -> Program:
 
 def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> Any:
     """Return an argument with numbers for lengths, and new values for its values."""
-    if isinstance(tree, Value):
-        if tree not in known:
-            known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
-        return known[tree]
-    if type(tree) is slice:
-        return slice(*[changed(part, known, lengths) for part in (tree.start, tree.stop, tree.step)])
-    if isinstance(tree, tuple | list):
-        return type(tree)([changed(part, known, lengths) for part in tree])
-    if type(tree) is dict:
-        return {key: changed(part, known, lengths) for key, part in tree.items()}
-    return at(tree, lengths)
+
+    def change(part: Any) -> Any:
+        if not isinstance(part, Value):
+            return at(part, lengths)
+        if part not in known:
+            known[part] = Value(at(part.shape, lengths), part.dtype, part.name)
+        return known[part]
+
+    return mapped(change, tree)
 
 
 LATEST = """programs = {{}}  # for the latest lengths

@@ -233,12 +233,16 @@ class Program:
 
 
 def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
-    """Return an argument with a function applied to each of its parts."""
-    if isinstance(tree, tuple | list):
-        return type(tree)(mapped(change, part) for part in tree)
-    if isinstance(tree, slice):
-        return slice(*(mapped(change, part) for part in (tree.start, tree.stop, tree.step)))
-    return {key: mapped(change, part) for key, part in tree.items()} if isinstance(tree, dict) else change(tree)
+    """Return an argument with a function applied to each of its parts.
+
+    Tuples of other classes, such as a user's namedtuples, are parts themselves.
+    """
+    kind = type(tree)
+    if kind is tuple or kind is list:
+        return kind([mapped(change, part) for part in tree])
+    if kind is slice:
+        return slice(*[mapped(change, part) for part in (tree.start, tree.stop, tree.step)])
+    return {key: mapped(change, part) for key, part in tree.items()} if kind is dict else change(tree)
 
 
 def parts_of(tree: Any) -> list[Any]:
@@ -247,11 +251,12 @@ def parts_of(tree: Any) -> list[Any]:
     todo = [tree]
     while todo:
         part = todo.pop()
-        if isinstance(part, tuple | list):
+        kind = type(part)
+        if kind is tuple or kind is list:
             todo.extend(reversed(part))
-        elif isinstance(part, dict):
+        elif kind is dict:
             todo.extend(reversed(part.values()))
-        elif isinstance(part, slice):
+        elif kind is slice:
             todo += (part.step, part.stop, part.start)
         else:
             found.append(part)

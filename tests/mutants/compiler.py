@@ -620,7 +620,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("source.py", "for line in lines)] if lines else []", "for line in lines)]", ROLLING),
     ("rolling.py", "agree &= ~numbers | (codes // FAR == kinds)", "pass", ROLLING),
     ("rolling.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
-    ("rolling.py", "args = [np.asarray(x) if type(x) is float else x for x", "args = [x for x", SCANNING),
     (
         "rolling.py",
         "self.program = replace(ends, steps=tuple(self.steps))",
@@ -1128,16 +1127,12 @@ ENTRIES += [
     ("rolling.py", "while self.end - self.first >= FEWEST and not self.begin():", "while False:", ROLLING),
     ("rolling.py", "agree &= ~(inside & (strides == 0)) | (turns > made)", "pass", ROLLING),
     ("rolling.py", "instead[begin] = outs[-1], 0", "instead[begin] = outs[-1], 1", ROLLING),
-    (
-        "rolling.py",
-        "parts and parts[-1][0] is array and parts[-1][2] == i:",
-        "parts and parts[-1][0] is array:",
-        ROLLING,
-    ),
+    ("rolling.py", "array is runs[-1][0] and i == runs[-1][1] + len(runs[-1][2]):", "array is runs[-1][0]:", ROLLING),
+    ("rolling.py", "    if len(runs) == len(step.args) - 2:\n", "    if True:\n", ROLLING),
     ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
     ("rolling.py", "len(value.shape) == 2 and min(value.shape) > 1", "bool(value.shape)", ROLLING),
     ("programs.py", "rolled(in_turns(traced))", "rolled(traced)", "tests/test_recurrent.py"),
-    ("translation.py", "if tensor is result and isinstance(result, Tensor):", "if False:", "tests/test_recurrent.py"),
+    ("translation.py", "if x is result and isinstance(result, Tensor):", "if False:", "tests/test_recurrent.py"),
     ("driver.py", "if new not in layout.over:", "if False:", ROLLING, "numba"),
     (
         "driver.py",
@@ -1164,7 +1159,7 @@ ENTRIES += [
     ),
     ("folding.py", "hidden.isdisjoint(self.results) and", "True and", FOLDING),
     ("recorder.py", "passed, self.passed = self.passed, len(self.operations)", "passed = 0", FOLDING),
-    ("rolling.py", "copies.get(nexts[i]) is body.inputs[i] and not loop.rows[i]", "False", FOLDING),
+    ("translation.py", "if end is value and value not in kept}", "if False}", FOLDING),
     # scanning.py, and its loops in translation.py
     ("scanning.py", "column[::-1] if reverse else column", "column", SCANNING),
     ("scanning.py", "x[::-1] if reverse and i >= len(following) else x", "x", SCANNING),
@@ -1173,12 +1168,7 @@ ENTRIES += [
     ("scanning.py", "any(type(operation.function) is Anew for operation in turn.operations)", "False", SCANNING),
     ("scanning.py", "if turn.results() else ()", "if turn.kept else ()", SCANNING),
     ("recorder.py", "return node in self.formals or (self.has_scanned and recorded)", "return False", SCANNING),
-    (
-        "translation.py",
-        "view(outs[carried.index(value)], slice(0, count)",
-        "view(outs[carried.index(value)], slice(1, count + 1)",
-        SCANNING,
-    ),
+    ("translation.py", "parts[value] = out, slice(0, count)", "parts[value] = out, slice(1, count + 1)", SCANNING),
     ("source.py", "and inside not in (*nexts, *kept)", "", SCANNING),
     ("scalars.py", "if x is ZERO:", "if x == y:", ROLLING),
     (
