@@ -18,7 +18,7 @@ import contextlib
 import enum
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,7 +157,12 @@ class Recording:
         has_failed = True
         try:
             seen = contextlib.nullcontext() if sizes is None else sizes.observed()
-            with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder), seen:
+            with ExitStack() as stack:
+                stack.enter_context(watch.draws.noticing_entropy())
+                stack.enter_context(watch.noticing_imports())
+                stack.enter_context(gradients_observed(recorder))
+                stack.enter_context(threads_refused(recorder))
+                stack.enter_context(seen)
                 leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
             self.form = with_variables(returned, leaves, recorder.is_new_variable)
             self.leaves = [as_it_is(x) for x in leaves]
