@@ -48,12 +48,13 @@ UNREAD = {"__dict__", "__weakref__", "__class__", "__traceback__", "__context__"
 FIXED = (
     *(types.CodeType, types.FrameType, types.TracebackType, types.GenericAlias, types.UnionType),
     *(*DESCRIPTORS, *ATTRIBUTES, type(NotImplemented), type(vars(abc.ABC)["_abc_impl"])),
-    *(re.Pattern, re.Match, Token, date, timedelta, tzinfo, decimal.Decimal, np.ufunc),
+    *(re.Pattern, re.Match, Token, date, timedelta, tzinfo, np.ufunc),
 )
 
 GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 STATELESS = (*FIXED, *PLAIN, *GENERATORS, *LOCKS, np.ndarray)  # whose state is fixed, or watched in another way
+
 
 def settings_of(context: decimal.Context) -> tuple[Any, ...]:
     """Return what a decimal context does, without the flags that results set."""
@@ -92,6 +93,7 @@ STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((datetime, time), operator.attrgetter("tzinfo")),
     (np.flatiter, lambda iterator: (iterator.base, iterator.index)),
     (decimal.Context, settings_of),
+    (decimal.Decimal, lambda _: settings_of(decimal.getcontext())),
     (Iterator, state_of),
 )
 
@@ -120,7 +122,6 @@ NAMED = (
     *(Named(BaseException, {key}, operator.attrgetter(key)) for key in ("__traceback__", "__context__")),
     Named(functools._lru_cache_wrapper, {"cache_info"}, lambda cache: tuple(cache.cache_info())),
     Named(np.ndarray, {"flags"}, lambda array: array.flags.num),
-    Named(np.ndarray, {"strides"}, operator.attrgetter("strides")),
     Named(LOCKS, {"locked", "_is_owned", "acquire"}, lambda lock: repr(lock).partition(" ")[0]),
     Named(property, {"__doc__"}, operator.attrgetter("__doc__")),
     Named(decimal.Context, {"flags"}, lambda context: tuple(context.flags.values())),

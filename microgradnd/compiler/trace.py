@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd.anew import Anew
+from microgradnd.compiler import outside
 from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
@@ -159,7 +160,7 @@ class Recording:
             seen = contextlib.nullcontext() if sizes is None else sizes.observed()
             with ExitStack() as stack:
                 stack.enter_context(watch.draws.noticing_entropy())
-                stack.enter_context(watch.noticing_imports())
+                stack.enter_context(outside.noticed(watch))
                 stack.enter_context(gradients_observed(recorder))
                 stack.enter_context(threads_refused(recorder))
                 stack.enter_context(seen)

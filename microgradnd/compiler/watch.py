@@ -25,7 +25,6 @@ import decimal
 import enum
 import functools
 import gc
-import importlib
 import math
 import operator
 import os
@@ -53,11 +52,11 @@ from microgradnd.compiler.natives import (
     reader,
     settings_of,
 )
+from microgradnd.compiler.outside import READ_CLOCK, READ_DATE, of_the_clock, timing
 from microgradnd.compiler.places import (
     CHANGEABLE,
     CONTAINERS,
     MISSING,
-    PLAIN,
     Place,
     Surroundings,
     attributes,
@@ -72,7 +71,7 @@ from microgradnd.compiler.places import (
     same,
     times_missed,
 )
-from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
+from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
@@ -103,7 +102,7 @@ SHARED: dict[str, Callable[[], Any]] = {
     "geterrcall": np.geterrcall,
     "getbufsize": np.getbufsize,
     "get_printoptions": lambda: contents(np.get_printoptions()),
-    "get_state": lambda: str(np.random.get_state(legacy=False)),
+    "get_state": lambda: str(np.random.get_state(legacy=False)),  # noqa: NPY002  (the one that everybody shares)
     "getstate": random.getstate,
     "getrecursionlimit": sys.getrecursionlimit,
     "modules": lambda: tuple(
@@ -304,7 +303,10 @@ class Watch:
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
         """Watch a name in a namespace, unless it is that of an installed module."""
         value = scope.get(key, MISSING)
-        if isinstance(value, ModuleType) and is_installed(value):
+        if isinstance(value, types.BuiltinFunctionType) and value in READ_CLOCK:
+            scope[key] = timing(self, value)
+            self.undo.callback(scope.__setitem__, key, value)
+        elif isinstance(value, ModuleType) and is_installed(value):
             self.packages[name] = value
         else:
             self.place((id(scope), key), Place(name, functools.partial(scope.get, key, MISSING), scope, key))
@@ -421,7 +423,9 @@ class Watch:
                 value = vars(package)[key]
                 if package not in (np, math) and is_setting(value) and (id(vars(package)), key) not in self.places:
                     self.look_up(vars(package), key, f"{name}.{key}")
-        if not {"isinstance", "issubclass"}.isdisjoint(self.names) or any(isinstance(x, abc.ABCMeta) for x in self.classes):
+        if not {"isinstance", "issubclass"}.isdisjoint(self.names) or any(
+            isinstance(x, abc.ABCMeta) for x in self.classes
+        ):
             self.later["registered"] = "isinstance", abc.get_cache_token
         if not DIRECT.isdisjoint(self.names):
             while self.objects:
@@ -460,27 +464,6 @@ class Watch:
             self.place((id(container), ""), Place(name, functools.partial(contents, container), container))
 
     # While the function runs
-
-    @contextmanager
-    def noticing_imports(self) -> Iterator[None]:
-        """Look at modules that the function imports while it runs."""
-        with ExitStack() as stack:
-            for owner, name in ((builtins, "__import__"), (importlib, "import_module")):
-                stack.enter_context(replaced(owner, name, self.imported(getattr(owner, name))))
-            yield
-
-    def imported(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(name: str, *args: Any, **kwargs: Any) -> Any:
-            try:
-                module = function(name, *args, **kwargs)
-            finally:
-                if current().trace is self.recorder and not self.is_looking:
-                    with self.looking():
-                        self.look_up(sys.modules, name, name)
-                        self.look_at_all()
-            return module
-
-        return call
 
     def hook(self, cls: type) -> bool:
         """Make a class report reads and writes of attributes.
@@ -655,12 +638,14 @@ class Watch:
             for line, words in lines_of(self.codes):
                 if found := next(iter(BLIND & words), "").partition(" ")[2]:
                     raise self.side_effect(f"{found} is used, which hides what is read; use names instead", line)
+        if not self.names.isdisjoint(("date", "datetime")) and (where := self.line_with(READ_DATE)) is not None:
+            raise of_the_clock(where)
         for name, thing in self.natives:
             if (method := hidden(thing, self.names)) is not None:
+                where, kind = quoted_line(self.line_with({method})), type(thing).__name__
                 raise TraceError(
-                    f"inside a compiled function{quoted_line(self.line_of(method, {method}))}, the captured {name!r} is "
-                    f"used: nobody can tell whether a {type(thing).__name__} has changed between calls. Call "
-                    f".{method}() outside, and pass what it returns"
+                    f"inside a compiled function{where}, the captured {name!r} is used, but a {kind} doesn't show "
+                    f"whether it has changed between calls; call .{method}() outside, and pass what it returns"
                 )
         self.draws.check(self.codes, self.names)
 
@@ -676,6 +661,10 @@ class Watch:
         )
         error.has_happened = True
         return error
+
+    def line_with(self, words: set[str]) -> tuple[str, int] | None:
+        """Return a line of the code that has one of some words."""
+        return next((line for line, found in lines_of(self.codes) if found & words), None)
 
     def words(self) -> set[str]:
         return {word for _, words in lines_of(self.codes) for word in words}
