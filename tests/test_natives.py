@@ -247,7 +247,7 @@ def ends_of_a_slice():
 
     end = End()
     part = slice(0, end)
-    return lambda x: x[part], setting(end, "value", 1)
+    return lambda x: x * sum([1.0, 2.0, 3.0][part]), setting(end, "value", 1)
 
 
 def attribute_of_an_array():
@@ -329,7 +329,9 @@ def what_new_reads():
             made.scale = scale[0]
             return made
 
-    return lambda x: x * Owner().scale, values(functools.partial(scale.__setitem__, 0))
+    owner = Owner()
+    del owner.scale
+    return lambda x: x * copy.copy(owner).scale, values(functools.partial(scale.__setitem__, 0))
 
 
 def what_an_index_of_a_class_reads():
@@ -645,6 +647,20 @@ def test_what_no_program_could_repeat_is_refused(make, tmp_path):
             mg.compile(f)(X)
 
 
+def test_a_global_name_that_a_refused_function_has_made_is_gone():
+    def f(x):
+        global FRESH
+        try:
+            FRESH += 1
+        except NameError:
+            FRESH = 0
+        return x * FRESH
+
+    with pytest.raises(TypeError, match="'FRESH' was changed"):
+        mg.compile(f)(X)
+    assert "FRESH" not in globals()
+
+
 def test_the_clock_may_be_read_anew():
     assert np.all(mg.compile(lambda x: x * mg.anew(time.time))(X) > 0)
     assert np.all(mg.compile(lambda x: x * mg.anew(lambda: time.time()))(X) > 0)
@@ -662,9 +678,13 @@ def test_a_lock_may_be_held():
 
 
 def test_unchanged_objects_need_no_new_program():
-    error, context, when = Exception(1.0), decimal.Context(), datetime.datetime(2020, 1, 1)
-    partial, found = functools.partial(operator.mul, 2.0), copy.copy(np.ma.array([1.0]))
+    class Own(Exception):
+        pass
+
+    error, context, when = Own(1.0), decimal.Context(), datetime.datetime(2020, 1, 1)
+    partial, found = functools.partial(operator.mul, 2.0), np.ma.array([1.0])
     f = mg.compile(lambda x: partial(x) * error.args[0] * context.prec * when.year * found.fill_value)
-    for _ in range(3):
+    for i in range(3):
+        error.unread = i
         f(X)
     assert (f.cache_info().misses, f.cache_info().hits) == (1, 2)

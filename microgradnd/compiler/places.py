@@ -105,6 +105,8 @@ def same(old: Any, new: Any) -> bool:
         return True
     if type(old) is not type(new):
         return False
+    if isinstance(old, str | bytes):
+        return bool(old == new)
     if isinstance(old, tuple):
         return len(old) == len(new) and all(map(same, old, new))
     if isinstance(old, MethodType):  # each access makes a new one

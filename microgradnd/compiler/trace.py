@@ -138,11 +138,15 @@ class Recording:
         self.watch = watch = Watch(recorder)
         self.arguments, self.numbers = arguments, numbers
         self.names = names = arguments.names(function)
-        watch.visit(getattr(function, "__name__", "function"), function)
-        for i, thing in arguments.objects():
-            watch.visit(names[i], thing)
-        for container in [step[1] for step in arguments.form.steps if step is not None]:
-            watch.visit(container.__name__, container)  # the function gets a copy of it
+        try:
+            watch.visit(getattr(function, "__name__", "function"), function)
+            for i, thing in arguments.objects():
+                watch.visit(names[i], thing)
+            for container in [step[1] for step in arguments.form.steps if step is not None]:
+                watch.visit(container.__name__, container)  # the function gets a copy of it
+        except BaseException:
+            watch.undo.close()  # a user's class may raise anything when it is looked at
+            raise
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
         for i, t in self.inputs.items():
             if sizes is not None:

@@ -322,8 +322,8 @@ class Watch:
             if not isinstance(wrapper, BOUND):
                 self.attribute(name, wrapper, attribute)
             self.todo.append((name, getattr(wrapper, attribute)))
-        if own := attributes(wrapper):
-            self.todo.append((name, own))
+        if is_native(type(wrapper)):
+            self.todo.append((name, attributes(wrapper)))
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""

@@ -649,7 +649,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("natives.py", "parts += [part for part in gc.get_referents(thing) if part is not type(thing)]", "pass", NATIVES),
     ("natives.py", "parts += pickled(thing, reduce)", "pass", NATIVES),
     ("natives.py", "for part in parts if part is not own)", "for part in parts)", NATIVES),
-    ("natives.py", "return part.shape, part.dtype, part.tobytes()", "return part", NATIVES),
     ("natives.py", "return read if now and same(now, read(thing)) else None", "return None", NATIVES),
     (
         "natives.py",
