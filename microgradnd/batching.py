@@ -379,7 +379,7 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
 
 
 def part_of(x: Any, level: int, index: Any = ...) -> Any:
-    """Return a part of a batch, by default all of it; also in lists, tuples and dicts."""
+    """Return a part of a batch, by default all; also in lists, tuples and dicts."""
     if type(x) in (tuple, list):
         return type(x)(part_of(part, level, index) for part in x)
     if type(x) is dict:
