@@ -151,10 +151,6 @@ COMPOSED = {
         mg.vmap(mg.hessian(loss), (0, None, None)),
         lambda: np.stack([mg.hessian(loss)(x, W, V) for x in X]),
     ),
-    "products with Hessians": (
-        mg.vmap(lambda x, w, v: mg.hvp(lambda x: loss(x, w, v))(x, w[:, 0]), (0, None, None)),
-        lambda: np.stack([mg.jvp(mg.grad(lambda x: loss(x, W, V)), (x,), (W[:, 0],))[1] for x in X]),
-    ),
     "pullbacks of examples": (
         mg.vmap(
             lambda x, w, v: mg.vmap(mg.vjp(lambda x: net(x, w, v), x)[1])(np.eye(2))[0],
