@@ -308,7 +308,17 @@ LAID = {
         "u",
     ),
     "not in two orders": ([TURNED, ("w", R, "c", (3, 4, 2)), ("u", np.add, "t", "w")], None, "u"),
-    "not with fewer axes": ([TURNED, ("u", np.add, "t", "i")], None, "u"),
+    "a vector": (
+        [TURNED, ("u", np.add, "t", "i")],
+        [TURNED, ("i", R, "i", (2, 1, 1)), ("u", np.add, "c", "i"), ("u", T, "u", (1, 2, 0))],
+        "u",
+    ),
+    "a vector and reversed axes": (
+        [("t", T, "y"), ("u", np.multiply, "t", "i")],
+        [("t", T, "y"), ("i", R, "i", (2, 1)), ("u", np.multiply, "y", "i"), ("u", T, "u")],
+        "u",
+    ),
+    "not with fewer axes": ([TURNED, ("w", R, "i", (1, 2)), ("u", np.add, "t", "w")], None, "u"),
     "back": ([TURNED, ("u", T, "t", (2, 0, 1)), ("w", np.sin, "u")], [TURNED, ("w", np.sin, "c")], "w"),
     "a sum": (
         [TURNED, ("u", np.sum, "t", {"axis": (0, -2)})],

@@ -118,7 +118,8 @@ ENTRIES: list[tuple[str, ...]] = [
         f"{SIZES}a_comparison_bounds_the_lengths_and_the_report_names_the_line",
     ),
     # layouts.py
-    ("layouts.py", "tuple(inner[axis] for axis in step.args[1])", "tuple(step.args[1])", PASSES),
+    ("layouts.py", "tuple(inner[axis] for axis in order)", "order", PASSES),
+    ("layouts.py", "if axis == len(axes) - 1 else 1", "if axis == 0 else 1", PASSES),
     (
         "layouts.py",
         "tuple(out.shape[i] for i in np.argsort(axes))",
@@ -126,7 +127,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_convolution.py",
     ),
     ("layouts.py", "return orders.pop() if len(orders) == 1 else None", "return orders.pop()", PASSES),
-    ("layouts.py", "not in (0, len(shape)):", "> len(shape):", PASSES),
+    ("layouts.py", "not in (0, 1, len(shape)):", "> len(shape):", PASSES),
     ("layouts.py", "and laid[arg][1] == axes", "", PASSES),
     ("layouts.py", "or set(given) - KNOWN", "", PASSES),
     ("layouts.py", "if kept != [*range(n)]:", "if False:", PASSES),

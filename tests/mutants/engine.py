@@ -53,7 +53,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/operands.py", "if computes and (whole :=", "if False and (whole :=", FOREIGN),
     (
         "microgradnd/operands.py",
-        "return value if is_foreign(value) else np.asarray(value)",
+        "return value if type(value) is ndarray or is_foreign(value) else np.asarray(value)",
         "return np.asarray(value)",
         FOREIGN,
     ),
