@@ -41,14 +41,20 @@ class TracedTensor(Tensor):
     def __class__(self) -> Any:
         """What `isinstance` sees outside this library and NumPy: an array or number."""
         is_inside = sys._getframe(1).f_code.co_filename.startswith(INSIDE)
-        if is_inside or self.requires_grad:
-            return TracedTensor
-        given = getattr(tracer(), "given", {})
-        return given.get(self._node, np.ndarray if self.ndim else self.dtype.type)
+        return TracedTensor if is_inside else self._class_outside()
 
     @__class__.setter
     def __class__(self, cls: type) -> None:
         object.__dict__["__class__"].__set__(self, cls)
+
+    def _class_outside(self) -> Any:
+        if self.requires_grad:
+            return TracedTensor
+        given = getattr(tracer(), "given", {})
+        return given.get(self._node, np.ndarray if self.ndim else self.dtype.type)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._class_outside())
 
     @classmethod
     def _computed(

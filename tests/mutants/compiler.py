@@ -754,7 +754,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("recorder.py", ' or id(kwargs.get("axis")) in self.arrays', "", GUARDS),
     ("recorder.py", "(function is np.repeat or traits(function).is_reduction)", "function is np.repeat", GUARDS),
     # classes, texts, hashes, repetitions
-    ("traced.py", "if is_inside or self.requires_grad:", "if is_inside:", GUARDS),
+    ("traced.py", "if self.requires_grad:", "if False:", GUARDS),
     ("traced.py", "np.ndarray if self.ndim else self.dtype.type)", "np.ndarray)", GUARDS),
     ("traced.py", "        refuse_text()\n", "", GUARDS),
     ("traced.py", 'THROUGH = {"call", "__str__", "__format__"}', 'THROUGH = {"call", "__str__"}', GUARDS),
