@@ -60,6 +60,7 @@ class Turns(Part):
         self.ops: list[Op] = []
         self.wide = None
         self.scratch: list[Value] = []
+        self.returned = []
         self.layout: Any = Layout(Program((), (), ()))
         for value in (*step.args, *step.outs()):
             if isinstance(value, Value) and value not in self.parameters:
