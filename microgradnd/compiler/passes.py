@@ -88,9 +88,10 @@ def simplify(program: Program) -> Program:
     """
     replacements: dict[Value, Any] = {}
     made: dict[Value, Step] = {}
+    uses = program.uses()
     steps = []
     for old in program.steps:
-        step = old.substitute(replacements)
+        step = without_axes(old.substitute(replacements), made, uses)
         step = spread_in_place(spread_once(step, made), made)
         made.update(dict.fromkeys(step.outs(), step))
         same = unchanged(step, made)
@@ -99,6 +100,22 @@ def simplify(program: Program) -> Program:
         else:
             replacements[step.out] = rename(same, step.out) if isinstance(same, Value) else same
     return replace(program, steps=tuple(steps)).substitute(replacements)
+
+
+def without_axes(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step:
+    """Let a sum drop the axes that a reshape would drop from it.
+
+    Undoing a broadcast keeps all axes first.
+    """
+    inner = made.get(step.args[0]) if step.function is np.reshape and isinstance(step.args[0], Value) else None
+    if inner is None or not traits(inner.function).is_reduction or uses.get(step.args[0], 0) != 1:
+        return step
+    axis, x = inner.kwargs.get("axis"), inner.args[0]
+    if len(inner.args) > 1 or inner.kwargs != {"axis": axis, "keepdims": True} or not isinstance(axis, tuple):
+        return step
+    rest = tuple(n for i, n in enumerate(x.shape) if i not in axis and i - len(x.shape) not in axis)
+    fits = isinstance(step.out, Value) and (rest, step.args[0].dtype) == (step.out.shape, step.out.dtype)
+    return replace(step, function=inner.function, args=(x,), kwargs={"axis": axis}) if fits else step
 
 
 def spread_once(step: Step, made: dict[Value, Step]) -> Step:
