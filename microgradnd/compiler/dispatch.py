@@ -54,6 +54,7 @@ class Dispatcher:
         self.checks = [f"current() is {self.name(entry.mode)}"]
         self.lengths: dict[str, str] = {}  # of the symbols for open lengths
         self.arrays: list[str] = []  # the expressions for arrays among the arguments, and inside them
+        self.kinds: dict[str, Any] = {}  # their shapes and dtypes, if these are fixed
         self.parts: list[str] = []
         self.leaves: list[str] = []  # an expression for each
         self.contents: list[tuple[str, Sequence[Any]]] = []  # expressions for containers, and what they held
@@ -148,15 +149,20 @@ class Dispatcher:
         captured = [*given[len(self.entry.traced.inputs) :], *watched]  # the slow way checks these, and Tensors
         own = [array for array in updated if array in self.arrays]
         doubts = ["is_known", *(f"{array}.base is not None" for array in own)]
-        doubts += [f"{array} is {other}" for array, other in combinations(own, 2)]
+        doubts += [f"{array} is {other}" for array, other in combinations(own, 2) if self.may_be_one(array, other)]
         for other in (*self.arrays, *captured) if own else ():
             if other not in own:
-                doubts += [f"{array} is {other}" for array in own]
+                doubts += [f"{array} is {other}" for array in own if self.may_be_one(array, other)]
                 views = " or ".join(f"{array} is {other}.base" for array in own)
                 doubts.append(f"{other}.base is not None and ({views})")
         names = [*(value.name or "an argument" for value in self.entry.traced.program.inputs), *watched.values()]
         slowly = f"{self.name(check_apart)}({names}, [{', '.join([*given, *watched])}], {self.entry.updated})"
         return [f"if {' or '.join(doubts)}: {slowly}"]
+
+    def may_be_one(self, array: str, other: str) -> bool:
+        """Return whether two arrays that pass the checks can be the same array."""
+        kinds = self.kinds.get(array), self.kinds.get(other)
+        return None in kinds or kinds[0] == kinds[1]
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
@@ -180,6 +186,8 @@ class Dispatcher:
             self.checks.append(f"{name}.shape == {self.shape(name, arg)} and {name}.dtype is {self.name(arg.dtype)}")
             expression = name if kind is np.ndarray else f"asarray({name})"
             self.arrays.append(expression)
+            if self.entry.sizes is None:
+                self.kinds[expression] = arg.shape, arg.dtype
         elif kind in (float, complex) or isinstance(arg, np.generic):
             self.checks.append(f"type({name}) is {self.name(kind)}")
         elif kind in CONSTANTS:

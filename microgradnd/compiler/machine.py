@@ -111,7 +111,7 @@ def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) 
         bounds = "start, stop, " if part.wide is not None else ""
         loops = loops.replace(f'"{part.result}({threads}', f'"{part.result}({threads}{types}', 1)
         found.append(loops.replace(f"def {part.name}({bounds}", f"def {part.name}({bounds}{lengths}, ", 1))
-        call = rf"(in_threads\({part.name}, [^,]+, )" if part.wide is not None else rf"(?m)^((?:.* = )?{part.name}\()"
+        call = rf"(in_threads\({part.name}, [^,]+, )" if part.wide is not None else rf"(?m)^( *(?:.* = )?{part.name}\()"
         text = re.sub(call, rf"\g<1>{lengths}, ", text)
     return found, text
 

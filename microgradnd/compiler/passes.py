@@ -30,6 +30,7 @@ from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, ren
 from microgradnd.compiler.traits import traits
 
 PRINTED = (float, complex, np.inexact)  # 0.0 and -0.0 are equal, but not the same
+NUMBERS = (float, int)
 POWERS = (np.power, np.float_power)  # they compute x**0.5 differently if the exponent is a number
 
 
@@ -64,12 +65,15 @@ def share_equal(program: Program) -> Program:
 
 def key_of(tree: Any) -> Any:
     """Return a hashable key that is equal for equal calls; None if there isn't any."""
-    if type(tree) is Value:
+    kind = type(tree)
+    if kind is Value:
         return tree
+    if kind in NUMBERS and tree:  # in long loops these are frequent
+        return kind, tree, ""
     if isinstance(tree, tuple | list | dict):
         parts = tree.items() if isinstance(tree, dict) else tree
-        keys = tuple(key_of(part) for part in parts)
-        return None if any(k is None for k in keys) else (type(tree), *keys)
+        keys = [key_of(part) for part in parts]
+        return None if None in keys else (kind, *keys)
     if isinstance(tree, slice):
         return key_of((slice, tree.start, tree.stop, tree.step))
     if isinstance(tree, np.ndarray):
@@ -111,7 +115,8 @@ def without_axes(step: Step, made: dict[Value, Step], uses: dict[Value, int]) ->
     if inner is None or not traits(inner.function).is_reduction or uses.get(step.args[0], 0) != 1:
         return step
     axis, x = inner.kwargs.get("axis"), inner.args[0]
-    if len(inner.args) > 1 or inner.kwargs != {"axis": axis, "keepdims": True} or not isinstance(axis, tuple):
+    plain = len(inner.args) == 1 and inner.kwargs == {"axis": axis, "keepdims": True}
+    if not plain or type(axis) is not tuple or not isinstance(x, Value):
         return step
     rest = tuple(n for i, n in enumerate(x.shape) if i not in axis and i - len(x.shape) not in axis)
     fits = isinstance(step.out, Value) and (rest, step.args[0].dtype) == (step.out.shape, step.out.dtype)
