@@ -147,7 +147,7 @@ def is_wide(loop: Loop) -> bool:
 
 
 class Part:
-    """Prints the loops that are compiled as one function.
+    """Prints loops as one compiled function.
 
     Attributes
     ----------
@@ -155,48 +155,48 @@ class Part:
             The names of the arrays and numbers that it takes.
     returned : list of Value
             The numbers that it returns.
-    scratch : list of Value
-            The arrays that only it needs; if it is brief, it makes them itself.
+    rows : list of str
+            The statements that make the arrays that only it needs, if it is brief.
     """
 
-    def __init__(self, layout: Layout, loops: Sequence[Loop], name: str) -> None:
+    def __init__(self, layout: Layout, name: str) -> None:
         self.layout, self.name = layout, name
         self.names = Names(*TAKEN)
-        self.ops = list(in_order(loops))
-        self.returned = list(dict.fromkeys(op.out.base for op in self.ops if op.out.base in layout.numbers))
+        self.ops: list[Op] = []
         self.lines: list[str] = []
         self.parameters: dict[Value, str] = {}
+        self.returned: list[Value] = []
+        self.rows: list[str] = []
         self.flat: dict[Value, str] = {}
         self.variable: dict[Loop, str] = {}
         self.texts: dict[str, tuple[str, int]] = {}  # the text for an element: a local variable, or an expression
         self.kept: dict[Value, list[int]] = {}
         self.readers: dict[Value, list[Op]] = {}
-        for op in self.ops:
-            for base in dict.fromkeys(access.base for access in op.touches):
-                self.readers.setdefault(base, []).extend([op] * (base not in op.written))
-                self.parameter(base)
-        self.scratch = [base for base in self.parameters if base not in layout.arrays]
-        self.wide = loops[0].extent if is_wide(loops[0]) and not self.scratch else None
-        self.pieces = {op.out.base for op in self.ops if self.wide is None and self.is_piece(op.out)}
-        is_brief = not layout.is_open and sum(math.prod(op.extents.values()) for op in self.ops) <= BRIEF
-        made = [self.made(base) for base in self.scratch if is_brief]
-        self.emit(loops, 1)
-        if self.returned:
-            self.line(1, f"return {', '.join(self.names.value(base) for base in self.returned)}")
-        types = ["uint64"] * 2 * (self.wide is not None) + [self.type_of(base) for base in self.parameters]
-        names = ["start", "stop"] * (self.wide is not None) + list(self.parameters.values())
+        self.wide: int | None = None  # the length of the outermost loop, if threads share it
+        self.is_brief = False
+        self.pieces: set[Value] = set()
+        self.text = self.result = ""
+
+    def take(self, op: Op) -> None:
+        """Note an operation, and make parameters of the arrays that it needs."""
+        self.ops.append(op)
+        for base in dict.fromkeys([*(access.base for access in op.touches), *op.written]):
+            self.readers.setdefault(base, []).extend([op] * (base not in op.written))
+            self.parameter(base)
+
+    def function(self, bounds: Sequence[str] = ()) -> str:
+        """Return the whole function."""
+        types = ["uint64" for _ in bounds] + [self.type_of(base) for base in self.parameters]
+        names = [*bounds, *self.parameters.values()]
         flat = [f"    {flat} = {self.names.value(base)}.reshape(-1)" for base, flat in self.flat.items()]
+        results = ", ".join(self.names.value(base) for base in self.returned)
         self.result = result_type([base.dtype for base in self.returned])
         signature = '"\n      "'.join(wrapped(f"{', '.join(types)})"))
-        gil = "" if is_brief else "nogil=True, "
+        gil = "" if self.is_brief else "nogil=True, "
         head = f'@njit("{self.result}({signature}", cache=True, {gil}error_model="numpy")'
-        define = "\n    ".join(line.rstrip() for line in wrapped(f"def {name}({', '.join(names)}):"))
-        self.text = "\n".join([head, define, *made, *flat, *self.lines, ""])
-
-    def made(self, base: Value) -> str:
-        """Return the statement that makes a row, which isn't a parameter any more."""
-        shape = tuple(base.shape[i] for i in self.kept[base])
-        return f"    {self.parameters.pop(base)} = np.empty({shape}, np.{base.dtype.type.__name__})"
+        define = "\n    ".join(line.rstrip() for line in wrapped(f"def {self.name}({', '.join(names)}):"))
+        ending = f"    return {results}\n" if results else ""
+        return "\n".join([head, define, *self.rows, *flat, *self.lines, ending])
 
     def parameter(self, base: Value) -> None:
         """Make an array a parameter unless it is a local variable."""
@@ -372,6 +372,29 @@ class Part:
             fits = [rank == ATOM or r > rank or (r == rank != COMPARISON and not i) for i, (_, r) in enumerate(parts)]
             text = op.text.format(*(t if fit else f"({t})" for (t, _), fit in zip(parts, fits, strict=True)))
         return (f"np.{op.dtype.type.__name__}({text})", ATOM) if convert else (text, rank)
+
+
+class Fused(Part):
+    """Prints the loops of a straight line."""
+
+    def __init__(self, layout: Layout, loops: Sequence[Loop], name: str) -> None:
+        super().__init__(layout, name)
+        ops = list(in_order(loops))
+        self.returned = list(dict.fromkeys(op.out.base for op in ops if op.out.base in layout.numbers))
+        for op in ops:
+            self.take(op)
+        scratch = [base for base in self.parameters if base not in layout.arrays]
+        self.wide = loops[0].extent if is_wide(loops[0]) and not scratch else None
+        self.pieces = {op.out.base for op in ops if self.wide is None and self.is_piece(op.out)}
+        self.is_brief = not layout.is_open and sum(math.prod(op.extents.values()) for op in ops) <= BRIEF
+        self.rows = [self.row(base) for base in scratch if self.is_brief]
+        self.emit(loops, 1)
+        self.text = self.function(["start", "stop"] if self.wide is not None else [])
+
+    def row(self, base: Value) -> str:
+        """Return the statement that makes an array, which then is no parameter."""
+        shape = tuple(base.shape[i] for i in self.kept[base])
+        return f"    {self.parameters.pop(base)} = np.empty({shape}, np.{base.dtype.type.__name__})"
 
 
 ON_INTEGERS = {"largest": "maximum", "smallest": "minimum"}
