@@ -550,8 +550,18 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dispatch.py", '*(f"    {line}" for line in self.apart(given)),', "", f"{PARTS} {OWNED}"),
     ("dispatch.py", "for thing, form in traced.depends:", "for thing, form in []:", PARTS),
     ("dispatch.py", ', *(f"{array}.base is not None" for array in own)]', "]", PARTS),
-    ("dispatch.py", 'doubts += [f"{array} is {other}" for array, other in combinations(own, 2)]', "pass", PARTS),
-    ("dispatch.py", 'doubts += [f"{array} is {other}" for array in own]', "pass", PARTS),
+    (
+        "dispatch.py",
+        'doubts += [f"{array} is {other}" for array, other in combinations(own, 2) if self.may_be_one(array, other)]',
+        "pass",
+        PARTS,
+    ),
+    (
+        "dispatch.py",
+        'doubts += [f"{array} is {other}" for array in own if self.may_be_one(array, other)]',
+        "pass",
+        PARTS,
+    ),
     ("dispatch.py", 'doubts.append(f"{other}.base is not None and ({views})")', "pass", PARTS),
     (
         "dispatch.py",
@@ -804,8 +814,8 @@ ENTRIES: list[tuple[str, ...]] = [
     # recorder.py, trace.py
     (
         "recorder.py",
-        'differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)',
-        "differentiable = True",
+        'if ("f" in kinds or "c" in kinds) and function not in PLAIN:',
+        "if True:",
         f"{GUARDS} {CONTRACT}",
     ),
     ("recorder.py", "self.masks.append(part)", "pass", WATCH),
