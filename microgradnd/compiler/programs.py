@@ -28,7 +28,7 @@ from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
-from microgradnd.compiler.rolling import hoisted, in_bodies, rolled, settled
+from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes
@@ -187,7 +187,7 @@ def straightened(traced: Program) -> Program:
 
     Rolling up comes first, as the rest takes long for many steps.
     """
-    program = in_bodies(lambda body, _: optimized(body), settled(rolled(in_turns(traced))))
+    program = in_bodies(lambda body, _: optimized(body), rolled(in_turns(traced)))
     return hoisted(rolled(program))
 
 

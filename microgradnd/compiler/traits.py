@@ -328,3 +328,10 @@ TRAITS |= {function: told(function)._replace(**row) for function, row in ROWS.it
 def traits(function: Any) -> Traits:
     """Return the traits of a function: its row, or those that follow without one."""
     return TRAITS.get(function) or told(function)
+
+
+def gives_view(function: Any, args: Sequence[Any], arrays: int) -> bool:
+    """Return whether a call with some number of arrays gives a view of the first."""
+    if function is primitives.getitem:
+        return primitives.is_basic(args[1])
+    return traits(function).memory in ("view", "locked") and arrays == 1
