@@ -69,7 +69,6 @@ ENTRIES: list[tuple[str, ...]] = [
         SPELLINGS,
     ),
     ("formulas.py", "if axes != along:", "if False:", SPELLINGS),
-    ("formulas.py", "args = (other.out, g) if place else (g, other.out)", "args = (g, other.out)", SPELLINGS),
     ("spelling.py", "abs(math.frexp(c)[0]) == 0.5", "True", PASSES),
     # cancelling.py
     ("cancelling.py", "count * (1 if along else length(shape, axis))", "count", CANCELLING),
