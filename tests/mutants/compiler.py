@@ -1156,7 +1156,12 @@ ENTRIES += [
     ("scanning.py", "any(type(operation.function) is Anew for operation in turn.operations)", "False", SCANNING),
     ("scanning.py", "if turn.results() else ()", "if turn.kept else ()", SCANNING),
     ("recorder.py", "return node in self.formals or (self.has_scanned and recorded)", "return False", SCANNING),
-    ("translation.py", "parts[value] = out, slice(0, count)", "parts[value] = out, slice(1, count + 1)", SCANNING),
+    (
+        "translation.py",
+        "parts[value] = out, slice(0, turn.count)",
+        "parts[value] = out, slice(1, turn.count + 1)",
+        SCANNING,
+    ),
     ("source.py", "and inside not in (*nexts, *kept)", "", SCANNING),
     ("scalars.py", "if x is ZERO:", "if x == y:", ROLLING),
     (
