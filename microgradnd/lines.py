@@ -36,7 +36,7 @@ def is_users(code: CodeType) -> bool:
 
 @functools.lru_cache(1024)
 def is_users_file(filename: str) -> bool:
-    return not filename.startswith(installed())
+    return not filename.startswith((*installed(), "<frozen "))
 
 
 def user_line() -> tuple[str, int] | None:

@@ -11,13 +11,16 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import datetime
 import importlib
 import io
 import math
+import queue
 import re
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 import zipfile
@@ -410,7 +413,7 @@ def updated_twice_over() -> Any:
     return step(w, w.data)
 
 
-RNG = np.random.default_rng(0)
+RNG, QUEUE = np.random.default_rng(0), queue.SimpleQueue()
 PLAIN_ARRAY = np.zeros(3)
 SETTINGS = {"rate": 0.0}
 IMAGES, KERNELS = np.ones((2, 3, 5, 5)), np.ones((4, 3, 3, 3))
@@ -865,6 +868,11 @@ LIBRARY = {
     "compiled generator": Row(compiled(lambda x: (v for v in [x]), np.ones(3)), TraceError, "generator|arrays"),
     "compiled hash": Row(compiled(lambda x: {x[0]: 1}, np.ones(3)), TraceError, "hash()|np.where"),
     "compiled write": Row(compiled(written_to, np.ones(3)), TraceError, "PLAIN_ARRAY|argument"),
+    "compiled clock": Row(compiled(lambda x: x * time.time(), np.ones(3)), TraceError, "the clock|mg.anew"),
+    "compiled date": Row(
+        compiled(lambda x: x * datetime.datetime.now().year, np.ones(3)), TraceError, "the clock|mg.anew"
+    ),
+    "compiled queue": Row(compiled(lambda x: x * QUEUE.qsize(), np.ones(3)), TraceError, "'QUEUE'|.qsize() outside"),
     "compiled eval": Row(compiled(lambda x: x * eval("2.0"), np.ones(3)), TraceError, "eval()"),
     "compiled state_dict": Row(compiled(lambda o: o.state_dict(), STEPPER), TraceError, "state_dict()|outside"),
     "compiled settings that change": Row(restless, RuntimeError, "SETTINGS|8 calls|mg.anew"),

@@ -27,6 +27,14 @@ def names_in(code: CodeType | None) -> Iterator[str]:
                 todo += constant
 
 
+def globals_in(code: CodeType) -> Iterator[str]:
+    """Yield the names that code, and the functions defined in it, look up globally."""
+    for part in all_codes([code]):
+        for instruction in dis.get_instructions(part):
+            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                yield instruction.argval
+
+
 def all_codes(codes: Iterable[CodeType]) -> Iterator[CodeType]:
     """Yield code, and the code of the functions defined in it."""
     todo = list(codes)

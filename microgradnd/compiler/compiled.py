@@ -34,6 +34,7 @@ from microgradnd.compiler.saving import write
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.compiler.source import identifier
 from microgradnd.compiler.trace import Traced, traced
+from microgradnd.compiler.watch import WRAPPERS
 from microgradnd.failures import explained
 from microgradnd.tape import current
 
@@ -230,6 +231,9 @@ class Compiled(Generic[P, R]):
             self._hits = self._misses = 0
             self._latest = self._dispatch = None
             self._streak = 0, {}
+
+
+WRAPPERS[Compiled] = ("function",)
 
 
 def may_open(entry: Entry, arguments: Arguments) -> bool:

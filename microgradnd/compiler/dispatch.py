@@ -261,10 +261,8 @@ class Dispatcher:
         if place.value is MISSING and place.owner is not None:
             return f"{place.key!r} not in {owner}.__dict__"
         if place.key is not None and place.key.isidentifier():
-            return f"{owner}.{place.key} is {value}"
-        if isinstance(place.value, tuple):
-            return f"{self.name(same)}({value}, {self.name(place.read)}())"
-        return f"{self.name(place.read)}() is {value}"
+            return f"((now := {owner}.{place.key}) is {value} or {self.name(same)}({value}, now))"
+        return f"((now := {self.name(place.read)}()) is {value} or {self.name(same)}({value}, now))"
 
     def holds(self, container: str, place: Place) -> str:
         """Return the expression that checks a container for the same objects."""

@@ -29,7 +29,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.ownership import is_foreign
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, mapped, values_in
+from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, mapped, shared, values_in
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, shown, sizes_in
 from microgradnd.compiler.source import spelled
@@ -46,6 +46,7 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
     as results, repeated or not, run now.
     """
     known: dict[Value, Any] = {}
+    constants: dict[Any, Any] = {}
     change = functools.partial(changed, known=known, lengths=lengths)
     inputs = change(program.inputs)
     steps = []
@@ -60,7 +61,8 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
         is_number = fixed and (not step.out.shape or step.function is primitives.expand or is_view)  # type: ignore[union-attr]
         if fixed and (is_number or not is_one_of_several) and not any(values_in((args, kwargs))):
             result = step.function(*as_arrays(args), **as_arrays(kwargs))
-            known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result  # type: ignore[index]
+            is_new = isinstance(result, np.ndarray) and result.base is None
+            known[step.out] = shared(result, constants) if is_new else result  # type: ignore[index]
         else:
             steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
     updates = {change(old): change(new) for old, new in program.updates.items()}

@@ -9,6 +9,7 @@ Read next: `watch.py`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import types
 from collections import deque
@@ -67,12 +68,15 @@ class Place:
                 owner.update(value)
             else:
                 owner.extend(value)
+        elif isinstance(owner, dict) and value is MISSING:
+            owner.pop(key, None)
         elif isinstance(owner, dict):
             owner[key] = value  # a global name
         elif key is not None and value is MISSING:
             attributes(owner).pop(key, None)
         elif key is not None:
-            (setattr if isinstance(owner, type) else object.__setattr__)(owner, key, value)
+            with contextlib.suppress(AttributeError, TypeError):  # one that can only be read
+                (setattr if isinstance(owner, type) else object.__setattr__)(owner, key, value)
 
 
 class Surroundings:
@@ -101,6 +105,8 @@ def same(old: Any, new: Any) -> bool:
         return True
     if type(old) is not type(new):
         return False
+    if isinstance(old, str | bytes):
+        return bool(old == new)
     if isinstance(old, tuple):
         return len(old) == len(new) and all(map(same, old, new))
     if isinstance(old, MethodType):  # each access makes a new one

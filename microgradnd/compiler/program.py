@@ -123,12 +123,21 @@ def filled(shape: tuple[int, ...], number: int, dtype: Any) -> Constant:
 
 def constant_of(array: Any) -> Any:
     """Return an array as a constant: a spread-out number, a range, or itself."""
-    repeats = array.size > 1 and array.tobytes() == array.flat[0].tobytes() * array.size  # -0.0 isn't 0.0
+    bits = array.tobytes()  # where -0.0 isn't 0.0
+    repeats = array.ndim > 0 and array.size > 0 and bits == array.flat[0].tobytes() * array.size
     if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
         return primitives.expand(array.flat[0], array.shape)
     if array.ndim == 1 and array.dtype == np.arange(0).dtype and np.array_equal(array, np.arange(array.size)):
         return Constant(f"np.arange({array.size})", array)
     return array
+
+
+def shared(array: Any, seen: dict[Any, Any]) -> Any:
+    """Return an array that never changes as a constant, one for equal arrays: a loop in
+    the user's code makes it anew in each turn.
+    """
+    key = array.tobytes("A"), array.shape, array.strides, array.dtype
+    return seen.setdefault(key, constant_of(array))
 
 
 @dataclass(frozen=True, eq=False)

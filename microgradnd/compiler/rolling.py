@@ -623,8 +623,32 @@ class Body:
 
     def view(self, step: Step) -> Any:
         """Return a view that is taken in each turn."""
+        base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
+        parts = index if type(index) is tuple else (index,)
+        if parts and all(type(part) in (int, slice) for part in parts) and base not in self.search.views:
+            i, place = next(self.leaves), self.argument(index, (int,))
+            if self.run.kind[i] == "same":
+                return self.element(step, place if type(index) is tuple else (place,))
+            return self.added(replace(step, args=(self.leaf(i), place)))
         args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
         return self.added(replace(step, args=args, kwargs=kwargs))
+
+    def element(self, step: Step, index: tuple[Any, ...]) -> Any:
+        """Return a part of an array; fixed indices are applied before the loop."""
+        base = step.args[0]
+        fixed = tuple([slice(None) if moves(part) else part for part in index])
+        moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
+        while moving and moving[-1] == slice(None):
+            moving.pop()
+        key = base if all(part == slice(None) for part in fixed) else (base, repr(fixed))
+        if key is not base and key not in self.inputs:
+            part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
+            self.rolling.steps.append(Step(primitives.getitem, (self.rolling.use(base), fixed), {}, part))
+            self.inputs[key] = Value(part.shape, part.dtype), part
+        if key is not base and not moving:
+            return self.outside(key, base)
+        place = moving[0] if len(moving) == 1 else tuple(moving)
+        return self.added(replace(step, args=(self.outside(key, base), place)))
 
     def write(self) -> None:
         """Write the whole loop as a step, and note where its values are afterwards."""

@@ -18,12 +18,13 @@ import contextlib
 import enum
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from microgradnd.anew import Anew
+from microgradnd.compiler import outside
 from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
@@ -42,7 +43,7 @@ from microgradnd.compiler.recorder import (
 from microgradnd.compiler.scanning import UnscannedError
 from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
-from microgradnd.compiler.translation import Translation
+from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, tensor, wrap
@@ -137,11 +138,15 @@ class Recording:
         self.watch = watch = Watch(recorder)
         self.arguments, self.numbers = arguments, numbers
         self.names = names = arguments.names(function)
-        watch.visit(getattr(function, "__name__", "function"), function)
-        for i, thing in arguments.objects():
-            watch.visit(names[i], thing)
-        for container in [step[1] for step in arguments.form.steps if step is not None]:
-            watch.visit(container.__name__, container)  # the function gets a copy of it
+        try:
+            watch.visit(getattr(function, "__name__", "function"), function)
+            for i, thing in arguments.objects():
+                watch.visit(names[i], thing)
+            for container in [step[1] for step in arguments.form.steps if step is not None]:
+                watch.visit(container.__name__, container)  # the function gets a copy of it
+        except BaseException:
+            watch.undo.close()  # a user's class may raise anything when it is looked at
+            raise
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
         for i, t in self.inputs.items():
             if sizes is not None:
@@ -157,7 +162,12 @@ class Recording:
         has_failed = True
         try:
             seen = contextlib.nullcontext() if sizes is None else sizes.observed()
-            with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder), seen:
+            with ExitStack() as stack:
+                stack.enter_context(watch.draws.noticing_entropy())
+                stack.enter_context(outside.noticed(watch))
+                stack.enter_context(gradients_observed(recorder))
+                stack.enter_context(threads_refused(recorder))
+                stack.enter_context(seen)
                 leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
             self.form = with_variables(returned, leaves, recorder.is_new_variable)
             self.leaves = [as_it_is(x) for x in leaves]
@@ -364,7 +374,7 @@ def finished(recording: Recording, translation: Translation, program: Program, f
         captured=translation.captured,
         left=left,
         form=None if is_plain_tree(recording.form) else recording.form,
-        surroundings=watch.surroundings(lambda array: id(array) in translation.values, recorder.masks, buffers),
+        surroundings=watch.surroundings(lambda array: key_of(array) in translation.values, recorder.masks, buffers),
         depends=[(thing, thing.__form__()) for thing in recorder.things.values()],
         numbers=recording.numbers,
         fixed=fixed,

@@ -23,7 +23,7 @@ from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.opened import closed
 from microgradnd.compiler.passes import share_equal, uniform
-from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of
+from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of, shared
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
 from microgradnd.compiler.rolling import Loop, plural
 from microgradnd.compiler.scanning import UnscannedError, scanned
@@ -41,7 +41,7 @@ class Translation:
     Attributes
     ----------
     values : dict
-            The value for each node, and for each captured array (by its id).
+            The value for each node, and for each captured array (by `key_of`).
     captured : list
             The inputs of the program besides the arguments: leaves, gradients, buffers
             and arrays.
@@ -56,6 +56,7 @@ class Translation:
         self.inputs = [Value(self.shape(t._node, t._array), t.dtype, t.name or names[i]) for i, t in inputs.items()]
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
         self.names = statement_names(operations)
+        self.constants: dict[Any, Any] = {}  # arrays that never change, by their content
         self.loops: dict[Any, tuple[Value, ...]] = {}  # the results of each loop
         self.steps: list[Step] = []
         for operation in recorder.operations:
@@ -294,7 +295,7 @@ class Translation:
         if isinstance(arg, np.ndarray) and id(arg) in self.given:
             return self.argument(*self.given[id(arg)])
         if isinstance(arg, np.ndarray) and uniform(arg) is None:  # not a spread-out number, which can't change
-            return constant_of(arg) if id(arg) in self.owned else self.capture(arg, arg)
+            return shared(arg, self.constants) if id(arg) in self.owned else self.capture(arg, arg)
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
     def capture(self, thing: Any, array: Any, name: str | None = None) -> Value:
@@ -364,7 +365,12 @@ def is_row(array: Any, whole: Any) -> bool:
 
 
 def key_of(thing: Any) -> Any:
-    return id(thing) if isinstance(thing, np.ndarray) else thing
+    """Return what an input is: a variable, or an array's elements; views made anew by
+    each turn of a loop, as by `w.T`, have the same.
+    """
+    if not isinstance(thing, np.ndarray):
+        return thing
+    return thing.__array_interface__["data"][0], thing.shape, thing.strides, thing.dtype
 
 
 def with_turns(operations: Sequence[Any]) -> list[Any]:

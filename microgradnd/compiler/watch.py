@@ -19,30 +19,44 @@ call, or it is an error.
 
 from __future__ import annotations
 
-import array as typed
+import abc
+import builtins
+import decimal
 import enum
 import functools
+import gc
+import math
+import operator
 import os
+import random
 import sys
-import threading
 import types
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from io import IOBase
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.bytecode import lines_of, names_in
+from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
+from microgradnd.compiler.natives import (
+    NAMED,
+    Named,
+    hidden,
+    is_changeable,
+    is_native,
+    is_plain,
+    native,
+    reader,
+    settings_of,
+)
+from microgradnd.compiler.outside import READ_CLOCK, READ_DATE, of_the_clock, timing
 from microgradnd.compiler.places import (
     CHANGEABLE,
     CONTAINERS,
     MISSING,
-    PLAIN,
     Place,
     Surroundings,
     attributes,
@@ -55,7 +69,6 @@ from microgradnd.compiler.places import (
     names_of,
     own_attribute,
     same,
-    state_of,
     times_missed,
 )
 from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line
@@ -66,7 +79,12 @@ from microgradnd.registry import JVPS, VJPS
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
-BLIND = {"eval", "exec", "globals"}
+BLIND = {f"LOAD_GLOBAL {name}" for name in ("eval", "exec", "globals")}
+BLIND |= {
+    f"LOAD_{kind} {name}"
+    for kind in ("GLOBAL", "ATTR", "METHOD")
+    for name in ("f_globals", "__globals__", "get_objects", "get_referrers", "get_referents")
+}
 LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
 FUNCTIONS = (np.ufunc, type(np.sum))  # NumPy's functions, which never change
@@ -76,23 +94,37 @@ SHARED: dict[str, Callable[[], Any]] = {
     "environ": lambda: vars(os.environ)["_data"],
     "getenv": lambda: vars(os.environ)["_data"],
     "argv": lambda: sys.argv,
-    "getcwd": os.getcwd,
+    "environb": lambda: vars(os.environ)["_data"],
+    "expandvars": lambda: vars(os.environ)["_data"],
+    "expanduser": lambda: vars(os.environ)["_data"],
+    **dict.fromkeys(("getcwd", "cwd", "abspath", "realpath", "resolve", "absolute"), os.getcwd),
     "geterr": lambda: contents(np.geterr()),
+    "geterrcall": np.geterrcall,
+    "getbufsize": np.getbufsize,
     "get_printoptions": lambda: contents(np.get_printoptions()),
+    "get_state": lambda: str(np.random.get_state(legacy=False)),  # noqa: NPY002  (the one that everybody shares)
+    "getstate": random.getstate,
+    "getrecursionlimit": sys.getrecursionlimit,
+    "modules": lambda: tuple(
+        module for module in list(sys.modules.values()) if isinstance(module, ModuleType) and not is_installed(module)
+    ),
+    **dict.fromkeys(("getcontext", "localcontext", "Decimal"), lambda: settings_of(decimal.getcontext())),
 }
-LISTED: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+LISTED: dict[str, Callable[[Any], Any]] = {
     "dir": lambda cls: tuple(dir(cls)),
     "__subclasses__": lambda cls: tuple(type.__subclasses__(cls)),
+    **dict.fromkeys(("isinstance", "issubclass", "__mro__", "mro", "__base__"), operator.attrgetter("__mro__")),
+    "__bases__": operator.attrgetter("__bases__"),
+    "__name__": operator.attrgetter("__name__"),
+    "__qualname__": operator.attrgetter("__qualname__"),
 }
-STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (  # how to read the state of objects that can't report
-    (ContextVar, lambda variable: variable.get(MISSING)),
-    (weakref.ref, lambda reference: reference()),
-    (threading.local, vars),
-    (IOBase, lambda file: file.seekable() and file.tell()),
-    ((bytearray, typed.array, memoryview), bytes),
-    (np.flatiter, lambda iterator: (iterator.base, iterator.index)),
-    (Iterator, state_of),
-)
+# By these names, code comes by a class of an object, and can read any attribute of it.
+REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
+# These reach the attributes of an object past its class, which can't report that.
+DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
+TEXTS = {"str", "repr", "format", "array2string", "array_str", "array_repr"}
+# What Python itself writes into the namespace of a class.
+USUAL = {"__module__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__firstlineno__"}
 # The attributes in which such an object holds functions.
 WRAPPERS: dict[Any, tuple[str, ...]] = {
     property: ("fget", "fset"),
@@ -106,11 +138,11 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
     types.BuiltinFunctionType: ("__self__",),
     types.MethodWrapperType: ("__self__",),
 }
+BOUND = (MethodType, types.BuiltinFunctionType, types.MethodWrapperType)  # which never change
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
-UNREAD = {*HOOKS, "__annotate_func__"}  # not what a function calls: Python 3.14 makes annotations with the last
-HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
+UNREAD = {"__annotate_func__"}  # not what a function calls: Python 3.14 makes annotations with the last
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
 WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
@@ -144,7 +176,11 @@ class Watch:
         self.names: set[str] = set()
         self.known: dict[int, tuple[str, Any]] = {}  # keeps what was visited alive, so that no id is used twice
         self.classes: dict[type, str] = {}
-        self.caches: list[tuple[str, Any]] = []  # `functools.lru_cache`s, which the trace itself may fill
+        self.natives: list[tuple[str, Any]] = []
+        self.named: list[tuple[str, Any, Named]] = []
+        self.objects: list[tuple[str, Any]] = []  # that report reads
+        self.packages: dict[str, ModuleType] = {}
+        self.later: dict[Any, tuple[str, Callable[[], Any]]] = {}  # what the trace itself may change, as a cache
         self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
         self.looked: set[tuple[type, str]] = set()
         self.tensors: list[Tensor] = []
@@ -169,25 +205,29 @@ class Watch:
             while self.todo:
                 self.look(*self.todo.pop())
             self.look_into_classes()
+            self.look_at_named()
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
-        is_plain = isinstance(thing, PLAIN) and not hasattr(thing, "__dict__")
-        if is_plain or type(thing) in FUNCTIONS or id(thing) in self.known:
+        if isinstance(thing, np.ufunc):  # one of np.frompyfunc calls a function
+            self.todo += [(name, part) for part in gc.get_referents(thing) if isinstance(part, FunctionType)]
+        if is_plain(thing) or type(thing) in FUNCTIONS or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
+        self.named += [(name, thing, row) for row in NAMED if isinstance(thing, row.kinds)]
         if isinstance(thing, np.ndarray):
             self.arrays[id(thing)] = name, thing, thing.copy() if thing.nbytes <= LARGE else sample(thing)
+            self.todo.append((f"{name}.dtype", thing.dtype))
             if thing.dtype == object:
                 self.todo += [(name, part) for part in thing.flat]
+            if type(thing) is not np.ndarray:
+                self.look_at_object(name, thing)
         elif isinstance(thing, Tensor):
             self.look_at_tensor(name, thing)
         elif isinstance(thing, FunctionType):
             self.look_at_function(name, thing)
         elif type(thing) in WRAPPERS:
-            if hasattr(thing, "cache_info"):
-                self.caches.append((name, thing))
-            self.todo += [(name, getattr(thing, attribute)) for attribute in WRAPPERS[type(thing)]]
+            self.look_at_wrapper(name, thing)
         elif isinstance(thing, type):
             self.handed_on.add(thing)
             if not is_installed_class(thing) and thing.__module__ != "builtins":
@@ -245,17 +285,56 @@ class Watch:
             self.todo.append((key, SHARED[key]()))
         for scope in (function.__globals__, sys.modules):  # it may import modules
             for key in sorted(found & scope.keys()):
-                value = scope[key]
-                if not (isinstance(value, ModuleType) and is_installed(value)):
-                    self.place((id(scope), key), Place(key, functools.partial(scope.get, key, MISSING), scope, key))
-                    self.todo.append((key, value))
+                self.look_up(scope, key, key)
+        self.look_at_missing(name, function, frozenset(globals_in(code)).difference(function.__globals__))
+
+    def look_at_missing(self, name: str, function: FunctionType, missing: frozenset[str]) -> None:
+        """Watch for global names that a function has not, and for users' built-ins."""
+        known = vars(builtins)
+        for key in missing:
+            if key not in known:
+                self.look_up(function.__globals__, key, key)
+            elif is_setting(known[key]):
+                self.look_up(known, key, key)
+        if builtin := missing.intersection(known):  # a global name would hide these
+            read = functools.partial(function.__globals__.keys().isdisjoint, builtin)
+            self.place((id(function.__globals__), builtin), Place(f"a global name of {name}", read))
+
+    def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
+        """Watch a name in a namespace, unless it is that of an installed module."""
+        value = scope.get(key, MISSING)
+        if isinstance(value, types.BuiltinFunctionType) and value in READ_CLOCK:
+            scope[key] = timing(self, value)
+            self.undo.callback(scope.__setitem__, key, value)
+        elif isinstance(value, ModuleType) and is_installed(value):
+            self.packages[name] = value
+        else:
+            self.place((id(scope), key), Place(name, functools.partial(scope.get, key, MISSING), scope, key))
+            self.todo.append((name, value))
+
+    def look_at_wrapper(self, name: str, wrapper: Any) -> None:
+        """Look at the functions that an object calls."""
+        if hasattr(wrapper, "cache_info"):
+            self.later[id(wrapper)] = name, functools.partial(times_missed, wrapper)
+        if isinstance(wrapper, BOUND):
+            self.names.add(wrapper.__name__)
+        for attribute in WRAPPERS[type(wrapper)]:
+            if not isinstance(wrapper, BOUND):
+                self.attribute(name, wrapper, attribute)
+            self.todo.append((name, getattr(wrapper, attribute)))
+        if is_native(type(wrapper)):
+            self.todo.append((name, attributes(wrapper)))
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""
-        if not is_installed(module) and type(module) is ModuleType:
-            watched = type("module", (ModuleType,), {})
+        if is_installed(module):
+            self.packages[name] = module
+        else:
+            kind = type(module)
+            watched = type(kind.__name__, (kind,), {})
             module.__class__ = watched
-            self.undo.callback(setattr, module, "__class__", ModuleType)
+            self.undo.callback(setattr, module, "__class__", kind)
+            self.add_class(kind.__name__, kind)
             self.hook(watched)
             self.todo.append((name, vars(module).get("__getattr__")))
 
@@ -265,25 +344,39 @@ class Watch:
         if isinstance(thing, CONTAINERS):
             self.whole(name, thing)
             self.todo += [(name, part) for part in contents(thing)]
-        elif (read := next((read for kinds, read in STATES if isinstance(thing, kinds)), None)) is not None:
-            self.place((id(thing), ""), Place(name, functools.partial(read, thing)))
-            self.todo.append((name, read(thing)))
-            if isinstance(thing, types.GeneratorType):
-                self.todo.append((name, function_of(thing)))
+        self.look_at_state(name, thing)
         kinds = attributes(thing).get("_kinds", {}) if hasattr(kind, "__changes__") else {}
         if kinds:  # a module's, whose class counts its changes
             self.place((id(kinds), ""), Place(name, functools.partial(contents, kinds), thing))
         for key, what in kinds.items():
             if what != "buffer":  # a part of a module, which the library may read in another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
-        if is_changeable(kind) and not isinstance(thing, enum.Enum):
+        if is_changeable(kind) and native(kind) is not kind and not isinstance(thing, enum.Enum):
             self.add_class(kind.__name__, kind)
             self.attribute(f"the class of {name}", thing, "__class__")
             if self.hook(kind):
+                self.objects.append((name, thing))
                 return
+        self.all_attributes(name, thing)
+
+    def all_attributes(self, name: str, thing: Any) -> None:
+        """Watch all attributes that an object itself has."""
         if hasattr(thing, "__dict__"):
             self.whole(name, thing.__dict__)
             self.todo += [(f"{name}.{key}", value) for key, value in attributes(thing).items()]
+        slots = {key for cls in type(thing).__mro__ if not is_native(cls) for key, x in vars(cls).items() if is_slot(x)}
+        for key in sorted(slots):
+            self.attribute(f"{name}.{key}", thing, key)
+            self.todo.append((f"{name}.{key}", getattr(thing, key, None)))
+
+    def look_at_state(self, name: str, thing: Any) -> None:
+        """Watch the state that an object's class, or a base of it, keeps in C."""
+        if (read := reader(thing)) is not None:
+            self.place((id(thing), "state"), Place(name, functools.partial(read, thing)))
+            self.todo.append((name, read(thing)))
+        if isinstance(thing, types.GeneratorType):
+            self.todo.append((name, function_of(thing)))
+        self.natives.append((name, thing))
 
     def add_class(self, name: str, cls: type) -> None:
         self.classes.setdefault(cls, name)
@@ -292,19 +385,51 @@ class Watch:
 
     def look_into_classes(self) -> None:
         """Look up in the classes the names in the code, and special methods."""
+        is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, name in list(self.classes.items()):
             for key in self.names & LISTED.keys():
-                self.place((id(cls), key), Place(name, functools.partial(LISTED[key], cls)))
+                if (cls, key) not in self.looked:
+                    self.looked.add((cls, key))
+                    self.place((id(cls), key), Place(name, functools.partial(LISTED[key], cls)))
+                    self.todo.append((name, LISTED[key](cls)))
             for base in cls.__mro__:
                 if base.__module__ in ("builtins", "abc") or is_installed_class(base):
                     continue
+                self.look_at_length(name, base)
+                is_whole = cls in self.handed_on or is_reflected
                 for key, value in list(vars(base).items()):
-                    dunder = key.startswith("__") and isinstance(value, FunctionType)
-                    is_asked = dunder or key in self.names or (cls in self.handed_on and not key.startswith("__"))
+                    dunder = key.startswith("__") and isinstance(value, FunctionType | classmethod | staticmethod)
+                    is_asked = dunder or key in self.names or (is_whole and key not in USUAL)
+                    is_asked = is_asked and key not in UNREAD and not (key in HOOKS and id(base) in self.hooked)
                     owner = cls if home(cls, key) is base else base  # one that is overridden can be read by super()
-                    if (owner, key) not in self.looked and key not in UNREAD and is_asked:
+                    if (owner, key) not in self.looked and is_asked:
                         self.looked.add((owner, key))
                         self.in_class(name, owner, key)
+
+    def look_at_length(self, name: str, cls: type) -> None:
+        """Watch for attributes that a class gets, as methods that it has not."""
+        if not is_installed_class(cls):
+            self.place((id(cls), "length"), Place(name, functools.partial(len, vars(cls)), cls))
+
+    def look_at_named(self) -> None:
+        """Watch what is watched only if the code has a name for it."""
+        for i, (name, thing, row) in reversed([*enumerate(self.named)]):
+            if not row.names.isdisjoint(self.names):
+                del self.named[i]
+                self.place((id(thing), min(row.names)), Place(name, functools.partial(row.read, thing)))
+                self.todo.append((name, row.read(thing)))
+        for name, package in list(self.packages.items()):
+            for key in sorted(self.names & vars(package).keys()):
+                value = vars(package)[key]
+                if package not in (np, math) and is_setting(value) and (id(vars(package)), key) not in self.places:
+                    self.look_up(vars(package), key, f"{name}.{key}")
+        if not {"isinstance", "issubclass"}.isdisjoint(self.names) or any(
+            isinstance(x, abc.ABCMeta) for x in self.classes
+        ):
+            self.later["registered"] = "isinstance", abc.get_cache_token
+        if not DIRECT.isdisjoint(self.names):
+            while self.objects:
+                self.all_attributes(*self.objects.pop())
 
     def in_class(self, name: str, cls: type, key: str) -> None:
         """Watch an attribute of a class, whichever of its bases has it."""
@@ -350,6 +475,7 @@ class Watch:
         own = home(cls, "__getattribute__")
         reports = self.hooked.get(id(own), not isinstance(vars(own)["__getattribute__"], FunctionType))
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
+        self.look_at_length(cls.__name__, cls)  # before it gets some for the time of the trace
         read: Any = cls.__getattribute__
         recorder = self.recorder
 
@@ -497,7 +623,7 @@ class Watch:
                     f"the captured {place.name!r} was changed; {USED_UP if is_used_up else KEEP}",
                     self.line_of(place.name, CHANGES),
                 )
-                if place.key is None and not isinstance(place.owner, CHANGEABLE):
+                if place.key is None and not isinstance(place.owner, (*CHANGEABLE, type)):
                     raise error  # nothing can put it back, as where a file or an iterator is
                 self.changed.append((place, error))
         for name, array, before in self.arrays.values():
@@ -508,10 +634,19 @@ class Watch:
                 raise self.side_effect(  # without such a line it was another thread
                     f"the captured array {name!r} was changed; pass it as an argument, or return the new value", where
                 )
-        if not self.names.isdisjoint(BLIND):
+        if not self.names.isdisjoint(word.partition(" ")[2] for word in BLIND):
             for line, words in lines_of(self.codes):
-                if found := next((name for name in BLIND if f"LOAD_GLOBAL {name}" in words), None):
-                    raise self.side_effect(f"{found}() is called, which hides what it reads; use names instead", line)
+                if found := next(iter(BLIND & words), "").partition(" ")[2]:
+                    raise self.side_effect(f"{found} is used, which hides what is read; use names instead", line)
+        if not self.names.isdisjoint(("date", "datetime")) and (where := self.line_with(READ_DATE)) is not None:
+            raise of_the_clock(where)
+        for name, thing in self.natives:
+            if (method := hidden(thing, self.names)) is not None:
+                where, kind = quoted_line(self.line_with({method})), type(thing).__name__
+                raise TraceError(
+                    f"inside a compiled function{where}, the captured {name!r} is used, but a {kind} doesn't show "
+                    f"whether it has changed between calls; call .{method}() outside, and pass what it returns"
+                )
         self.draws.check(self.codes, self.names)
 
     def undo_changes(self) -> None:
@@ -526,6 +661,13 @@ class Watch:
         )
         error.has_happened = True
         return error
+
+    def line_with(self, words: set[str]) -> tuple[str, int] | None:
+        """Return a line of the code that has one of some words."""
+        return next((line for line, found in lines_of(self.codes) if found & words), None)
+
+    def words(self) -> set[str]:
+        return {word for _, words in lines_of(self.codes) for word in words}
 
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
         """Return the line that most likely changed a name, or None."""
@@ -543,7 +685,9 @@ class Watch:
         what the program does. The places in `without` are the program's own.
         """
         places = [place for key, place in self.places.items() if key not in without]
-        places += [Place(name, functools.partial(times_missed, cache)) for name, cache in self.caches]
+        places += [Place(name, read) for name, read in self.later.values()]
+        if self.arrays and (not TEXTS.isdisjoint(self.names) or any(map(is_of_text, self.names | self.words()))):
+            places.append(Place("get_printoptions", SHARED["get_printoptions"]))
         arrays = {id(array): ("a mask", array, True) for array in must}
         for name, array, _ in self.arrays.values():
             arrays.setdefault(id(array), (name, array, array.nbytes <= LARGE or not given(array)))
@@ -559,11 +703,6 @@ KEEP = (
     "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to its elements "
     "(t[...] = value)"
 )
-
-
-def is_changeable(cls: Any) -> bool:
-    """Return whether a class is one that Python code can change."""
-    return bool(cls.__flags__ & HEAP) and not cls.__flags__ & IMMUTABLE
 
 
 def original(thing: Any) -> Any:
@@ -593,3 +732,22 @@ def is_installed_class(cls: type) -> bool:
     """Return whether a class belongs to an installed package."""
     module = sys.modules.get(cls.__module__)
     return module is not None and is_installed(module)
+
+
+def is_setting(value: Any) -> bool:
+    """Return whether what an installed module has by a name may be a setting."""
+    if isinstance(value, FunctionType):
+        return is_users(value.__code__)
+    if isinstance(value, type):
+        return not is_installed_class(value)
+    return not callable(value) and not isinstance(value, ModuleType | IOBase) and value is not sys.modules
+
+
+def is_slot(value: Any) -> bool:
+    """Return whether an attribute of a class is one of its slots."""
+    return isinstance(value, types.MemberDescriptorType)
+
+
+def is_of_text(word: str) -> bool:
+    """Return whether a word of code shows that it makes a text of something."""
+    return word.startswith("FORMAT_") or "%" in word

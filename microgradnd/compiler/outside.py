@@ -1,0 +1,101 @@
+"""What a traced function asks Python and the system for: modules, files, the clock.
+
+Owns: noticing it while the function runs.
+Must not own: what is watched besides (`watch.py`), random numbers (`draws.py`).
+Read next: `watch.py`.
+
+A module that is imported and a file that is opened or looked for are watched from then
+on. The clock is different in each call, so reading it is an error.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from microgradnd.compiler.places import MISSING, Place
+from microgradnd.compiler.recorder import TraceError, last_line, replaced
+from microgradnd.lines import is_users, quoted_line
+from microgradnd.tape import current
+
+CLOCKS = ("time", "perf_counter", "monotonic", "process_time", "thread_time")
+READ_CLOCK = {getattr(time, f"{name}{unit}"): f"{name}{unit}" for name in CLOCKS for unit in ("", "_ns")}
+# Instructions of a line that reads the clock by a method of a date.
+READ_DATE = {f"LOAD_{kind} {name}" for kind in ("ATTR", "METHOD") for name in ("now", "today", "utcnow")}
+stat = os.stat
+
+
+@contextmanager
+def noticed(watch: Any) -> Iterator[None]:
+    """Notice what a function asks for while it runs."""
+    kinds: list[tuple[Any, str, Callable[..., Any]]] = [
+        (builtins, "__import__", importing),
+        (importlib, "import_module", importing),
+        *((owner, "open", reading) for owner in (builtins, io)),
+        *((os, name, reading) for name in ("stat", "listdir", "scandir")),
+        *((time, name, timing) for name in READ_CLOCK.values()),
+    ]
+    with ExitStack() as stack:
+        for owner, name, way in kinds:
+            stack.enter_context(replaced(owner, name, way(watch, getattr(owner, name))))
+        yield
+
+
+def is_noted(watch: Any) -> bool:
+    return current().trace is watch.recorder and not watch.is_looking
+
+
+def importing(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(name: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(name, *args, **kwargs)
+        finally:
+            if is_noted(watch):
+                with watch.looking():
+                    watch.look_up(sys.modules, name, name)
+                    watch.look_at_all()
+
+    return call
+
+
+def reading(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+        if is_noted(watch) and isinstance(path, str | os.PathLike) and not os.fspath(path).endswith(".py"):
+            watch.place(("file", os.fspath(path)), Place(os.fspath(path), functools.partial(state_of_file, path)))
+        return function(path, *args, **kwargs)
+
+    return call
+
+
+def state_of_file(path: Any) -> Any:
+    """Return what changes if a file or a folder is written to."""
+    try:
+        found = stat(path)
+    except OSError:
+        return MISSING
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def timing(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call() -> Any:
+        if is_noted(watch) and is_users(sys._getframe(1).f_code):
+            watch.recorder.refused = watch.recorder.refused or of_the_clock(last_line())
+        return function()
+
+    return call
+
+
+def of_the_clock(where: tuple[str, int] | None) -> TraceError:
+    """Return the error for a program that would use one time for ever."""
+    return TraceError(
+        f"inside a compiled function{quoted_line(where)}, the clock is read, which the program does not repeat; read "
+        f"it outside and pass the time, or write mg.anew(time.time)"
+    )
