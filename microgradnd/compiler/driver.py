@@ -122,11 +122,8 @@ class Driver:
         step = self.layout.lowering.made[value]
         for operand in step.operands():
             self.value(operand)
-        if traits(step.function).is_identity:
-            self.names.of[value] = self.names.of[step.args[0]]
-        else:
-            text = self.writer.call(step)[0]
-            self.lines.append(f"{self.names.value(value)} = {text}")
+        text = self.writer.call(step)[0]
+        self.lines.append(f"{self.names.value(value)} = {text}")
 
     def turns(self, step: Step) -> None:
         """Print a rolled loop: a compiled function, or a Python loop with calls."""

@@ -573,16 +573,19 @@ class Sizes:
             if part is ...:
                 axis += len(shape) - used
             elif part is not None:
-                n = shape[axis]
-                if type(part) is slice and type(n) is Size:
-                    if part.step not in (None, 1) and (part.start, part.stop, part.step) != (None, None, -1):
-                        self.pin(n)
-                    start, stop = (end if end is None or end >= 0 else n + end for end in (part.start, part.stop))
-                    ends = [end for end in (start, stop) if end is not None]
-                    pairs = [*((0, end) for end in ends), *((end, n) for end in ends)]
-                    for low, high in [*pairs, *([(start, stop)] if len(ends) == 2 else [])]:
-                        self.decide(low, "<=", high, always=True)
+                if type(part) is slice and type(shape[axis]) is Size:
+                    self.cut_axis(part, shape[axis])
                 axis += 1
+
+    def cut_axis(self, part: slice, n: Size) -> None:
+        """Note for which lengths of an axis a slice of it keeps its meaning."""
+        if part.step not in (None, 1) and (part.start, part.stop, part.step) != (None, None, -1):
+            self.pin(n)
+        start, stop = (end if end is None or end >= 0 else n + end for end in (part.start, part.stop))
+        ends = [end for end in (start, stop) if end is not None]
+        pairs = [*((0, end) for end in ends), *((end, n) for end in ends)]
+        for low, high in [*pairs, *([(start, stop)] if len(ends) == 2 else [])]:
+            self.decide(low, "<=", high, always=True)
 
     @contextmanager
     def tentative(self) -> Iterator[None]:

@@ -384,7 +384,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "free.setdefault((math.prod(shape), None), []).append(plan.buffer_of[owner])",
         PASSES,
     ),
-    ("buffers.py", "ends[i].remove(covered)", "pass", PASSES + " " + TRAPS),
+    ("buffers.py", "ending.remove(covered)", "pass", PASSES + " " + TRAPS),
     (
         "buffers.py",
         "source.dtype == out.dtype and source not in",
@@ -404,7 +404,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "if v in self.plan.block_of]",
         BLOCKS + " " + PASSES + " " + ROWS,
     ),
-    ("buffers.py", "if self.plan.buffers[number][0] == shape:", "if True:", BLOCKS + " " + PASSES),
+    ("buffers.py", "if not has_shape or self.plan.buffers[i][0] == shape", "if True", BLOCKS + " " + PASSES),
     ("buffers.py", "return array.size > 0 and np.may_share_memory(array, view)", "return True", TRAPS + " " + PASSES),
     (
         "buffers.py",
@@ -441,7 +441,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "and out not in plan.over:",
         PASSES + " " + OWNED,
     ),
-    ("buffers.py", "if self.last.get(v) == i and v in plan.buffer_of]", "if v in plan.buffer_of]", PASSES),
+    ("buffers.py", "if v in ending and v in plan.buffer_of]", "if v in plan.buffer_of]", PASSES),
     ("buffers.py", 'traits(step.function).memory != "fresh"', "False", PASSES + " " + OWNED),
     ("buffers.py", "self.owners[value] = (owners - found.keys()) | {out}", "pass", PASSES + " " + TRAPS),
     (
@@ -1129,7 +1129,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "return False",
         OWN,
     ),
-    ("fusion.py", "traits(function).is_identity and (", "traits(function).is_equal and (", LOOPS),
     ("fusion.py", "CLIPS[all(", "CLIPS[0 * all(", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
     (
         "fusion.py",
@@ -1221,7 +1220,12 @@ ENTRIES += [
     ("scanning.py", "any(type(operation.function) is Anew for operation in turn.operations)", "False", SCANNING),
     ("scanning.py", "if turn.results() else ()", "if turn.kept else ()", SCANNING),
     ("recorder.py", "return node in self.formals or (self.has_scanned and recorded)", "return False", SCANNING),
-    ("translation.py", "parts[value] = out, slice(0, count)", "parts[value] = out, slice(1, count + 1)", SCANNING),
+    (
+        "translation.py",
+        "parts[value] = out, slice(0, turn.count)",
+        "parts[value] = out, slice(1, turn.count + 1)",
+        SCANNING,
+    ),
     ("source.py", "and inside not in (*nexts, *kept)", "", SCANNING),
     ("scalars.py", "if x is ZERO:", "if x == y:", ROLLING),
     (
