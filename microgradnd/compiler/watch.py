@@ -12,7 +12,8 @@ call. This file finds it: globals and closures of the function and of the functi
 it can call, the contents of containers, and the attributes of objects. Reads of
 attributes are observed, not guessed: while the function runs, the classes of all
 objects that it can reach report them, so it doesn't matter who reads an attribute, or
-how. Built-in classes can't report, so their objects are watched whole. Setting an
+how. Built-in classes can't report, so the whole state of their objects is watched
+(`natives.py`). Setting an
 attribute is noted too, and undone after the trace: either the program does it in each
 call, or it is an error.
 """
@@ -642,9 +643,9 @@ class Watch:
             raise of_the_clock(where)
         for name, thing in self.natives:
             if (method := hidden(thing, self.names)) is not None:
-                where, kind = quoted_line(self.line_with({method})), type(thing).__name__
+                line, kind = quoted_line(self.line_with({method})), type(thing).__name__
                 raise TraceError(
-                    f"inside a compiled function{where}, the captured {name!r} is used, but a {kind} doesn't show "
+                    f"inside a compiled function{line}, the captured {name!r} is used, but a {kind} doesn't show "
                     f"whether it has changed between calls; call .{method}() outside, and pass what it returns"
                 )
         self.draws.check(self.codes, self.names)
