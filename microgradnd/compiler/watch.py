@@ -31,6 +31,7 @@ import operator
 import os
 import random
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -84,7 +85,7 @@ BLIND = {f"LOAD_GLOBAL {name}" for name in ("eval", "exec", "globals")}
 BLIND |= {
     f"LOAD_{kind} {name}"
     for kind in ("GLOBAL", "ATTR", "METHOD")
-    for name in ("f_globals", "__globals__", "get_objects", "get_referrers", "get_referents")
+    for name in ("f_globals", "f_back", "__globals__", "_getframe", "get_objects", "get_referrers", "get_referents")
 }
 LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
@@ -106,6 +107,8 @@ SHARED: dict[str, Callable[[], Any]] = {
     "get_state": lambda: str(np.random.get_state(legacy=False)),  # noqa: NPY002  (the one that everybody shares)
     "getstate": random.getstate,
     "getrecursionlimit": sys.getrecursionlimit,
+    "getpid": os.getpid,
+    **dict.fromkeys(("get_ident", "get_native_id", "current_thread"), threading.get_ident),
     "modules": lambda: tuple(
         module for module in list(sys.modules.values()) if isinstance(module, ModuleType) and not is_installed(module)
     ),
@@ -180,6 +183,7 @@ class Watch:
         self.natives: list[tuple[str, Any]] = []
         self.named: list[tuple[str, Any, Named]] = []
         self.objects: list[tuple[str, Any]] = []  # that report reads
+        self.aliases: list[str] = []  # names of built-in functions that hide what is read
         self.packages: dict[str, ModuleType] = {}
         self.later: dict[Any, tuple[str, Callable[[], Any]]] = {}  # what the trace itself may change, as a cache
         self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
@@ -319,6 +323,10 @@ class Watch:
             self.later[id(wrapper)] = name, functools.partial(times_missed, wrapper)
         if isinstance(wrapper, BOUND):
             self.names.add(wrapper.__name__)
+            if wrapper in (eval, exec, globals):
+                self.aliases.append(wrapper.__name__)
+            elif isinstance(wrapper, types.BuiltinFunctionType) and wrapper in READ_CLOCK and "anew" not in self.names:
+                raise of_the_clock(None)
         for attribute in WRAPPERS[type(wrapper)]:
             if not isinstance(wrapper, BOUND):
                 self.attribute(name, wrapper, attribute)
@@ -641,6 +649,8 @@ class Watch:
                     raise self.side_effect(f"{found} is used, which hides what is read; use names instead", line)
         if not self.names.isdisjoint(("date", "datetime")) and (where := self.line_with(READ_DATE)) is not None:
             raise of_the_clock(where)
+        if self.aliases:
+            raise self.side_effect(f"{self.aliases[0]} is captured, which hides what is read; use names instead", None)
         for name, thing in self.natives:
             if (method := hidden(thing, self.names)) is not None:
                 line, kind = quoted_line(self.line_with({method})), type(thing).__name__
