@@ -14,7 +14,7 @@ from microgradnd.anew import anew
 from microgradnd.anomaly import detect_anomaly
 from microgradnd.batching import defvmap
 from microgradnd.failures import explained
-from microgradnd.jacobians import elementwise_grad, hessian, jacobian
+from microgradnd.jacobians import elementwise_grad, hessian, hvp, jacobian
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.outdated import Outdated
 from microgradnd.recompute import checkpoint
@@ -22,7 +22,7 @@ from microgradnd.registry import defjvp, defvjp, elementwise, linear, primitive
 from microgradnd.scan import scan
 from microgradnd.scopes import scope
 from microgradnd.tensor import Tensor, tensor
-from microgradnd.transforms import grad, hvp, jvp, value_and_grad, vjp
+from microgradnd.transforms import grad, jvp, value_and_grad, vjp
 from microgradnd.trees import register_tree
 from microgradnd.vectorizing import vmap
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import weakref
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -42,7 +42,7 @@ Rule = Callable[..., Any]
 RULES: dict[Function, Rule] = {}  # how to call a function for a whole batch: see `defvmap`
 OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 CHANGING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.add.at, np.subtract.at, np.fill_diagonal}
-UNITS: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # identity matrices, by id()
+UNITS: dict[int, Any] = {}  # the latest identity matrices, by id()
 LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # functions called for each example
 
 
@@ -161,10 +161,7 @@ class Batched(NDArrayOperatorsMixin):
         """The number of elements of one example."""
         return int(np.prod(self.shape))
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of its elements."""
-        return self._batch.dtype
+    dtype = property(operator.attrgetter("_batch.dtype"), doc="The type of its elements.")
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return call(function, args, kwargs)
@@ -278,9 +275,12 @@ def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
     return bound(LEVELS, tuple(level for level in LEVELS.get() if level not in levels)) if levels else UNCHANGED
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def identity(n: int, dtype: np.dtype[Any]) -> Any:
     """Return a read-only identity matrix, which products recognise by `UNITS`."""
+    if len(UNITS) == 8:
+        UNITS.clear()
+        identity.cache_clear()
     array = np.eye(n, dtype=dtype)
     array.flags.writeable = False
     UNITS[id(array)] = array
@@ -333,9 +333,12 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     if rule is not None and (not kwargs or highest(kwargs.values()) is None):
         flags, values = [], []
         for x in args:
-            flag = x.level == level if type(x) is Batched else type(x) in (tuple, list) and is_batched(x, level)
-            flags.append(flag)
-            values.append(whole(x, level) if flag else x)
+            if type(x) is Batched and x.level == level:
+                flags.append(True)
+                values.append(x._batch)
+            else:
+                flags.append(type(x) in (tuple, list) and is_batched(x, level))
+                values.append(whole(x, level) if flags[-1] else x)
         result = rule(flags, *values, **kwargs)
     if result is NotImplemented:
         result = loop(function, batch, args, kwargs)
@@ -410,6 +413,8 @@ def elementwise(function: Function, first: int = 0) -> Rule:
     """Return the row of a function of arrays that broadcast, from argument `first`."""
 
     def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1:
+            return function(*args, **kwargs)
         ndim = max([ndim_of(x, flag) for x, flag in zip(args[first:], flags[first:], strict=True)])
         return function(*[aligned(x, flag, ndim) for x, flag in zip(args, flags, strict=True)], **kwargs)
 

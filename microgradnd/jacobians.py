@@ -1,7 +1,7 @@
-"""Whole matrices of derivatives, and derivatives element by element.
+"""Whole matrices of derivatives, their products, and derivatives element by element.
 
-Owns: `jacobian`, `hessian` and `elementwise_grad`, and combining the rows and columns
-of complex numbers.
+Owns: `jacobian`, `hessian`, `hvp` and `elementwise_grad`, and combining the rows and
+columns of complex numbers.
 Must not own: tracing and walking through a function (`transforms.py`).
 Read next: `transforms.py`.
 """
@@ -16,10 +16,12 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.annotations import P
 from microgradnd.batching import Batched, identity, without
-from microgradnd.matching import alone, check_numbers, plain
-from microgradnd.tape import current
-from microgradnd.transforms import Function, Trace, grad, on_trace
-from microgradnd.trees import Tree
+from microgradnd.matching import alone, check_numbers, matching, one_for, plain
+from microgradnd.modes import transformed
+from microgradnd.tape import Operation, current
+from microgradnd.tensor import lift
+from microgradnd.transforms import Function, Trace, on_trace
+from microgradnd.trees import Tree, flatten
 from microgradnd.vectorizing import entered
 
 MOST = 2**24  # elements of the largest array in one walk, which takes as many rows as fit
@@ -65,24 +67,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
         fix_lengths(trace)
-        outputs = [primitives.array(plain(out)) for out in trace.outputs]
-        inputs = trace.examples(t._array for t in trace.inputs)
-        by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
-        if by_rows:
-            parts = [every(trace, row, outputs, k) for k in range(len(outputs))]
-        else:
-            columns = [every(trace, column, inputs, j) for j in range(len(inputs))]
-            parts = [[turned(c[k]) if c else c for c in columns] for k in range(len(outputs))]
-        blocks = [
-            [
-                part.reshape(out.shape + x.shape) if len(part) else np.zeros(out.shape + x.shape, x.dtype)
-                for part, x in zip(block or [()] * len(inputs), inputs, strict=True)
-            ]
-            for block, out in zip(parts, outputs, strict=True)
-        ]
-        return trace.form_of_outputs.rebuild(
-            [trace.arguments(block, isinstance(argnums, (int, np.integer))) for block in blocks]
-        )
+        blocks = [trace.arguments(block, isinstance(argnums, (int, np.integer))) for block in matrices(trace, mode)]
+        return trace.form_of_outputs.rebuild(blocks)
 
     return on_trace(f, argnums, body)
 
@@ -117,7 +103,49 @@ def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
     array([[4., 2.],
            [2., 0.]])
     """
-    return jacobian(grad(f, argnums), argnums, mode="fwd")
+
+    def body(trace: Trace) -> Tree:
+        differentiate(trace)
+        fix_lengths(trace)
+        single = isinstance(argnums, (int, np.integer))
+        return trace.arguments([trace.arguments(block, single) for block in matrices(trace, "fwd")], single)
+
+    return on_trace(f, argnums, body)
+
+
+def hvp(f: Function) -> Function:
+    """Return a function of `(x, v)`: the Hessian of `f` at x times v, never formed.
+
+    Parameters
+    ----------
+    f : callable
+        Takes one argument and returns one real number.
+
+    Returns
+    -------
+    callable
+        Takes x and v, with the structure and shapes of x; returns the product in that
+        structure.
+
+    See Also
+    --------
+    hessian : the whole matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> mg.hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
+    array([ 6., 12.])
+    """
+
+    def product(x: Tree, v: Tree) -> Tree:
+        trace = Trace(f, (x,), {}, (0,))
+        differentiate(trace)
+        vectors = matching(*flatten((v,)), trace.examples(trace.inputs), trace.form, "hvp: v")
+        return trace.arguments(trace.push(vectors), True)
+
+    return product
 
 
 def elementwise_grad(f: Function) -> Function:
@@ -158,6 +186,33 @@ def elementwise_grad(f: Function) -> Function:
         )
 
     return on_trace(f, 0, body)
+
+
+def matrices(trace: Trace, mode: str | None) -> list[list[Any]]:
+    """Return the derivatives of each output by each input."""
+    outputs = [primitives.array(plain(out)) for out in trace.outputs]
+    inputs = trace.examples(t._array for t in trace.inputs)
+    if mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs)):
+        parts = [every(trace, row, outputs, k) for k in range(len(outputs))]
+    else:
+        columns = [every(trace, column, inputs, j) for j in range(len(inputs))]
+        parts = [[turned(c[k]) if c else c for c in columns] for k in range(len(outputs))]
+    return [
+        [
+            part.reshape(out.shape + x.shape) if len(part) else np.zeros(out.shape + x.shape, x.dtype)
+            for part, x in zip(block or [()] * len(inputs), inputs, strict=True)
+        ]
+        for block, out in zip(parts, outputs, strict=True)
+    ]
+
+
+def differentiate(trace: Trace) -> None:
+    """Turn the trace of a function into that of its gradient, behind it on the tape."""
+    one = one_for(trace.function, trace.outputs)
+    with transformed():
+        trace.lift, trace.is_passed = lift, True
+        trace.outputs, trace.form_of_outputs = trace.pull([one]), trace.form
+    trace.connect()
 
 
 def fix_lengths(trace: Trace) -> None:
@@ -204,12 +259,10 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
     """Return the derivatives of, or by, every element of one array, along a first axis.
 
     One walk carries as many elements as memory allows. Some operations can't do that,
-    such as a user's rule that needs a NumPy array, and a hook must see one cotangent at
-    a time. Then each element takes a walk.
+    such as a user's rule that needs a NumPy array. Then each element takes a walk.
     """
     n, first = arrays[k].size, 0
-    widest = max([getattr(node.out, "size", 1) for node in trace.path.operations], default=1)
-    some = 1 if is_watched(trace) else min(n, max(1, MOST // max(widest, 1)))
+    some = at_once(trace, n)
     parts: list[list[Any]] = []
     while first < n:
         units = unit_vectors(arrays[k], first, min(some, n - first))
@@ -226,18 +279,29 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
     return parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
+def at_once(trace: Trace, n: int) -> int:
+    """Return how many of n elements one walk carries: as many as memory allows.
+
+    Hooks, `retain_grad` and `detect_anomaly` must see one cotangent at a time.
+    """
+    widest = 1
+    for node in trace.path.nodes:
+        if isinstance(node, Operation):
+            if node.note is not None and (node.note.hooks or node.note.retain_grad):
+                return 1
+            widest = max(widest, getattr(node.out, "size", 1))
+        elif node is not None and node.hooks:
+            return 1
+    return 1 if current().anomaly is not None else min(n, max(1, MOST // widest))
+
+
 def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int, units: Any) -> list[Any]:
     """Return the results of `derive` for several unit vectors, along a first axis."""
     with entered(len(units)) as (*_, level):
-        basis = [Batched(units, level.number) if i == k else None for i in range(len(arrays))]
+        basis: list[Any] = [None] * len(arrays)
+        basis[k] = Batched(units, level.number)
         made = [without(x, level) for x in derive(trace, basis, arrays[k])]
     return [alone(made.pop(0)) for _ in range(len(made))]  # popped: a reference here would make it a copy
-
-
-def is_watched(trace: Trace) -> bool:
-    """Return whether hooks, `retain_grad` or `detect_anomaly` look at cotangents."""
-    notes = [node.note for node in trace.path.operations if node.note is not None]
-    return current().anomaly is not None or any(note.hooks or note.retain_grad for note in notes)
 
 
 def unit_vectors(array: Any, first: int, count: int) -> Any:

@@ -1,7 +1,7 @@
 """Arguments and results of transformed functions: numbers, and vectors to match.
 
-Owns: the checks that results are numbers and that cotangents and tangents have their
-shapes; the form in which a derivative is returned.
+Owns: which arguments are differentiated; the checks that results are numbers and that
+cotangents and tangents have their shapes; the form in which a derivative is returned.
 Must not own: the walks, or calling a function (`transforms.py`).
 Read next: `transforms.py`.
 """
@@ -30,6 +30,19 @@ def plain(value: Any) -> Any:
 
 def name_of_function(function: Function) -> str:
     return getattr(function, "__name__", "the function")
+
+
+def chosen(function: Function, argnums: int | Sequence[int], count: int) -> Sequence[int]:
+    """Return the positions of the arguments to differentiate, of `count`, or raise."""
+    if type(argnums) is int and 0 <= argnums < count:  # nearly always
+        return (argnums,)
+    wanted = tuple(argnums) if isinstance(argnums, (tuple, list, range)) else (argnums,)
+    if not wanted or not all(isinstance(i, (int, np.integer)) and -count <= i < count for i in wanted):
+        raise refusals.no_positions(name_of_function(function), argnums, count)
+    which = [int(i) % count for i in wanted]
+    if len(set(which)) < len(which):
+        raise ValueError(f"argnums must name each argument once, got {argnums!r}; leave out the repetition")
+    return which
 
 
 def own(g: Any, like: Any) -> Any:

@@ -144,6 +144,9 @@ def operand(taker: Function | str, value: Any) -> Any:
     """Return an operand as an array or number, or raise if it can't be one."""
     if type(value) in SCALARS:  # nearly every number
         return value
+    if type(value) is ndarray:
+        check_kind(taker, value)
+        return value
     if isinstance(value, (list, tuple, range)):
         try:
             value = np.asarray(value)

@@ -11,6 +11,7 @@ for speed. It does what `tensor.apply` does, for one or two operands without key
 
 from __future__ import annotations
 
+import array
 import functools
 import numbers
 import operator
@@ -46,7 +47,8 @@ new_object = object.__new__
 ndarray, maximum = np.ndarray, np.maximum
 NO_KEYWORDS: dict[str, Any] = {}
 SEQUENCES = (list, tuple)
-TAKEN = (np.ndarray, np.generic, numbers.Number, *SEQUENCES, str, bytes)  # or refused here: they don't decide
+# Or refused: their own operators, which repeat and join them, don't decide
+TAKEN = (np.ndarray, np.generic, numbers.Number, array.array, *SEQUENCES, str, bytes, bytearray)
 
 
 def in_mode(result: Any, record: Any, function: Any, values: tuple[Any, ...], parents: tuple[Any, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""Integer powers as repeated products.
+"""Powers as repeated products, or by a root.
 
 Owns: which powers are computed this way, and in which order.
 Must not own: derivatives (`rules/elementwise.py`).
@@ -8,8 +8,9 @@ Read next: `rules/elementwise.py`.
 of float32 or float64 arrays are computed by squaring: `x**3` is `(x * x) * x`, and
 `x**6` is `(x * x) * ((x * x) * (x * x))`. Each product rounds once, so the result is
 within n/2 units in the last place of the exact power; NumPy's is within one. It
-overflows, and is 0, infinite or NaN, exactly where NumPy's does. Compiled programs
-compute the same numbers.
+overflows, and is 0, infinite or NaN, exactly where NumPy's does. `x**-0.5` is `1 /
+np.sqrt(x)` if all elements are positive, which rounds twice. Compiled programs compute
+the same numbers.
 """
 
 from __future__ import annotations
@@ -45,10 +46,25 @@ def products(x: Any, exponent: float, multiply: Callable[[Any, Any], Any] = np.m
         square = multiply(square, square)
 
 
+def is_inverse_root(dtype: np.dtype[Any], shape: tuple[int, ...], exponent: Any) -> bool:
+    """Return whether a power of an array is computed by a root."""
+    return type(exponent) is float and exponent == -0.5 and math.prod(shape) > SMALL and dtype.char in "fd"
+
+
+def inverse_root(x: Any, out: Any = None) -> Any:
+    """Return x**-0.5; for 0, negative numbers and NaN as NumPy's power."""
+    if not x.min() > 0:
+        return np.power(x, -0.5, out=out)
+    out = np.sqrt(x, out=out)
+    return np.divide(1, out, out=out)
+
+
 def power(x: Any, exponent: Any, run: Callable[[Any, Any], Any] = operator.pow) -> Any:
     """Return x**exponent."""
     if type(x) is np.ndarray and is_product(x.dtype, x.shape, exponent):
         return products(x, exponent)
+    if type(x) is np.ndarray and is_inverse_root(x.dtype, x.shape, exponent):
+        return inverse_root(x)
     return run(x, exponent)
 
 

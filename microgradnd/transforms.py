@@ -22,7 +22,7 @@ import numpy as np
 from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
 from microgradnd.batching import LEVELS, UNCHANGED, above, full, innermost, per_example
-from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
+from microgradnd.matching import COMPUTED, alone, check_numbers, chosen, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, lift, wrap
@@ -66,12 +66,20 @@ class Trace:
                 where = ", ".join(map(str, which))
                 error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
                 raise
-            fresh = zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True)
-            self.result = function(*(dict(enumerate(args)) | dict(fresh)).values(), **kwargs)
+            given = list(args)
+            for i, tree in zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True):
+                given[i] = tree
+            self.result = function(*given, **kwargs)
         self.seen = [operands.sample(array) for array in self.watched]
         self.outputs, self.form_of_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
-        self.ends = [full(out, self.levels) if isinstance(out, COMPUTED) else out for out in self.outputs]
+        self.connect()
+
+    def connect(self) -> None:
+        """Find the path from the inputs to the outputs, and what its walks must do."""
+        recording = (mode := current()).record is not None
+        levels, outputs = self.levels, self.outputs
+        self.ends = [full(o, levels) if isinstance(o, COMPUTED) else o for o in outputs] if levels else outputs
         ends = [t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None]
         self.path = gradients.path_to(ends, self.nodes, self.start)
         self.outside = self.path.outside or mode.trace or not {Leaf}.issuperset(map(type, self.nodes))
@@ -96,9 +104,11 @@ class Trace:
 
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the inputs' cotangents for those of the outputs; None for zero."""
-        pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
-        path, nodes = self.path if self.outside or self.path.has_inner else None, self.path.nodes
-        seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node is not None and o._node in nodes]
+        path = self.path if self.outside or self.path.has_inner else None
+        seeds = []
+        for out, g in zip(self.ends, cotangents, strict=True):
+            if g is not None and isinstance(out, Tensor) and out._node is not None and out._node in self.path.nodes:
+                seeds.append((out._node, full(g, self.levels)))
         self.check()
         with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
@@ -166,12 +176,7 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
-        wanted = tuple(argnums) if isinstance(argnums, (tuple, list, range)) else (argnums,)
-        if not wanted or not all(isinstance(i, (int, np.integer)) and -len(args) <= i < len(args) for i in wanted):
-            raise refusals.no_positions(name_of_function(f), argnums, len(args))
-        if len(set(which := [i % len(args) for i in wanted])) < len(wanted):
-            raise ValueError(f"argnums must name each argument once, got {argnums!r}; leave out the repetition")
-        return body(Trace(f, args, kwargs, which))
+        return body(Trace(f, args, kwargs, chosen(f, argnums, len(args))))
 
     return differentiated
 
@@ -357,32 +362,3 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
     check_numbers(f, trace.outputs)
     out = trace.push(matching(*flatten(tuple(tangents)), trace.examples(trace.inputs), trace.form, "jvp: a tangent"))
     return trace.value(), trace.form_of_outputs.rebuild(out)
-
-
-def hvp(f: Function) -> Function:
-    """Return a function of `(x, v)`: the Hessian of `f` at x times v, never formed.
-
-    Parameters
-    ----------
-    f : callable
-        Takes one argument and returns one real number.
-
-    Returns
-    -------
-    callable
-        Takes x and v, with the structure and shapes of x; returns the product in that
-        structure.
-
-    See Also
-    --------
-    hessian : the whole matrix.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import microgradnd as mg
-    >>> mg.hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
-    array([ 6., 12.])
-    """
-    gradient = grad(f)
-    return lambda x, v: jvp(gradient, (x,), (v,))[1]

@@ -113,7 +113,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "modes",
         "tensor",
     },
-    "jacobians": {"primitives", "tape", "transforms", "trees", "batching", "matching", "vectorizing"},
+    "jacobians": {
+        "primitives",
+        "tape",
+        "transforms",
+        "trees",
+        "batching",
+        "matching",
+        "vectorizing",
+        "modes",
+        "tensor",
+    },
     "recompute": {*ENGINE, "trees", "modes", "gradients", "matching"},
     "testing": {*ENGINE, "trees", "broadcasting", "matching"},
     "compiler": {

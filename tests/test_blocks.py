@@ -226,3 +226,17 @@ def test_few_rows_and_large_matrices_are_multiplied_as_a_whole():
     program(x, w)
     loop = program.source.split("for i in")[1].splitlines()[1:]
     assert not any("np.dot" in line for line in loop if line.startswith("        "))
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_equal_functions_have_the_same_source():
+    def f(x):
+        return np.sin(x) * np.cos(x) + np.exp(np.tanh(x) * np.sin(x)) * np.cos(x)
+
+    x = np.ones((60, 4))
+    sources = set()
+    for _ in range(6):
+        compiled = mg.compile(mg.grad(lambda x: np.sum(f(x))))
+        compiled(x)
+        sources.add(compiled.source)
+    assert len(sources) == 1

@@ -503,3 +503,23 @@ def test_rows_compile_to_the_same_numbers(row):
                 np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
     law()
+
+
+class Line(NamedTuple):
+    slope: float
+    offset: float
+
+
+def test_a_primitive_that_looks_at_values_takes_a_namedtuple():
+    @mg.primitive
+    def on_line(x, line):
+        return np.asarray(x) * line.slope + line.offset if np.asarray(x).max() > 0 else x
+
+    mg.defvjp(on_line, lambda g, out, x, line: g * line.slope)
+
+    def f(x):
+        return np.sum(on_line(np.tanh(x) * 1, Line(2.0, 3.0)))
+
+    compiled = mg.compile(mg.value_and_grad(f))
+    for n in (3, 5, 7):
+        equal(compiled(np.arange(1.0, n)), mg.value_and_grad(f)(np.arange(1.0, n)), 1e-12)

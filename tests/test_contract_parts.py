@@ -346,6 +346,13 @@ def test_a_name_that_a_draw_uses_may_not_be_assigned_again():
     alike(mg.compile(bound)(X), bound(X))
 
 
+def test_tracing_a_draw_warns_of_nothing():
+    """A trace computes with numbers in place of those that each call draws."""
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    gumbel = mg.compile(lambda: -np.log(-np.log(mg.anew(lambda: rng.uniform(size=3), 3))))
+    np.testing.assert_array_equal(gumbel(), -np.log(-np.log(again.uniform(size=3))))
+
+
 def test_the_result_of_anew_is_not_shared():
     kept = np.ones(3)
     compiled = mg.compile(lambda x: (mg.anew(lambda: kept, 3), x))

@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 
 import microgradnd as mg
 from microgradnd import primitives
-from microgradnd.compiler import buffers, layouts, passes, spelling
+from microgradnd.compiler import buffers, formulas, layouts, passes, spelling
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled
 from tests.programs import compare, inputs, is_single, is_tame, programs
@@ -475,7 +475,7 @@ def test_spell(case):
     before, functions = case
     named = {part for line in before for part in line[2:] if isinstance(part, str)}
     program = build(" ".join(n for n in SHAPES if n in named), before, before[-1][0])
-    new = spelling.spell(spelling.spell(program), spelling.LAST)
+    new = spelling.spell(spelling.spell(spelling.spell(program, formulas.FORMULAS)), spelling.LAST)
     if functions is not None:
         assert [step.function for step in new.steps] == functions
     compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=False)
@@ -716,7 +716,14 @@ def traced(program, arrays):
     return entry.program, given_arrays
 
 
-REWRITINGS = [*dict.fromkeys(passes.PASSES), passes.optimized, own_results, blocks.blocks, spelling.spell]
+REWRITINGS = [
+    *dict.fromkeys(passes.PASSES),
+    passes.optimized,
+    own_results,
+    blocks.blocks,
+    formulas.formulated,
+    spelling.spell,
+]
 
 
 @pytest.mark.parametrize("rewrite", REWRITINGS, ids=lambda f: f.__name__)
@@ -734,7 +741,7 @@ def test_a_pass_changes_no_result(rewrite, monkeypatch):
         count = len(before.steps)
         after = rewrite(before)
         assert len(before.steps) == count
-        exact, single = rewrite is not spelling.spell, is_single(program, arrays)
+        exact, single = rewrite not in (formulas.formulated, spelling.spell), is_single(program, arrays)
         compare(after.run(*given_arrays), before.run(*given_arrays), exact, single)
         if rewrite is not blocks.blocks:
             compare(rewrite(after).run(*given_arrays), after.run(*given_arrays), exact, single)

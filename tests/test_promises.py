@@ -21,7 +21,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
+from scipy import sparse
 
 import microgradnd as mg
 from microgradnd import nn, optim
@@ -125,7 +127,7 @@ def test_what_offers_numbers_is_an_array(kind: str, operation: str) -> None:
         np.sum(OPERATIONS[operation](t, c)).backward()
         return t.grad
 
-    right_or_refused(lambda: gradient(NUMBERS[kind]), gradient(np.array([3.0, 4.0])))
+    np.testing.assert_array_equal(gradient(NUMBERS[kind]), gradient(np.array([3.0, 4.0])))
 
 
 @pytest.mark.parametrize("kind", ["masked", "matrix", "objects", "text", "dates", "None"])
@@ -139,8 +141,6 @@ def test_an_update_takes_arrays_only(kind: str) -> None:
 
 
 def test_an_update_by_what_adds_itself_is_not_lost() -> None:
-    sparse = pytest.importorskip("scipy.sparse")
-    pandas = pytest.importorskip("pandas")
     for other in (sparse.csr_array([[1.0, 2.0]]), pandas.Series([1.0, 2.0])):
         w = variable(1, 2)
         with mg.no_grad():
@@ -174,7 +174,6 @@ def test_a_cotangent_or_tangent_of_another_kind_is_refused(kind: str) -> None:
 
 
 def test_a_keyword_of_another_kind_is_refused() -> None:
-    pandas = pytest.importorskip("pandas")
     for mask in (np.ma.array([True, False], mask=[False, True]), pandas.Series([True, False])):
         refused(lambda mask=mask: np.sum(variable(1, 2), where=mask))
     refused(lambda: mg.tensor([[1.0, 2.0], [3.0]]))

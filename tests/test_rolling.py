@@ -90,6 +90,27 @@ def nested(w, x):
     return np.sum(h**2)
 
 
+def nested_over_rows(w, x):
+    h = np.zeros(3)
+    for row in x:
+        for _ in range(4):
+            h = np.tanh(row + h @ w)
+    return np.sum(h)
+
+
+def made_in_each_turn(w, x):
+    """A Kalman filter: matrices and transposes are made anew for each measurement."""
+    step, seen = np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 0.5]])
+    mean, spread, total = np.zeros(2), np.eye(2), 0.0
+    for y in x[:, 0]:
+        mean, spread = step @ mean, step @ spread @ step.T + np.exp(w[0, 0]) * np.eye(2)
+        scale = seen @ spread @ seen.T + np.exp(w[1, 1])
+        gain, error = spread @ seen.T / scale, y - seen @ mean
+        mean, spread = mean + (gain * error)[:, 0], spread - gain @ seen @ spread
+        total = total + 0.5 * (np.log(scale) + error**2 / scale)
+    return np.sum(total)
+
+
 def last_differs(w, x):
     h = x[0]
     for t in range(7):
@@ -197,6 +218,8 @@ CASES = {
     "three back": (through(three_back), V),
     "nested": (nested, W, TABLE),
     "nested gradient": (through(nested, 0, 1), W, TABLE),
+    "nested over rows": (nested_over_rows, W, ROWS),
+    "made in each turn": (through(made_in_each_turn, 0, 1), W, ROWS),
     "last differs": (through(last_differs, 0, 1), W, ROWS),
     "options differ": (through(options_differ), W),
     "numbers": (through(numbers), V),
@@ -326,6 +349,29 @@ def test_loops_in_machine_code_change_no_result(monkeypatch, name):
         np.testing.assert_allclose(a, b, rtol=1e-12)
     assert "turns in" not in compiled.report()
     assert re.search(r"loops: .*in a loop of \d+ turns", compiled.report())
+
+
+@pytest.mark.parametrize("f", [nested_over_rows, made_in_each_turn, through(made_in_each_turn)])
+def test_twice_the_turns_make_no_longer_program(f):
+    compiled = mg.compile(f, optimize=False)
+    compiled(W, ROWS)
+    lines = compiled.source.splitlines()
+    compiled(W, np.concatenate([ROWS, ROWS]))
+    assert len(compiled.source.splitlines()) == len(lines)
+
+
+def test_views_of_one_array_are_one_input_only_if_they_are_equal():
+    a = RNG.normal(size=(2, 2))
+
+    def f(x):
+        return x @ a.T + x @ a + x @ a[:] + x @ a[::-1] + x @ a.T[:, ::-1] + a.view(np.int64)[:, :1] % 2
+
+    compiled = mg.compile(f, optimize=False)
+    for x in (np.ones((2, 2)), a):
+        np.testing.assert_array_equal(compiled(x), f(x))
+    a[0, 1] = 5.0
+    np.testing.assert_array_equal(compiled(x), f(x))
+    assert compiled.source.count("@ x_") == 4
 
 
 def test_backpropagation_through_time_is_written_as_a_person_does():
@@ -611,3 +657,17 @@ def test_a_transposed_matrix_is_copied_before_the_loop_that_multiplies_by_it():
     assert compiled.source.index("np.ascontiguousarray(") < compiled.source.index("for t")
     np.testing.assert_array_equal(compiled(w, vector), f(w, vector))  # here a copy may change the last bit
     assert "ascontiguousarray" not in compiled.source
+
+
+def test_the_rows_of_a_loop_stay_one_array_where_they_are_stacked():
+    def f(w, x):
+        h, hs = np.zeros(3), []
+        for t in range(len(x)):
+            h = np.tanh(x[t] + h @ w)
+            hs.append(h)
+        return np.stack(hs)
+
+    w, x = np.eye(3) / 2, np.arange(18.0).reshape(6, 3)
+    compiled = mg.compile(f)
+    np.testing.assert_array_equal(compiled(w, x), f(w, x))
+    assert "np.concatenate" not in compiled.source

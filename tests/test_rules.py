@@ -77,6 +77,11 @@ WRONG = {
         r"the shape of the array, \(3,\), .* got shape \(2,\)",
     ),
     "cov": (lambda x: np.cov(np.ones((2, 2, 2)) * x[0]), ValueError, r"vector or a matrix, got shape \(2, 2, 2\)"),
+    "cov's frequencies": (lambda x: np.cov(x, fweights=[1.5, 2, 1]), TypeError, r"must be integers, got \[1.5, 2, 1\]"),
+    "cov's weights": (lambda x: np.cov(x, aweights=[-1, 2, 1]), ValueError, "aweights must not be negative"),
+    "cov's shapes": (lambda x: np.cov(x, aweights=[[1, 2, 1]]), RuntimeError, r"observation, 3, got shape \(1, 3\)"),
+    "cov's freedom": (lambda x: np.cov(x, ddof=1.5), ValueError, "must be an integer, got 1.5"),
+    "ediff1d": (lambda x: np.ediff1d(x, to_end=1j), TypeError, "fits float64, .* got complex128"),
     "diff": (lambda x: np.diff(x, -1), ValueError, "n, .* must be 0 or more, got -1"),
     "gradient": (lambda x: np.gradient(x, 1.0, 2.0), TypeError, "one per axis, got 2 for 1 axes"),
     "gradient's spacing": (

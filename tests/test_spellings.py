@@ -88,7 +88,21 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "softmax of a multiple": (lambda x: shares(np.exp(shifted(x * 0.25))), [], ["np.equal("]),
     "softmax of a quotient": (lambda x: shares(np.exp(shifted(x) / 3)), [], ["np.equal("]),
     "log-softmax": (lambda x: logs(shifted(x)), [], ["np.equal("]),
-    "log of the softmax": (lambda x: np.log(shares(np.exp(shifted(x)))), [], ["np.equal("]),
+    "log of the softmax": (lambda x: np.log(shares(np.exp(shifted(x)))), ["np.log(view"], ["np.equal(", "np.divide(x"]),
+    "log of F.softmax": (lambda x: np.log(F.softmax(x)), ["np.log(view"], ["np.equal("]),
+    "log of the softmax, by new axes": (
+        lambda x: np.log((lambda e: e / e.sum(axis=1)[:, None])(np.exp(x - x.max(axis=1)[:, None]))),
+        ["np.log(view"],
+        [],
+    ),
+    "log of another share": (lambda x: np.log(shares(np.exp(x - x.max()))), [], ["np.log(view"]),
+    "log of a share of another axis": (
+        lambda x: np.log((lambda e: e / e.sum(axis=0))(np.exp(shifted(x)))),
+        [],
+        ["np.log(view"],
+    ),
+    "the softmax times its log": (lambda x: (lambda p: p * np.log(p))(shares(np.exp(shifted(x)))), [], []),
+    "log of a softmax over 1": (lambda x: (lambda p: 1 / (1 - np.log(p)) + p)(shares(np.exp(shifted(x)))), [], []),
     "log-softmax by subtracting both": (
         lambda x: x - (np.log(np.sum(np.exp(shifted(x)), axis=-1, keepdims=True)) + np.max(x, axis=-1, keepdims=True)),
         [],
@@ -143,6 +157,10 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "a variance with ddof": (lambda x: x / x.var(axis=0, ddof=1), ["var("], []),
     "a mean of some": (lambda x: x - np.mean(x, axis=0, where=X[:160] > 0), ["np.mean("], []),
     "third power": (lambda x: x**3, [], ["np.power("]),
+    "third power by products": (lambda x: x * x * x, ["c_3_0"], ["np.add("]),
+    "fourth power by products": (lambda x: x * x * x * x, [], []),
+    "equal terms and others": (lambda x: x * x * x + x * np.sin(x) - (x * 2) * x * x, [], []),
+    "inverse root": (lambda x: (x * x + 1) ** -0.5, ["inverse_root("], ["np.power("]),
     "fifth power": (lambda x: np.power(x, 5.0), [], ["np.power("]),
     "eighth power": (lambda x: x**8, [], ["np.power("]),
     "ninth power": (lambda x: x**9, ["np.power("], []),
@@ -197,6 +215,24 @@ def test_one_pick_of_each_row_makes_no_array_of_zeros():
     source = program_of(mg.value_and_grad(lambda x: -np.mean(F.log_softmax(x)[N, Y])), X)
     assert "(160, 40))" not in source[source.index("def program") :].replace("np.empty((160, 40))", "")
     assert source.count("np.add.at(grad_") == 1
+
+
+@pytest.mark.parametrize("f", PICKED.values(), ids=PICKED)
+def test_picking_in_loops(f):
+    pytest.importorskip("numba", reason="numba is an extra")
+    compiled = mg.compile(derivative(f, G.ravel()[:160]), backend="numba")
+    agree(compiled(X), derivative(f, G.ravel()[:160])(X))
+    if f is PICKED["from shifted rows"]:
+        assert "+= " in compiled.source
+        assert "NumPy:" not in compiled.report()
+
+
+def test_loops_of_a_softmax_divide_once():
+    pytest.importorskip("numba", reason="numba is an extra")
+    compiled = mg.compile(derivative(softmax), backend="numba")
+    agree(compiled(X), derivative(softmax)(X))
+    source = compiled.source
+    assert source[source.index("def program_loops") : source.index("_pool")].count(" / ") == 1
 
 
 def test_the_sum_of_a_constant_is_known():
@@ -275,6 +311,33 @@ def test_a_maximum_that_cancels_has_a_derivative_where_something_is_detached_or_
     agree(np.asarray(compiled.grad), np.asarray(eager.grad))
 
 
+ONE_HOT = np.eye(40)[Y]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("weights", [ONE_HOT, G], ids=["one-hot", "of both signs"])
+@pytest.mark.parametrize("axis", [-1, None])
+def test_weights_of_a_log_softmax(weights, axis, backend):
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
+    f = mg.value_and_grad(lambda x: -np.mean(np.sum(weights[N] * logs(shifted(x)), axis=axis)))
+    compiled = mg.compile(f, backend=backend)
+    agree(compiled(X), f(X))
+    if backend == "numpy" and axis:
+        assert "np.vecdot(constant, buffer1," in compiled.source
+
+
+@BOTH
+def test_the_log_of_a_tiny_softmax_is_finite(dtype):
+    """Eagerly the softmax is 0 there, its logarithm -inf, and the gradient NaN."""
+    x, g = np.array([[0.0, -1000.0, -5.0], [3.0, 2.0, 1.0]], dtype), G[:2, :3]
+    compiled, stable = mg.compile(derivative(lambda x: np.log(softmax(x)), g)), derivative(F.log_softmax, g)
+    with np.errstate(all="ignore"):
+        agree(compiled(x), stable(x))
+        x[0, 0], x[1, 1] = np.nan, np.inf
+        assert np.isnan(compiled(x)[1]).all()
+
+
 def test_cross_entropy():
     program_of(mg.value_and_grad(lambda x: -np.mean(logs(shifted(x))[N, Y])), X)
     program_of(mg.value_and_grad(lambda x: -np.mean(np.sum(np.eye(40)[Y] * logs(shifted(x)), axis=1))), X)
@@ -304,6 +367,24 @@ def test_the_error_of_a_power(n, dtype):
         array = np.asarray(found)
         assert array.dtype == dtype
         assert np.max(np.abs(array - exact) / exact) <= (n - 1) * np.finfo(dtype).eps / 2
+
+
+@BOTH
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_the_inverse_root(dtype, backend):
+    """The root and the quotient round once each."""
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
+    x = np.exp(RNG.uniform(-80, 80, 2000)).astype(dtype)
+    compiled = mg.compile(lambda x: x**-0.5 * 1, backend=backend)
+    for array in (np.asarray(mg.tensor(x) ** -0.5), np.asarray(np.power(mg.tensor(x), -0.5)), compiled(x)):
+        assert array.dtype == dtype
+        assert np.max(np.abs(array * np.sqrt(x.astype(np.longdouble)) - 1)) <= np.finfo(dtype).eps
+    x[:8] = [0.0, -0.0, np.inf, -np.inf, np.nan, np.finfo(dtype).tiny / 8, -3.0, 1.0]
+    with np.errstate(all="ignore"):
+        for array in (np.asarray(mg.tensor(x) ** -0.5), compiled(x)):
+            np.testing.assert_allclose(array, x**-0.5, rtol=2 * np.finfo(dtype).eps)
+            np.testing.assert_array_equal(np.signbit(array[:4]), np.signbit(x[:4] ** -0.5))
 
 
 def test_powers_of_infinities_nan_and_tiny_numbers():
@@ -344,12 +425,9 @@ def bits(x):
 def test_kept(make, dtype):
     x = make(np.tile(SPECIAL.astype(dtype), (6, 1)))
     mask = RNG.random(x.shape) < 0.5
-    for inside in (True, False):
-        expected = np.where(mask, x, 0) if inside else np.where(mask, 0, x)
-        out = np.array(x)
-        spread = choices.bits(mask, f"i{x.itemsize}", inside)
-        assert bits(choices.kept(x, spread)) == bits(choices.kept(out, spread, out)) == bits(expected)
-        assert bits(out) == bits(expected)
+    out, ones = np.array(x), mask.astype(f"i{x.itemsize}")
+    assert bits(choices.kept(x, ones)) == bits(choices.kept(out, ones, out)) == bits(np.where(mask, x, 0))
+    assert bits(out) == bits(np.where(mask, x, 0))
 
 
 @BOTH
@@ -375,12 +453,17 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("f", PAIRS.values(), ids=PAIRS)
-def test_ties_and_nan(f):
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_ties_and_nan(f, backend):
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
     x, y = X.copy(), G.copy()
     x[::3] = y[::3]
     x[5, 5] = np.nan
+    x[6, :4], y[6, :4] = [np.inf, -np.inf, np.inf, np.inf], [np.inf, -np.inf, -np.inf, np.nan]
     both = mg.grad(lambda x, y: np.sum(f(x, y) * X), (0, 1))
-    found, expected = mg.compile(both)(x, y), both(x, y)
+    with np.errstate(all="ignore"):
+        found, expected = mg.compile(both, backend=backend)(x, y), both(x, y)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 

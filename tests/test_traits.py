@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from microgradnd import forms, primitives, registry, triangular
-from microgradnd.compiler import choices, elementary, machine, spelling
+from microgradnd import forms, powers, primitives, registry, triangular
+from microgradnd.compiler import choices, elementary, formulas, machine, spelling
 from microgradnd.compiler.fusion import Lowering
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.recorder import Recorder, TraceError
@@ -157,9 +157,10 @@ def test_rows_are_of_functions_that_programs_have():
         triangular.solve_factored,
         triangular.inverse,
         triangular.slogdet,
-        choices.bits,
         choices.kept,
         choices.larger,
+        choices.share,
+        powers.inverse_root,
         *(row.reducer for row in TRAITS.values() if row.reducer),
     }
     ufuncs = {function for function in TRAITS if isinstance(function, np.ufunc)}
@@ -175,9 +176,10 @@ def test_traits_that_numpy_reveals_of_ufuncs(function):
 
 LARGER, UNEQUAL = MATRIX > MATRIX.T, MATRIX != MATRIX.T
 CHOICES = {
-    choices.bits: (LARGER, "i8", True),
-    choices.kept: (MATRIX, choices.bits(LARGER, "i8", True)),
+    choices.kept: (MATRIX, LARGER.astype("i8")),
     choices.larger: (LARGER, UNEQUAL, MATRIX, MATRIX.T),
+    choices.share: (MATRIX, MATRIX.T),
+    powers.inverse_root: (MATRIX,),
 }
 
 
@@ -307,12 +309,12 @@ def arguments(function, x, y):
 
 
 def test_names_in_rows_are_known():
+    rules = formulas.FORMULAS | spelling.SPELLINGS | spelling.LAST
     for row in TRAITS.values():
-        assert not row.spelling or row.spelling in {**spelling.SPELLINGS, **spelling.FIRST, **spelling.LAST}
+        assert not row.spelling or row.spelling in rules
         assert not row.lowering or callable(getattr(Lowering, row.lowering))
         assert not row.fold or row.fold in vars(elementary) or row.fold in machine.INTRINSICS
         assert row.kernels in ("", "C") or row.loop.split("(")[0] in vars(elementary)
-    rules = spelling.SPELLINGS | spelling.FIRST | spelling.LAST
     assert {row.spelling for row in TRAITS.values()} - {""} == set(rules)
 
 

@@ -292,6 +292,19 @@ def test_keywords_are_passed_on():
     assert mg.grad(lambda x, scale: x * scale)(1.0, scale=3.0) == 3.0
 
 
+@pytest.mark.parametrize("second", [mg.hessian, lambda f: lambda x: mg.hvp(f)(x, 1.0)])
+def test_second_derivatives_lose_no_number_of_a_rule(second):
+    @mg.primitive
+    def cube(x):
+        return x**3
+
+    mg.defvjp(cube, lambda g, out, x: g * 3 * float(x) ** 2)
+    with pytest.raises(TypeError, match="leave the tape"):
+        second(cube)(2.0)
+    with mg.no_grad():
+        assert second(lambda x: x**3)(2.0) == 12.0
+
+
 def test_the_hessian_by_another_argument():
     f = lambda x, y: np.sum(x**2) * np.sum(y**3)  # noqa: E731
     x, y = np.array([1.0, 2.0]), np.array([0.5, -1.0])

@@ -389,13 +389,15 @@ def test_a_rule_that_needs_an_array_is_called_for_each_row():
 def test_hooks_see_one_cotangent_at_a_time():
     seen = []
 
-    def f(x):
+    def f(x, hooked):
         y = np.sin(x)
-        y.register_hook(lambda g: seen.append(g.shape))
+        (y if hooked == "a result" else x).register_hook(lambda g: seen.append(type(g)))
         return y * 2
 
-    np.testing.assert_allclose(mg.jacobian(f, mode="rev")(X[0]), np.diag(2 * np.cos(X[0])))
-    assert seen == [(4,)] * 4
+    for hooked in ("a result", "the argument"):
+        np.testing.assert_allclose(mg.jacobian(f, mode="rev")(X[0], hooked), np.diag(2 * np.cos(X[0])))
+        assert seen == [np.ndarray] * 4
+        seen.clear()
 
 
 def test_the_error_of_a_rule_is_its_own():

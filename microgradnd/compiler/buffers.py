@@ -253,7 +253,8 @@ class Planner:
         for i, step in enumerate(chain.program.steps):
             out = step.out
             assert isinstance(out, Value)
-            read = {v.args[0] for v in map(chain.views.get, step.operands()) if v} | set(step.operands())
+            viewed = [view.args[0] for view in map(chain.views.get, step.operands()) if view]
+            read = dict.fromkeys([*viewed, *step.operands()])
             ending = [self.plan.block_of[v] for v in read if v in self.plan.block_of and chain.last_use(v) == i]
             if traits(step.function).is_elementwise:  # it may write over its operand
                 for number in ending:

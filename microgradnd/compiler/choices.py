@@ -5,8 +5,7 @@ Must not own: other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
 `np.where` isn't vectorised and takes three to six times as long as a product; nor is
-`np.sign`. The results are equal to the last bit, except for `(h + abs(h)) / 2`, whose
-sum may overflow and whose derivative may be -0.0.
+`np.sign`. The results are equal to the last bit.
 """
 
 from __future__ import annotations
@@ -23,18 +22,10 @@ from microgradnd.compiler.program import Step, Value, call
 LARGE = 2**12  # elements from which these functions are faster, including the calls
 
 
-def bits(mask: Any, kind: str, inside: bool, out: Any = None) -> Any:
-    """Return integers whose bits are 1 where a mask is true (false if not `inside`)."""
-    ones = mask.view(np.int8)
-    out = np.empty(mask.shape, kind) if out is None else out
-    np.copyto(out, np.negative(ones) if inside else np.subtract(ones, 1))
-    return out
-
-
-def kept(x: Any, mask: Any, out: Any = None) -> Any:
-    """Return x where the bits of a mask are 1, and 0 where they are 0."""
+def kept(x: Any, ones: Any, out: Any = None) -> Any:
+    """Return x where an integer is 1, and 0 where it is 0, whatever x is."""
     out = np.empty(x.shape, x.dtype) if out is None else out
-    np.bitwise_and(x.view(mask.dtype), mask, out.view(mask.dtype))
+    np.multiply(x.view(ones.dtype), ones, out.view(ones.dtype))
     return out
 
 
@@ -49,6 +40,12 @@ def larger(wins: Any, decided: Any, x: Any, y: Any, out: Any = None) -> Any:
     if tie is not None:
         np.copyto(out, np.where(tie, 0.5, np.nan), where=~decided)
     return out
+
+
+def share(x: Any, y: Any) -> Any:
+    """Return x's share in max(x, y); programs call `larger`, loops compare elements."""
+    wins = np.greater(x, y)
+    return larger(wins, wins | np.less(x, y), x, y)
 
 
 def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...]:
@@ -68,60 +65,28 @@ def is_nan(x: Any) -> bool:
 
 
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Choose by bits, or test once whether there are any ties or NaN."""
+    """Choose between a value and 0 by a product of its bits, as integers."""
     out: Any = step.out
     if step.kwargs or len(step.args) != 3 or out.size < LARGE or out.dtype not in (np.float32, np.float64):
         return None
     mask, x, y = step.args
     inside, other = (True, x) if is_zero(y) else (False, y)
     fits = all(getattr(a, "shape", None) == out.shape for a in (mask, other)) and other.dtype == out.dtype
-    if fits and (is_zero(x) or is_zero(y)):
-        kind = f"i{out.dtype.itemsize}"
-        spread = call(bits, mask, kind, inside, like=step, shape=out.shape, dtype=np.dtype(kind))
-        return [spread, replace(step, function=kept, args=(other, spread.out))]
-    if not is_nan(x) or (share := share_of(mask, y, made)) is None:
+    if not fits or not (is_zero(x) or is_zero(y)):
         return None
-    arrays = [a for a in share if hasattr(a, "dtype")]  # the others are numbers
-    if getattr(share[0], "shape", None) != out.shape or any(a.dtype != out.dtype for a in arrays):
-        return None
-    return shared(*share, step)
+    steps = [] if inside else [call(np.logical_not, mask, like=step, shape=out.shape, dtype=np.dtype(bool))]
+    kind = np.dtype(f"i{out.dtype.itemsize}")
+    ones = call(primitives.astype, steps[0].out if steps else mask, kind, like=step, shape=out.shape, dtype=kind)
+    return [*steps, ones, replace(step, function=kept, args=(other, ones.out))]
 
 
-def shared(g: Any, x: Any, y: Any, step: Step) -> list[Step]:
-    """Return the steps that multiply g by x's share in max(x, y)."""
-    shape = np.broadcast_shapes(*(getattr(a, "shape", ()) for a in (x, y)))
-    flags: Any = {"like": step, "shape": shape, "dtype": np.dtype(bool)}
+def decided(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
+    """Look once whether there are any ties or NaN."""
+    x, y = step.args
+    flags: Any = {"like": step, "shape": step.out.shape, "dtype": np.dtype(bool)}  # type: ignore[union-attr]
     wins, loses = call(np.greater, x, y, **flags), call(np.less, x, y, **flags)
-    decided = call(np.logical_or, wins.out, loses.out, **flags)
-    share = call(larger, wins.out, decided.out, x, y, like=step, shape=shape)
-    return [wins, loses, decided, share, replace(step, function=np.multiply, args=(g, share.out))]
-
-
-def positive_part(step: Step, made: Mapping[Value, Step]) -> Step | None:
-    """Write (h + abs(h)) / 2 as the larger of h and 0."""
-    total = step_of(halved(step), made, np.add)
-    for h, size in (total, total[::-1]) if total else ():
-        if step_of(size, made, np.absolute) == (h,) and alike(h, step):
-            return replace(step, function=np.maximum, args=(h, 0))
-    return None
-
-
-def half_share(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Write g / 2 + g / 2 * sign(h), the derivative of that, as a share of g."""
-    for half, signed in (step.args, step.args[::-1]) if step.where is None else ():
-        factors = step_of(signed, made, np.multiply)
-        signs = [step_of(a, made, np.sign) for a in factors if a is not half]
-        g = halved(made.get(half)) if isinstance(half, Value) and half.size >= LARGE else None
-        if len(signs) == 1 and signs[0] and alike(signs[0][0], step) and alike(g, step):
-            return shared(g, signs[0][0], 0.0, step)
-    return None
-
-
-def halved(step: Step | None) -> Any:
-    """Return the value that a step divides by 2."""
-    function, args = (step.function, step.args) if step is not None and not step.kwargs else (None, ())
-    pairs = [args] if function is np.divide else [args, args[::-1]] if function is np.multiply else []
-    return next((x for x, c in pairs if type(c) in (int, float) and c == (2 if function is np.divide else 0.5)), None)
+    either = call(np.logical_or, wins.out, loses.out, **flags)
+    return [wins, loses, either, replace(step, function=larger, args=(wins.out, either.out, x, y))]
 
 
 def alike(x: Any, step: Step) -> bool:

@@ -19,7 +19,7 @@ from microgradnd import primitives
 from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
-from microgradnd.compiler.loops import TAKEN, Layout, Part
+from microgradnd.compiler.loops import TAKEN, Fused, Layout
 from microgradnd.compiler.program import Program, Step, Value, moves, values_in
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.source import Names, Writer, function_text
@@ -39,7 +39,7 @@ class Driver:
         self.constants_of(layout)
         self.pooled: list[str] = []
         self.lines: list[str] = []
-        self.parts: list[Part] = []
+        self.parts: list[Fused] = []
         self.rolled: list[Turns] = []
         self.report: list[str] = []
         self.parts_of(layout)
@@ -68,10 +68,10 @@ class Driver:
                 self.call(part)
             else:
                 suffix = f"_{len(self.parts) + 1}" if several or self.parts else ""
-                self.parts.append(Part(layout, part, self.names.new(f"{self.name}_loops{suffix}")))
+                self.parts.append(Fused(layout, part, self.names.new(f"{self.name}_loops{suffix}")))
                 self.loops(self.parts[-1])
 
-    def loops(self, part: Part) -> None:
+    def loops(self, part: Fused) -> None:
         """Print the call of a compiled function."""
         args = [part.name] if part.wide is None else [part.name, str(part.wide)]
         for base in part.parameters:

@@ -52,6 +52,18 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return x if condition else y
 
 
+def share(x: Any, y: Any, half: Any) -> Any:
+    """Return x's share in max(x, y): 1, 0, 1/2 where they are equal, or NaN for NaN."""
+    other = half - half if x < y else (half if x == y else x + y)
+    return half + half if x > y else other
+
+
+def inverse_root(x: Any, one: Any) -> Any:
+    """Return x**-0.5: infinity for -0.0, 0 for -infinity."""
+    root = abs(one / np.sqrt(x))
+    return one - one if x == -np.inf else root
+
+
 def clip(x: Any, low: Any, high: Any) -> Any:
     """Return x or the bound that it exceeds, NaN if any of them is NaN.
 

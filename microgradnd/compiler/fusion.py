@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from microgradnd import primitives
 from microgradnd.compiler.passes import holds, uniform
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.rolling import Loop as Rolled
+from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ROOTS, SQUARES, traits
 
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
@@ -275,7 +276,7 @@ class Lowering:
         unfit = [v.dtype for v in (*step.operands(), out) if v.dtype not in DTYPES]
         if unfit:
             return f"numbers of dtype {unfit[0]} are left to NumPy"
-        lowering = traits(function).lowering
+        lowering = "added" if function is added_at else traits(function).lowering
         return getattr(self, lowering)(step, out) if lowering else NO_LOOPS
 
     def alias(self, step: Step, out: Value, view: Any) -> str:
@@ -439,6 +440,12 @@ class Lowering:
             return NO_LOOPS
         return self.map(step, "where({0}, {1}, {2})", step.args, out, [np.dtype(bool), out.dtype, out.dtype])
 
+    def share(self, step: Step, out: Value) -> str:
+        return self.map(step, "share({0}, {1}, {2})", [*step.args, 0.5], out)
+
+    def inverse_root(self, step: Step, out: Value) -> str:
+        return self.map(step, "inverse_root({0}, {1})", [*step.args, 1], out)
+
     def filled(self, step: Step, out: Value) -> str:
         """Translate zeros, such as imaginary parts of real numbers, and ones."""
         return self.map(step, "{0}", [int(step.function is np.ones_like)], out)
@@ -465,7 +472,11 @@ class Lowering:
         """Return the element of x that index arrays name; None for other indices."""
         parts = index if isinstance(index, tuple) else (index,)
         arrays = all(hasattr(part, "dtype") and part.dtype.kind in "iu" for part in parts)
-        if not isinstance(x, Value) or self.base[x] is not x or not arrays or len(parts) > len(x.shape):
+        if not isinstance(x, Value) or not arrays or len(parts) > len(x.shape):
+            return None
+        whole = self.access(x, range(len(x.shape)))
+        along = [axis.start == 0 and [step for _, step in axis.terms] == [1] for axis in whole.axes if axis.terms]
+        if self.base[x] is not x and (whole.flat or 1 in x.shape or not all(along)):
             return None
         named = np.broadcast_shapes(*(part.shape for part in parts))
         if shape != (*named, *x.shape[len(parts) :]):
@@ -479,7 +490,9 @@ class Lowering:
                 place = self.operand(Step(np.take, (), {}, x), part, range(len(named)), part.dtype).what
                 axes.append(Axis(place % n) if isinstance(place, int) else Axis(0, (), place, n))
         axes += [Axis(0, ((i, 1),) if shape[i] > 1 else ()) for i in range(len(named), len(shape))]
-        return Access(x, tuple(axes))
+        if self.base[x] is not x:
+            axes = [axes[axis.terms[0][0]] if axis.terms else axis for axis in whole.axes]
+        return Access(self.base[x], tuple(axes))
 
     def scatter(self, step: Step, out: Value) -> str:
         """Translate the transpose of indexing: zeros, with values added to them."""
@@ -487,11 +500,16 @@ class Lowering:
         if primitives.is_basic(index):
             self.map(step, "{0}", [0], out)
             return self.map(step, "{0}", [values], out, view=self.view[out][with_ellipsis(index)])
+        return self.added(replace(step, args=(0, index, values)), out)
+
+    def added(self, step: Step, out: Value) -> str:
+        """Translate adding at an index of arrays."""
+        x, index, values = step.args
         self.own(out)
         access = self.places(out, index, values.shape)
         if access is None:
             return "this index has no loop form"
-        self.map(step, "{0}", [0], out)
+        self.map(step, "{0}", [x], out)
         operand = self.operand(step, values, range(len(values.shape)), out.dtype)
         extents = {d: n for d, n in enumerate(values.shape) if n != 1}
         self.ops.append(Op("add", step, "{0}", (operand,), access, out.dtype, extents))

@@ -131,12 +131,12 @@ def is_wide(loop: Loop) -> bool:
 
 
 class Part:
-    """Prints the loops that are compiled as one function."""
+    """Prints loops as one compiled function."""
 
-    def __init__(self, layout: Layout, loops: Sequence[Loop], name: str) -> None:
+    def __init__(self, layout: Layout, name: str) -> None:
         self.layout, self.name = layout, name
         self.names = Names(*TAKEN)
-        self.ops = list(in_order(loops))
+        self.ops: list[Op] = []
         self.lines: list[str] = []
         self.parameters: dict[Value, str] = {}
         self.flat: dict[Value, str] = {}
@@ -144,21 +144,26 @@ class Part:
         self.texts: dict[str, tuple[str, int]] = {}  # the text for an element: a local variable, or an expression
         self.kept: dict[Value, list[int]] = {}
         self.readers: dict[Value, list[Op]] = {}
-        for op in self.ops:
-            for base in dict.fromkeys(access.base for access in op.touches):
-                self.readers.setdefault(base, []).extend([op] * (base not in op.written))
-                self.parameter(base)
-        self.scratch = [base for base in self.parameters if base not in layout.arrays]
-        self.wide = loops[0].extent if is_wide(loops[0]) and not self.scratch else None
-        self.pieces = {op.out.base for op in self.ops if self.wide is None and self.is_piece(op.out)}
-        self.emit(loops, 1)
-        types = ["uint64"] * 2 * (self.wide is not None) + [self.type_of(base) for base in self.parameters]
-        names = ["start", "stop"] * (self.wide is not None) + list(self.parameters.values())
+        self.wide: int | None = None  # the length of the outermost loop, if threads share it
+        self.pieces: set[Value] = set()
+        self.text = ""
+
+    def take(self, op: Op) -> None:
+        """Note an operation, and make parameters of the arrays that it needs."""
+        self.ops.append(op)
+        for base in dict.fromkeys([*(access.base for access in op.touches), *op.written]):
+            self.readers.setdefault(base, []).extend([op] * (base not in op.written))
+            self.parameter(base)
+
+    def function(self, bounds: Sequence[str] = ()) -> str:
+        """Return the whole function."""
+        types = ["uint64" for _ in bounds] + [self.type_of(base) for base in self.parameters]
+        names = [*bounds, *self.parameters.values()]
         flat = [f"    {flat} = {self.parameters[base]}.reshape(-1)" for base, flat in self.flat.items()]
         signature = '"\n      "'.join(wrapped(f"void({', '.join(types)})"))
         head = f'@njit("{signature}", cache=True, nogil=True, error_model="numpy")'
-        define = "\n    ".join(line.rstrip() for line in wrapped(f"def {name}({', '.join(names)}):"))
-        self.text = "\n".join([head, define, *flat, *self.lines, ""])
+        define = "\n    ".join(line.rstrip() for line in wrapped(f"def {self.name}({', '.join(names)}):"))
+        return "\n".join([head, define, *flat, *self.lines, ""])
 
     def parameter(self, base: Value) -> None:
         """Make an array a parameter unless it is a local variable."""
@@ -334,6 +339,20 @@ class Part:
             fits = [rank == ATOM or r > rank or (r == rank != COMPARISON and not i) for i, (_, r) in enumerate(parts)]
             text = op.text.format(*(t if fit else f"({t})" for (t, _), fit in zip(parts, fits, strict=True)))
         return (f"np.{op.dtype.type.__name__}({text})", ATOM) if convert else (text, rank)
+
+
+class Fused(Part):
+    """Prints the loops of a straight line."""
+
+    def __init__(self, layout: Layout, loops: Sequence[Loop], name: str) -> None:
+        super().__init__(layout, name)
+        for op in in_order(loops):
+            self.take(op)
+        has_scratch = any(base not in layout.arrays for base in self.parameters)
+        self.wide = loops[0].extent if is_wide(loops[0]) and not has_scratch else None
+        self.pieces = {op.out.base for op in self.ops if self.wide is None and self.is_piece(op.out)}
+        self.emit(loops, 1)
+        self.text = self.function(["start", "stop"] if self.wide is not None else [])
 
 
 ON_INTEGERS = {"largest": "maximum", "smallest": "minimum"}

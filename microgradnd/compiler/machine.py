@@ -38,7 +38,8 @@ RACE_SECONDS = 0.02
 COMPILING = threading.Lock()
 LOOPS, SEAL = "loops.py", "seal"  # the files of a cache entry, in addition to numba's own
 RATE = "rate"  # a file of the cache: the last compilation's time per unit of work
-GROWTH = 1.6  # numba's time grows with this power of a program's lines, as measured
+GROWTH = 1.4  # numba's time grows with this power of a function's lines, as measured
+LEAST = 200  # less work mostly shows how long numba takes to begin
 OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfunction(thing)}
 FREEDOM = {  # roundings that our own functions may omit or reorder; other code is compiled literally
     **{name: {"reassoc"} for name in ("add", "multiply")},
@@ -156,8 +157,9 @@ def compiled(platform: str, text: str, name: str) -> types.ModuleType:
     damaged one is made again. After a second, a note says what takes so long and, by
     the rate of the last compilation, how long.
     """
-    work = len(text.splitlines()) ** GROWTH
-    what = f"{text.count('@njit')} functions, {len(text.splitlines())} lines"
+    functions = text.split("@njit")[1:]
+    work = sum(len(function.splitlines()) ** GROWTH for function in functions)
+    what = f"{len(functions)} functions, {len(text.splitlines())} lines"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     cache = Path(os.environ.get("MICROGRADND_CACHE") or Path(home, "microgradnd"))
     entry = cache / hashlib.sha256(f"{platform} {text}".encode()).hexdigest()[:24]
@@ -173,8 +175,9 @@ def compiled(platform: str, text: str, name: str) -> types.ModuleType:
                 return module
             start = time.perf_counter()
             module = made(text, entry)
-            with contextlib.suppress(OSError):
-                (cache / RATE).write_text(repr((time.perf_counter() - start) / work), encoding="utf-8")
+            if work > LEAST:
+                with contextlib.suppress(OSError):
+                    (cache / RATE).write_text(repr((time.perf_counter() - start) / work), encoding="utf-8")
             return module
         finally:
             note.cancel()

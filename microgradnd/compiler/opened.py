@@ -29,7 +29,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.ownership import is_foreign
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, values_in
+from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, mapped, shared, values_in
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, shown, sizes_in
 from microgradnd.compiler.source import spelled
@@ -46,6 +46,7 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
     as results, repeated or not, run now.
     """
     known: dict[Value, Any] = {}
+    constants: dict[Any, Any] = {}
     change = functools.partial(changed, known=known, lengths=lengths)
     inputs = change(program.inputs)
     steps = []
@@ -60,7 +61,8 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
         is_number = fixed and (not step.out.shape or step.function is primitives.expand or is_view)  # type: ignore[union-attr]
         if fixed and (is_number or not is_one_of_several) and not any(values_in((args, kwargs))):
             result = step.function(*as_arrays(args), **as_arrays(kwargs))
-            known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result  # type: ignore[index]
+            is_new = isinstance(result, np.ndarray) and result.base is None
+            known[step.out] = shared(result, constants) if is_new else result  # type: ignore[index]
         else:
             steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
     updates = {change(old): change(new) for old, new in program.updates.items()}
@@ -76,17 +78,15 @@ def closed(program: Program, lengths: Mapping[str, int]) -> Program:
 
 def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> Any:
     """Return an argument with numbers for lengths, and new values for its values."""
-    if isinstance(tree, Value):
-        if tree not in known:
-            known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
-        return known[tree]
-    if type(tree) is slice:
-        return slice(*[changed(part, known, lengths) for part in (tree.start, tree.stop, tree.step)])
-    if isinstance(tree, tuple | list):
-        return type(tree)([changed(part, known, lengths) for part in tree])
-    if type(tree) is dict:
-        return {key: changed(part, known, lengths) for key, part in tree.items()}
-    return at(tree, lengths)
+
+    def change(part: Any) -> Any:
+        if not isinstance(part, Value):
+            return at(part, lengths)
+        if part not in known:
+            known[part] = Value(at(part.shape, lengths), part.dtype, part.name)
+        return known[part]
+
+    return mapped(change, tree)
 
 
 LATEST = """programs = {{}}  # for the latest lengths

@@ -123,12 +123,21 @@ def filled(shape: tuple[int, ...], number: int, dtype: Any) -> Constant:
 
 def constant_of(array: Any) -> Any:
     """Return an array as a constant: a spread-out number, a range, or itself."""
-    repeats = array.size > 1 and array.tobytes() == array.flat[0].tobytes() * array.size  # -0.0 isn't 0.0
+    bits = array.tobytes()  # where -0.0 isn't 0.0
+    repeats = array.ndim > 0 and array.size > 0 and bits == array.flat[0].tobytes() * array.size
     if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
         return primitives.expand(array.flat[0], array.shape)
     if array.ndim == 1 and array.dtype == np.arange(0).dtype and np.array_equal(array, np.arange(array.size)):
         return Constant(f"np.arange({array.size})", array)
     return array
+
+
+def shared(array: Any, seen: dict[Any, Any]) -> Any:
+    """Return an array that never changes as a constant, one for equal arrays: a loop in
+    the user's code makes it anew in each turn.
+    """
+    key = array.tobytes("A"), array.shape, array.strides, array.dtype
+    return seen.setdefault(key, constant_of(array))
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,12 +233,16 @@ class Program:
 
 
 def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
-    """Return an argument with a function applied to each of its parts."""
-    if isinstance(tree, tuple | list):
-        return type(tree)(mapped(change, part) for part in tree)
-    if isinstance(tree, slice):
-        return slice(*(mapped(change, part) for part in (tree.start, tree.stop, tree.step)))
-    return {key: mapped(change, part) for key, part in tree.items()} if isinstance(tree, dict) else change(tree)
+    """Return an argument with a function applied to each of its parts.
+
+    Tuples of other classes, such as a user's namedtuples, are parts themselves.
+    """
+    kind = type(tree)
+    if kind is tuple or kind is list:
+        return kind([mapped(change, part) for part in tree])
+    if kind is slice:
+        return slice(*[mapped(change, part) for part in (tree.start, tree.stop, tree.step)])
+    return {key: mapped(change, part) for key, part in tree.items()} if kind is dict else change(tree)
 
 
 def parts_of(tree: Any) -> list[Any]:
@@ -238,11 +251,12 @@ def parts_of(tree: Any) -> list[Any]:
     todo = [tree]
     while todo:
         part = todo.pop()
-        if isinstance(part, tuple | list):
+        kind = type(part)
+        if kind is tuple or kind is list:
             todo.extend(reversed(part))
-        elif isinstance(part, dict):
+        elif kind is dict:
             todo.extend(reversed(part.values()))
-        elif isinstance(part, slice):
+        elif kind is slice:
             todo += (part.step, part.stop, part.start)
         else:
             found.append(part)

@@ -20,6 +20,7 @@ from microgradnd.compiler.arguments import Arguments, value_of
 from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
+from microgradnd.compiler.formulas import formulated
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
@@ -27,12 +28,12 @@ from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
-from microgradnd.compiler.rolling import hoisted, in_bodies, rolled, settled
+from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes
 from microgradnd.compiler.source import Names, loaded, readable
-from microgradnd.compiler.spelling import FIRST, LAST, OF_LOOPS, spell
+from microgradnd.compiler.spelling import LAST, OF_LOOPS, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.compiler.translation import in_turns
 from microgradnd.suspended import resolved
@@ -114,7 +115,7 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
         program = drop_dead(on_numbers(program))
-        program = in_bodies(lambda body, _: spell(body, FIRST), program)
+        program = in_bodies(lambda body, _: formulated(body), program)
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
         program = own_results(program)  # last: until then, equal results are one value
         program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)), program)
@@ -186,7 +187,7 @@ def straightened(traced: Program) -> Program:
 
     Rolling up comes first, as the rest takes long for many steps.
     """
-    program = in_bodies(lambda body, _: optimized(body), settled(rolled(in_turns(traced))))
+    program = in_bodies(lambda body, _: optimized(body), rolled(in_turns(traced)))
     return hoisted(rolled(program))
 
 
@@ -204,6 +205,7 @@ def with_loops(
         programs = [straightened(instance(traced.general, one, True)) for one in lengths]
     try:
         programs = [own_results(drop_dead(on_numbers(one))) for one in programs]
+        programs = [in_bodies(lambda body, _: formulated(body), one) for one in programs]
         programs = [in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), one) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)
         loops = Loops(programs, name, general)

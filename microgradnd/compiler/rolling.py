@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,8 +31,8 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import drop_dead, share_equal, uniform
-from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, moves
-from microgradnd.compiler.traits import traits
+from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, mapped, moves
+from microgradnd.compiler.traits import gives_view, traits
 
 FEWEST = 4  # turns of a loop
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
@@ -80,22 +80,16 @@ class Loop:
 
     def key(self) -> Any:
         """Return a key that is equal for loops that do the same."""
-        numbers = {value: i for i, value in enumerate(self.body.inputs)}
+        numbers: dict[Value, int] = {}
 
-        def shown(tree: Any) -> Any:
-            if isinstance(tree, Value):
-                return "value", numbers.setdefault(tree, len(numbers))
-            if isinstance(tree, tuple | list):
-                return (type(tree), *map(shown, tree))
-            if isinstance(tree, slice):
-                return "slice", shown(tree.start), shown(tree.stop), shown(tree.step)
-            return id(tree) if isinstance(tree, np.ndarray) else repr(tree)
+        def shown(part: Any) -> Any:
+            if isinstance(part, Value):
+                return f"value {numbers.setdefault(part, len(numbers))}"
+            return id(part) if isinstance(part, np.ndarray) else repr(part)
 
-        steps = tuple(
-            (function_key(s.function), s.where, shown(s.args), shown(tuple(s.kwargs.items())), shown(s.outs()))
-            for s in self.body.steps
-        )
-        return self.count, self.rows, steps, shown(self.body.outputs)
+        steps = [(s.where, s.args, dict(s.kwargs), s.outs()) for s in self.body.steps]
+        functions = tuple([function_key(s.function) for s in self.body.steps])
+        return self.count, self.rows, functions, repr(mapped(shown, (self.body.inputs, steps, self.body.outputs)))
 
 
 class Row(Value):
@@ -122,68 +116,39 @@ def hoisted(program: Program) -> Program:
     """Move steps that do the same in every turn before the loop."""
     steps: list[Step] = []
     for step in program.steps:
-        if isinstance(loop := step.function, Loop):
-            n, body = len(loop.rows), hoisted(loop.body)
-            outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
-            inside, results = list[Step](), set(body.results())
-            products = [s for s in body.steps if traits(s.function).lowering == "product" and is_matrix(s.out)]
-            factors = {v for s in products for v in s.operands()}
-            for inner in body.steps:
-                fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
-                if fixed and not moves(inner.args) and outside.keys() >= set(inner.operands()):
-                    outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
-                    out = outs if isinstance(inner.out, tuple) else outs[0]
-                    steps.append(replace(inner.substitute(outside), out=out))
-                    if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
-                        outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
-                        steps.append(Step(np.ascontiguousarray, steps[-1].outs(), {}, outs[0], step.where))
-                    outside.update(zip(inner.outs(), outs, strict=True))
-                else:
-                    inside.append(inner)
-            used = {v for inner in inside for v in inner.operands()} | results
-            fixed_inputs = [v for v in outside if v in used]
-            body = replace(body, inputs=(*body.inputs[:n], *fixed_inputs), steps=tuple(inside))
-            args = (*step.args[:n], *(outside[v] for v in fixed_inputs))
-            step = replace(step, function=replace(loop, body=body), args=args)
-        steps.append(step)
+        steps += hoisted_from(step) if isinstance(step.function, Loop) else [step]
     return replace(program, steps=tuple(steps))
+
+
+def hoisted_from(step: Step) -> list[Step]:
+    """Return the steps that a loop needs only once, and the rest of the loop."""
+    loop: Any = step.function
+    n, body = len(loop.rows), hoisted(loop.body)
+    outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
+    before, inside, results = list[Step](), list[Step](), set(body.results())
+    products = [s for s in body.steps if traits(s.function).lowering == "product" and is_matrix(s.out)]
+    factors = {v for s in products for v in s.operands()}
+    for inner in body.steps:
+        fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
+        if not fixed or moves(inner.args) or not outside.keys() >= set(inner.operands()):
+            inside.append(inner)
+            continue
+        outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
+        before.append(replace(inner.substitute(outside), out=outs if isinstance(inner.out, tuple) else outs[0]))
+        if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
+            outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
+            before.append(Step(np.ascontiguousarray, before[-1].outs(), {}, outs[0], step.where))
+        outside.update(zip(inner.outs(), outs, strict=True))
+    used = {v for inner in inside for v in inner.operands()} | results
+    fixed_inputs = [v for v in outside if v in used]
+    body = replace(body, inputs=(*body.inputs[:n], *fixed_inputs), steps=tuple(inside))
+    args = (*step.args[:n], *(outside[v] for v in fixed_inputs))
+    return [*before, replace(step, function=replace(loop, body=body), args=args)]
 
 
 def is_matrix(value: Any) -> bool:
     """Return whether a product has the same bits for operands in any memory order."""
     return isinstance(value, Value) and len(value.shape) == 2 and min(value.shape) > 1
-
-
-def settled(program: Program) -> Program:
-    """Give what a loop only hands on to its turns as what is the same in all of
-    them.
-    """
-    steps: list[Step] = []
-    known: dict[Value, Any] = {}
-    for step in program.steps:
-        step = step.substitute(known)
-        if isinstance(loop := step.function, Loop):
-            body, n = settled(loop.body), len(loop.rows)
-            nexts, *others = body.outputs
-            copies = {s.out: s.args[0] for s in body.steps if s.function is np.copy}
-            stays = [copies.get(nexts[i]) is body.inputs[i] and not loop.rows[i] for i in range(n)]
-            moving = [i for i in range(n) if not stays[i]]
-            args = [np.asarray(x) if type(x) is float else x for x in step.args[:n]]  # other steps may reshape it
-            begins = {body.inputs[i]: args[i] for i in range(n) if stays[i]}
-            known.update({out: arg for out, arg, same in zip(step.outs(), args, stays, strict=False) if same})
-            fixed = [v for v, begin in begins.items() if isinstance(begin, Value)]
-            inputs = (*[body.inputs[i] for i in moving], *body.inputs[n:], *fixed)
-            body = replace(body, inputs=inputs, outputs=(tuple(nexts[i] for i in moving), *others))
-            body = body.substitute({v: begin for v, begin in begins.items() if v not in fixed})
-            step = Step(
-                replace(loop, body=body, rows=tuple(loop.rows[i] for i in moving)),
-                (*[step.args[i] for i in moving], *step.args[n:], *[begins[v] for v in fixed]),
-                {},
-                (*[step.outs()[i] for i in moving], *step.outs()[n:]),
-                step.where,
-            )
-        steps.append(step)
-    return replace(program, steps=tuple(steps)).substitute(known)
 
 
 def function_key(function: Any) -> Any:
@@ -197,9 +162,7 @@ def is_free(step: Step) -> bool:
     """Return whether a step gives a view, which can be taken again at each use."""
     if isinstance(step.out, tuple) or not step.args or not isinstance(step.args[0], Value):
         return False
-    if step.function is primitives.getitem:
-        return primitives.is_basic(step.args[1])
-    return traits(step.function).memory in ("view", "locked") and len(step.operands()) == 1
+    return gives_view(step.function, step.args, len(step.operands()))
 
 
 def numbers_of(step: Step) -> tuple[type, ...]:
@@ -661,12 +624,12 @@ class Body:
     def view(self, step: Step) -> Any:
         """Return a view that is taken in each turn."""
         base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
-        parts = type(index) is tuple and index and all(type(part) in (int, slice) for part in index)
-        if parts and base not in self.search.views:
-            i = next(self.leaves)
+        parts = index if type(index) is tuple else (index,)
+        if parts and all(type(part) in (int, slice) for part in parts) and base not in self.search.views:
+            i, place = next(self.leaves), self.argument(index, (int,))
             if self.run.kind[i] == "same":
-                return self.element(step, self.argument(index, (int,)))
-            return self.added(replace(step, args=(self.leaf(i), self.argument(index, (int,)))))
+                return self.element(step, place if type(index) is tuple else (place,))
+            return self.added(replace(step, args=(self.leaf(i), place)))
         args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
         return self.added(replace(step, args=args, kwargs=kwargs))
 
@@ -682,6 +645,8 @@ class Body:
             part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
             self.rolling.steps.append(Step(primitives.getitem, (self.rolling.use(base), fixed), {}, part))
             self.inputs[key] = Value(part.shape, part.dtype), part
+        if key is not base and not moving:
+            return self.outside(key, base)
         place = moving[0] if len(moving) == 1 else tuple(moving)
         return self.added(replace(step, args=(self.outside(key, base), place)))
 
@@ -742,41 +707,45 @@ def rolled(program: Program) -> Program:
 
 
 def restacked(program: Program) -> Program:
-    """Join adjacent rows of one array by a slice, where they are put together again."""
+    """Take adjacent rows of an array by one slice, where they are stacked again."""
     made = {step.out: step for step in program.steps if isinstance(step.out, Value)}
     steps: list[Step] = []
-
-    def row(part: Any) -> tuple[Any, Any]:
-        """Return the array that an operand is a row of, and the row's number."""
-        outer = made.get(part) if isinstance(part, Value) else None
-        if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:
-            return None, None
-        inner = made.get(outer.args[0])
-        if inner is None or inner.function is not primitives.getitem or type(inner.args[1]) is not int:
-            return None, None
-        return inner.args
-
     for step in program.steps:
-        if step.function is primitives.concatenate and step.args[0] == 0 and isinstance(step.out, Value):
-            parts: list[Any] = []
-            for part in step.args[2:]:
-                array, i = row(part)
-                if array is not None and parts and parts[-1][0] is array and parts[-1][2] == i:
-                    parts[-1][2] += 1
-                else:
-                    parts.append([array, i, None if i is None else i + 1, part])
-            if any(array is not None and stop - start > 1 for array, start, stop, _ in parts):
-                ends, arrays = [0], []
-                for array, start, stop, part in parts:
-                    count = part.shape[0] if array is None else stop - start
-                    if count > 1 and array is not None:
-                        part = Value((count, *part.shape[1:]), part.dtype)
-                        steps.append(Step(primitives.getitem, (array, slice(start, stop)), {}, part, step.where))
-                    ends.append(ends[-1] + count)
-                    arrays.append(part)
-                if len(arrays) == 1:
-                    step = replace(steps.pop(), out=step.out)
-                else:
-                    step = replace(step, args=(0, ends, *arrays))
-        steps.append(step)
-    return program if tuple(steps) == program.steps else drop_dead(replace(program, steps=tuple(steps)))
+        is_stack = step.function is primitives.concatenate and step.args[0] == 0
+        steps += stacked(step, made) if is_stack else [step]
+    return drop_dead(replace(program, steps=tuple(steps)))
+
+
+def stacked(step: Step, made: Mapping[Value, Step]) -> list[Step]:
+    """Return the steps of a concatenation whose parts may be rows of an array."""
+    runs: list[tuple[Any, Any, list[Any]]] = []  # the array, its first row, and the parts
+    for part in step.args[2:]:
+        array, i = row_of(part, made)
+        if runs and array is not None and array is runs[-1][0] and i == runs[-1][1] + len(runs[-1][2]):
+            runs[-1][2].append(part)
+        else:
+            runs.append((array, i, [part]))
+    if len(runs) == len(step.args) - 2:
+        return [step]
+    steps, arrays = list[Step](), list[Any]()
+    for array, start, parts in runs:
+        arrays.append(parts[0])
+        if len(parts) > 1:
+            arrays[-1] = Value((len(parts), *parts[0].shape[1:]), parts[0].dtype)
+            rows = slice(start, start + len(parts))
+            steps.append(Step(primitives.getitem, (array, rows), {}, arrays[-1], step.where))
+    if len(arrays) == 1:
+        return [replace(steps[0], out=step.out)]
+    ends = [*itertools.accumulate([x.shape[0] for x in arrays], initial=0)]
+    return [*steps, replace(step, args=(0, ends, *arrays))]
+
+
+def row_of(part: Any, made: Mapping[Value, Step]) -> tuple[Any, Any]:
+    """Return the array that an operand is a row of, and the row's number."""
+    outer = made.get(part) if isinstance(part, Value) else None
+    if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:
+        return None, None
+    inner = made.get(outer.args[0])
+    if inner is None or inner.function is not primitives.getitem or type(inner.args[1]) is not int:
+        return None, None
+    return inner.args[0], inner.args[1]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,13 +66,20 @@ def on_numbers(program: Program) -> Program:
 
 def row_of(columns: list[Value], step: Step) -> list[Step]:
     """Return the steps that build a row of an array from its columns."""
-    parts = [Step(primitives.getitem, (column, step.args[1]), {}, scalar()) for column in columns]
-    joined = tuple(part.out for part in parts)
-    assert isinstance(step.out, Value)
-    if len(step.out.shape) == 1:
-        return [*parts, Step(np.array, (joined,), {}, step.out, step.where)]
-    flat = Value((len(joined),), step.out.dtype)
-    return [*parts, Step(np.array, (joined,), {}, flat), Step(np.reshape, (flat, step.out.shape), {}, step.out)]
+    parts = [scalar() for _ in columns]
+    picked = [
+        Step(primitives.getitem, (column, step.args[1]), {}, part) for column, part in zip(columns, parts, strict=True)
+    ]
+    return [*picked, *joined(parts, step.outs()[0], step.where)]
+
+
+def joined(parts: list[Value], array: Value, where: Any) -> list[Step]:
+    """Return the steps that build an array from its elements or its columns."""
+    shape = (*parts[0].shape, len(parts))
+    whole = array if array.shape == shape else Value(shape, array.dtype)
+    function, args = (np.stack, (parts, 1)) if parts[0].shape else (np.array, (tuple(parts),))
+    steps = [Step(function, args, {}, whole, where)]
+    return steps if whole is array else [*steps, Step(np.reshape, (whole, array.shape), {}, array, where)]
 
 
 def scalar(name: str | None = None) -> Value:
@@ -93,15 +101,16 @@ class Apart:
         if not any(is_short(out) for inner in loop.body.steps for out in inner.outs()):
             raise UnfitError
         self.columns, self.elements = columns, dict[Value, list[Any]]()
-        self.outside: dict[Value, Value] = {}
         self.inside: list[Step] = []
         self.steps: list[Step] = []
         self.fixed: dict[Value, Value] = {}  # the value outside for each further input
         self.replaced: dict[Value, Any] = {}
-        n, body = len(loop.rows), loop.body
+        self.outs: list[Value] = []
+        self.rows: list[bool] = []
+        n, body, outs = len(loop.rows), loop.body, step.outs()
+        self.outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
         inputs: list[Value] = []
         begins: list[Any] = []
-        self.outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
         for value, begin in zip(body.inputs[:n], step.args, strict=False):
             if is_short(value):
                 self.elements[value] = [scalar(value.name) for _ in range(value.size)]
@@ -114,41 +123,35 @@ class Apart:
         for inner in body.steps:
             self.take(inner)
         nexts, kept, last = body.outputs
-        outs: list[Value] = []
-        rows: list[bool] = []
-        joined: list[Step] = []
+        after: list[Step] = []
+        new_nexts = self.results(nexts, outs, loop.rows, after)
+        rows = tuple(self.rows)
+        new_kept = self.results(kept, outs[n:], [True] * len(kept), after)
+        new_last = self.results(last, outs[n + len(kept) :], [False] * len(last), after)
+        new = Program((*inputs, *self.fixed), tuple(self.inside), (new_nexts, new_kept, new_last))
+        function = Loop(loop.count, new, rows)
+        self.steps += [Step(function, (*begins, *self.fixed.values()), {}, tuple(self.outs), step.where), *after]
 
-        def results(values: Any, arrays: Any, keeps: Any) -> tuple[Any, ...]:
-            """Return a turn's results as elements; note how to rebuild whole arrays."""
-            found: list[Any] = []
-            for value, array, keep in zip(values, arrays, keeps, strict=True):
-                parts = [self.named(part) for part in self.elements_of(value)] if is_short(value) else [self.now(value)]
-                found += parts
-                length = array.shape[: len(array.shape) - len(value.shape)]
-                own = [Value(length, array.dtype, array.name) for _ in parts] if is_short(value) else [array]
-                outs.extend(own)
-                rows.extend([keep] * len(parts))
-                if is_short(value) and length:
-                    self.columns[array] = own
-                    stacked = Value((*length, len(own)), array.dtype) if len(value.shape) > 1 else array
-                    joined.append(Step(np.stack, (own, 1), {}, stacked, step.where))
-                    if stacked is not array:
-                        joined.append(Step(np.reshape, (stacked, array.shape), {}, array, step.where))
-                elif is_short(value):
-                    whole = Value((len(own),), array.dtype) if len(value.shape) > 1 else array
-                    joined.append(Step(np.array, (tuple(own),), {}, whole, step.where))
-                    if whole is not array:
-                        joined.append(Step(np.reshape, (whole, array.shape), {}, array, step.where))
-            return tuple(found)
-
-        carried = results(nexts, step.outs()[:n], loop.rows)
-        new_rows = tuple(rows)
-        keeps = results(kept, step.outs()[n : n + len(kept)], [True] * len(kept))
-        lasts = results(last, step.outs()[n + len(kept) :], [False] * len(last))
-        new = Program((*inputs, *self.fixed), tuple(self.inside), (carried, keeps, lasts))
-        function = Loop(loop.count, new, new_rows)
-        self.steps.append(Step(function, (*begins, *self.fixed.values()), {}, tuple(outs), step.where))
-        self.steps += joined
+    def results(
+        self, values: Sequence[Value], arrays: Sequence[Value], keeps: Sequence[bool], after: list[Step]
+    ) -> tuple[Any, ...]:
+        """Return a turn's results as elements; note how to build arrays of them."""
+        found: list[Any] = []
+        for value, array, keep in zip(values, arrays, keeps, strict=False):
+            if not is_short(value):
+                found.append(self.now(value))
+                self.outs.append(array)
+                self.rows.append(keep)
+                continue
+            found += [self.named(part) for part in self.elements_of(value)]
+            length = array.shape[: len(array.shape) - len(value.shape)]
+            own = [Value(length, array.dtype, array.name) for _ in range(value.size)]
+            self.outs += own
+            self.rows += [keep] * len(own)
+            if length:
+                self.columns[array] = own
+            after += joined(own, array, None)
+        return tuple(found)
 
     def check(self, value: Value) -> None:
         if value.shape or value.dtype.kind == "c":
@@ -219,43 +222,46 @@ class Apart:
 
     def take(self, step: Step) -> None:
         """Split a step into elements."""
-        function, out, args = step.function, step.out, step.args
-        vectors = [v for v in step.operands() if v.shape]
+        out, args = step.out, step.args
         if isinstance(out, tuple):
             raise UnfitError
-        if not vectors and not out.shape:
+        if not out.shape and not any(v.shape for v in step.operands()):
             self.inside.append(replace(step, args=tuple(map(self.now, args))))
             return
-        if function is primitives.getitem and primitives.is_basic(args[1]):
-            self.pick(step, out)
-            return
+        is_part = step.function is primitives.getitem and primitives.is_basic(args[1])
+        parts = self.part(step, out) if is_part else self.computed(step, out)
+        if out.shape:
+            self.elements[out] = parts
+        else:
+            self.replaced[out] = parts[0]
+
+    def computed(self, step: Step, out: Value) -> list[Any]:
+        """Return the elements of a result that a step computes."""
+        function, args, vectors = step.function, step.args, [v for v in step.operands() if v.shape]
         if step.kwargs.keys() - {"axis"} or any(v.dtype != np.float64 for v in (*vectors, out)):
             raise UnfitError
         if function is np.square and is_short(out):
             function, args = np.multiply, (args[0], args[0])
         row = traits(function)
         if function in SAME or (row.is_equal and row.memory == "view"):
-            parts = self.elements_of(args[0]) if args[0].shape else [self.now(args[0])]
-        elif row.scalar and is_short(out) and function is not np.float_power:
-            columns = [self.aligned(arg, out) for arg in args]
-            parts = [self.apply(replace(step, function=function), part) for part in zip(*columns, strict=True)]
-        elif function is primitives.concatenate and is_short(out) and len(out.shape) == 1:
-            parts = [part for arg in args[2:] for part in self.elements_of(arg)]
-        elif function is primitives.scatter and is_short(out) and primitives.is_basic(args[1]):
-            parts = self.scattered(step, out)
-        elif function in (primitives.expand, np.broadcast_to) and is_short(out) and not args[0].shape:
-            parts = [self.now(args[0])] * out.size
-        elif function is np.sum and len(args) == 1 and not out.shape and step.kwargs.get("axis") is None:
+            return self.elements_of(args[0]) if args[0].shape else [self.now(args[0])]
+        if function is np.sum and len(args) == 1 and not out.shape and step.kwargs.get("axis") is None:
             first, *rest = self.elements_of(args[0])
             for part in rest:
                 first = self.apply(Step(np.add, (), {}, out, step.where), (first, part))
-            parts = [first]
-        else:
+            return [first]
+        if not is_short(out):
             raise UnfitError
-        if out.shape:
-            self.elements[out] = parts
-        else:
-            self.replaced[out] = parts[0]
+        if row.scalar and function is not np.float_power:
+            columns = [self.aligned(arg, out) for arg in args]
+            return [self.apply(replace(step, function=function), part) for part in zip(*columns, strict=True)]
+        if function is primitives.concatenate and len(out.shape) == 1:
+            return [part for arg in args[2:] for part in self.elements_of(arg)]
+        if function is primitives.scatter and primitives.is_basic(args[1]):
+            return self.scattered(step, out)
+        if function in (primitives.expand, np.broadcast_to) and not args[0].shape:
+            return [self.now(args[0])] * out.size
+        raise UnfitError
 
     def scattered(self, step: Step, out: Value) -> list[Any]:
         places = np.arange(out.size).reshape(out.shape)[step.args[1]].reshape(-1)
@@ -266,37 +272,33 @@ class Apart:
             parts[int(place)] = part
         return parts
 
-    def pick(self, step: Step, out: Value) -> None:
-        """Take elements from a vector, or from a row of an array outside."""
+    def part(self, step: Step, out: Value) -> list[Any]:
+        """Return the elements of a part of a vector, or of an array outside."""
         source, index = step.args
         if source in self.elements or is_short(source):
             parts = self.elements_of(source)
             places = np.arange(source.size).reshape(source.shape)[index].reshape(-1)
-            found = [parts[int(i)] for i in places]
-        elif source in self.outside and (is_short(out) or not out.shape) and out.dtype == np.float64:
-            index = index if isinstance(index, tuple) else (index,)
-            if not all(isinstance(part, int) for part in index):
-                raise UnfitError
-            found = []
-            whole = self.outside[source]
-            columns = self.columns.get(whole) if len(index) == 1 and isinstance(whole, Value) else None
-            for number, rest in enumerate(np.ndindex(*out.shape)):
-                found.append(scalar(step.out.name if len(out.shape) == 0 else None))  # type: ignore[union-attr]
-                if columns is not None:
-                    column = columns[number]
-                    inner = next((v for v, o in self.fixed.items() if o is column), None)
-                    if inner is None:
-                        inner = Value(column.shape, column.dtype, column.name)
-                        self.fixed[inner] = column
-                    self.inside.append(Step(primitives.getitem, (inner, index[0]), {}, found[-1], step.where))
-                else:
-                    self.fixed[source] = self.outside[source]
-                    place = (*index, *rest)
-                    place = place if len(place) > 1 else place[0]
-                    self.inside.append(Step(primitives.getitem, (source, place), {}, found[-1], step.where))
-        else:
+            return [parts[int(i)] for i in places]
+        index = index if isinstance(index, tuple) else (index,)
+        is_number = not out.shape
+        fits = source in self.outside and (is_short(out) or is_number) and out.dtype == np.float64
+        if not fits or not all(isinstance(part, int) for part in index):
             raise UnfitError
-        if out.shape:
-            self.elements[out] = found
-        else:
-            self.replaced[out] = found[0]
+        whole = self.outside[source]
+        columns = self.columns.get(whole) if len(index) == 1 and isinstance(whole, Value) else None
+        if columns is None:
+            self.fixed[source] = whole
+        found = [scalar(out.name if is_number else None) for _ in range(out.size)]
+        for i, (element, rest) in enumerate(zip(found, np.ndindex(*out.shape), strict=True)):
+            place = (*index, *rest) if columns is None else index
+            array = source if columns is None else self.shared(columns[i])
+            args = array, place if len(place) > 1 else place[0]
+            self.inside.append(Step(primitives.getitem, args, {}, element, step.where))
+        return found
+
+    def shared(self, column: Value) -> Value:
+        """Return the value inside for a column outside, which all turns share."""
+        known = next((inner for inner, outer in self.fixed.items() if outer is column), None)
+        inner = known or Value(column.shape, column.dtype, column.name)
+        self.fixed[inner] = column
+        return inner

@@ -24,11 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.batching import Batched
 from microgradnd.compiler.traced import TracedTensor
-from microgradnd.compiler.traits import traits
+from microgradnd.compiler.traits import gives_view
 from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
 from microgradnd.tape import Leaf, Node, Path, current, forward, walk
 from microgradnd.tensor import Tensor, lift, wrap
@@ -259,10 +258,7 @@ def sources(node: Any, recorder: Any) -> list[Any]:
 
 def is_view(node: Any) -> bool:
     """Return whether an operation gives a view, which costs nothing."""
-    if node.function is primitives.getitem:
-        return primitives.is_basic(node.args[1])
-    single = sum(parent is not None for parent in node.parents) == 1
-    return single and traits(node.function).memory in ("view", "locked")
+    return gives_view(node.function, node.args, sum(parent is not None for parent in node.parents))
 
 
 def example(node: Any) -> Any:

@@ -36,6 +36,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.assignment import plain_index
 from microgradnd.compiler.passes import key_of
+from microgradnd.compiler.program import mapped, parts_of
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
 from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
@@ -90,23 +91,19 @@ class Guard(NamedTuple):
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
     """Return an argument with the numbers that its open lengths stand for."""
-    if type(tree) is Size:
-        top, bottom = (sum(c * math.prod(lengths[n] for n in names) for names, c in t.items()) for t in tree.parts)
-        return top if tree.over is None else top / bottom
-    if type(tree) is slice:
-        return slice(*(at(part, lengths) for part in (tree.start, tree.stop, tree.step)))
-    if isinstance(tree, tuple | list) and type(tree) in (tuple, list):
-        return type(tree)([at(part, lengths) for part in tree])
-    return {key: at(part, lengths) for key, part in tree.items()} if type(tree) is dict else tree
+
+    def number(part: Any) -> Any:
+        if type(part) is not Size:
+            return part
+        top, bottom = (sum(c * math.prod(lengths[n] for n in names) for names, c in t.items()) for t in part.parts)
+        return top if part.over is None else top / bottom
+
+    return mapped(number, tree)
 
 
 def sizes_in(tree: Any) -> list[Size]:
     """Return the open lengths in an argument."""
-    if type(tree) is slice:
-        tree = tree.start, tree.stop, tree.step
-    if type(tree) in (tuple, list):
-        return [size for part in tree for size in sizes_in(part)]
-    return [tree] if type(tree) is Size else []
+    return [part for part in parts_of(tree) if type(part) is Size]
 
 
 def shown(number: Any) -> str:
@@ -468,11 +465,7 @@ class Sizes:
 
     def settled(self, tree: Any) -> Any:
         """Return an argument with the numbers of pinned lengths."""
-        if type(tree) is Size:
-            return self.size(tree.terms) if tree.over is None else tree
-        if type(tree) is slice:
-            return slice(*self.settled((tree.start, tree.stop, tree.step)))
-        return type(tree)([self.settled(part) for part in tree]) if type(tree) in (tuple, list) else tree
+        return mapped(lambda part: self.size(part.terms) if type(part) is Size and part.over is None else part, tree)
 
     def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
         """Find the shape of a call's result."""

@@ -34,10 +34,6 @@ from microgradnd.compiler.traits import ROOTS, traits
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
 ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
-FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
-SUMS = (np.sum, np.add.reduce, np.dot)  # of a value, as they are written here: products are with ones
-DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
-KNOWN = {*DEFAULTS, "axis", "keepdims"}
 ROWS = 2**14  # from this many elements, `argmax` finds the maximum of each row
 
 Made = dict[Value, Step]
@@ -81,10 +77,12 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Multiply instead, as the eager call does, or take the root for 0.5."""
+    """Multiply or take a root instead, as the eager call does."""
     x, exponent = step.args
     if ROOTS and type(exponent) is float and exponent == 0.5 and is_real(x) and not step.kwargs:
         return [replace(step, function=np.sqrt, args=(x,))]
+    if is_real(x) and not step.kwargs and powers.is_inverse_root(x.dtype, x.shape, exponent):
+        return [replace(step, function=powers.inverse_root, args=(x,))]
     if not isinstance(x, Value) or step.kwargs or not powers.is_product(x.dtype, x.shape, exponent):
         return None
     steps: list[Step] = []
@@ -98,25 +96,8 @@ def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write (a / s + b / s) * e as (a + b) * p if p = e / s is known, for derivatives.
-
-    Otherwise only halve.
-    """
-    for terms, e in (step.args, step.args[::-1]) if step.where is None and not step.kwargs else ():
-        parts = choices.step_of(terms, made, np.add)
-        quotients = [choices.step_of(part, made, np.divide) for part in parts]
-        if not quotients or not all(quotients):
-            continue
-        (a, s), (b, other) = quotients
-        known = (
-            one.out for one in made.values() if one.function is np.divide and one.args[0] is e and one.args[1] is s
-        )
-        alone = all(uses[x] == 1 for x in (terms, *parts))
-        p: Any = next(known, None)
-        if s is other and is_real(s) and alone and p is not None and p.shape == terms.shape == step.out.shape:  # type: ignore[union-attr]
-            total = call(np.add, a, b, like=step, shape=terms.shape)
-            return [total, replace(step, args=(total.out, p))]
-    return quotient_of_rows(step, made, uses) or halved(step, made, uses) or masked(step)
+    """Divide fewer numbers, or convert a mask once."""
+    return quotient_of_rows(step, made, uses) or masked(step)
 
 
 def masked(step: Step) -> list[Step] | None:
@@ -149,29 +130,7 @@ def divided(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     x, c = step.args
     exact = type(c) in (int, float) and 2**-60 <= abs(c) <= 2**60 and abs(math.frexp(c)[0]) == 0.5
     plain = exact and is_real(x) and x.dtype == step.out.dtype and not step.kwargs  # type: ignore[union-attr]
-    return halved(step, made, uses) or ([replace(step, function=np.multiply, args=(x, 1 / c))] if plain else None)
-
-
-def halved(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write the half of h + abs(h) as the larger of h and 0."""
-    part = choices.positive_part(step, made)
-    return None if part is None else maximum(part, made, uses) or [part]
-
-
-def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write exp(x - log(s)) as exp(x) / s, where exp(x) is known and s is a sum of
-    it.
-    """
-    out: Any = step.out
-    x, logarithm = choices.step_of(step.args[0], made, np.subtract) or (None, None)
-    for s in choices.step_of(logarithm, made, np.log):
-        total: Any = s
-        while (inner := choices.step_of(total, made, np.reshape)) and isinstance(inner[0], Value):
-            total = inner[0]
-        e = next((one.args[0] for one in [made.get(total)] if one and one.function in SUMS), None)
-        if choices.step_of(e, made, np.exp) == (x,) and (e.shape, e.dtype) == (out.shape, s.dtype):  # type: ignore[union-attr]
-            return [replace(step, function=np.divide, args=(e, s))]
-    return None
+    return [replace(step, function=np.multiply, args=(x, 1 / c))] if plain else None
 
 
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -238,6 +197,26 @@ def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
     return None
 
 
+def scattered_in_loops(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Add in place where arrays say where to; for slices, loops fuse zeros better."""
+    found = [inner.args for a in step.operands() if (inner := made.get(a)) and inner.function is primitives.scatter]
+    for values, index, shape in found:
+        parts = arrays_of(index)
+        named = np.broadcast_shapes(*(part.shape for part in parts))
+        if not parts or not is_real(values) or values.shape != (*named, *shape[len(parts) :]):
+            return None
+    return scattered(step, made, uses) if found else None
+
+
+def unspread(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Scatter a number that would be spread out for it, as NumPy's assignment does."""
+    values, *others = step.args
+    number = (*choices.step_of(values, made, primitives.expand), None)[0]
+    if not isinstance(number, Value) or number.shape or number.dtype != values.dtype:
+        return None
+    return [replace(step, args=(number, *others))]
+
+
 def negated(step: Step) -> list[Step]:
     """Return steps for minus a result; of a product, negate the shorter factor."""
     out: Any = step.out
@@ -263,10 +242,12 @@ def picked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
             lengths = (1,) * (len(x.shape) - len(a.shape)) + a.shape
             kept = [i for i, n in enumerate(lengths) if n == x.shape[i]]
             shape = tuple(x.shape[i] for i in kept)
-            steps.append(call(np.reshape, a, shape, like=step, shape=shape, dtype=a.dtype))
+            if shape != a.shape:
+                steps.append(call(np.reshape, a, shape, like=step, shape=shape, dtype=a.dtype))
+                a = steps[-1].out
             places = tuple(parts[i] for i in kept)
             shape = np.broadcast_shapes(*(place.shape for place in places))
-            steps.append(call(primitives.getitem, steps[-1].out, places, like=step, shape=shape, dtype=a.dtype))
+            steps.append(call(primitives.getitem, a, places, like=step, shape=shape, dtype=a.dtype))
             a = steps[-1].out
         args.append(a)
     return [*steps, replace(step, function=inner.function, args=tuple(args))]
@@ -276,18 +257,6 @@ def arrays_of(index: Any) -> tuple[Any, ...]:
     """Return the parts of an index if all are arrays of integers."""
     parts = index if isinstance(index, tuple) else (index,)
     return parts if all(hasattr(part, "dtype") and part.dtype.kind in "iu" and part.shape for part in parts) else ()
-
-
-def sum_of_scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Scatter into the sum along an axis instead of along that axis."""
-    values, index, shape = choices.step_of(step.args[0], made, primitives.scatter) or (None, None, ())
-    axes, parts = axes_of(step), arrays_of(index)
-    rest = [i for i in range(len(shape)) if axes and i not in axes]
-    kept = tuple(parts[i] for i in rest) if len(parts) == len(shape) else ()
-    if not kept or np.broadcast_shapes(*(part.shape for part in kept)) != values.shape:
-        return None
-    lengths = tuple(shape[i] for i in rest)
-    return ending([call(primitives.scatter, values, kept, lengths, like=step, shape=lengths)], step)
 
 
 def axes_of(step: Step) -> tuple[int, ...] | None:
@@ -308,48 +277,14 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     return [replace(step, function=traits(step.function).reducer, args=step.args[:1], kwargs=kwargs)]
 
 
-def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Take a sign, or a factor that is equal along the axes, out of a rule's sum."""
-    x, axes = step.args[0], axes_of(step)
-    if step.where is not None or axes is None or not is_real(x):
-        return None
-    inner = made.get(x)
-    if inner is None or inner.function not in FACTORS or inner.kwargs:
-        return None
-    for a, *factor in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
-        alike = (
-            is_real(a) and (a.shape, a.dtype) == (x.shape, x.dtype) and all(is_same_along(f, axes, x) for f in factor)
-        )
-        if alike and isinstance(a, np.ndarray):
-            known = np.sum(a, axis=axes, keepdims=True)
-            return ending([call(inner.function, known, *factor, like=step, shape=known.shape)], step)
-        if alike and uses[x] == 1:
-            total = summed(a, axes, step)
-            steps = sums(total, made, uses) or [total]
-            shape = total.out.shape  # type: ignore[union-attr]
-            return ending([*steps, call(inner.function, steps[-1].out, *factor, like=step, shape=shape)], step)
-    return None
-
-
 def summed(x: Value, axes: tuple[int, ...], like: Step) -> Step:
     """Return the sum along some axes, which remain with length 1."""
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     return call(np.sum, x, like=like, shape=shape, axis=axes, keepdims=True)
 
 
-def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
-    """Return whether a factor of x is a number, or equal along some axes."""
-    if not isinstance(factor, Value):
-        return type(factor) in (int, float)
-    shape = (1,) * (len(x.shape) - len(factor.shape)) + factor.shape
-    return factor.dtype == x.dtype and all(shape[a] == 1 for a in axes)
-
-
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write a sum along the first or the last axes as a product."""
-    new = taken_out(step, made, uses) or sum_of_scattered(step, made, uses)
-    if new is not None:
-        return new
     x, axes = step.args[0], axes_of(step)
     if axes is None or not is_real(x) or not x.size:
         return reduced(step, made, uses)
@@ -378,40 +313,6 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     return ending([*steps, call(np.dot, *args, like=step, shape=(rest,))], step)
 
 
-def plain_axes(step: Step) -> tuple[int, ...] | None:
-    """Return the axes of a plain mean or variance, which keeps the dtype."""
-    names = ("axis", "dtype", "out", "ddof", "keepdims")
-    given = dict(zip(names, step.args[1:], strict=False)) | dict(step.kwargs)
-    plain = all(given.get(key, value) in (value,) for key, value in DEFAULTS.items()) and not set(given) - KNOWN
-    x = step.args[0]
-    if not plain or not is_real(x) or not x.size:
-        return None
-    return axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
-
-
-def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Divide the sum, as NumPy does."""
-    x, axes = step.args[0], plain_axes(step)
-    if axes is None:
-        return None
-    total = summed(x, axes, step)
-    steps = sums(total, made, uses) or [total]
-    shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
-    return ending([*steps, call(np.divide, steps[-1].out, n, like=step, shape=shape)], step)
-
-
-def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Take the mean of the squared deviations, which other steps may need too."""
-    x, axes = step.args[0], plain_axes(step)
-    if axes is None:
-        return None
-    shape = summed(x, axes, step).out.shape  # type: ignore[union-attr]
-    centre = call(np.mean, x, like=step, shape=shape, axis=axes, keepdims=True)
-    apart = call(np.subtract, x, centre.out, like=step, shape=x.shape)
-    squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
-    return ending([centre, apart, squares, call(np.mean, squares.out, like=step, shape=shape, **centre.kwargs)], step)
-
-
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Find the maximum of each row by `argmax`."""
     x, axes = step.args[0], axes_of(step)
@@ -436,7 +337,6 @@ SPELLINGS: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         square,
-        exponential,
         power,
         multiplied,
         divided,
@@ -444,18 +344,17 @@ SPELLINGS: dict[str, Rule] = {
         contraction,
         maximum,
         sums,
-        mean,
         maxima,
         reduced,
         matrices.solve,
         matrices.cholesky,
         choices.where,
+        choices.decided,
     )
 }
-SPELLINGS["added"] = choices.half_share
-FIRST: dict[str, Rule] = {"variance": variance}  # its means have other spellings
 # Those that make loops faster too
-OF_LOOPS = {name: SPELLINGS[name] for name in ("power", "exponential", "contraction", "matmul", "solve", "cholesky")}
-OF_LOOPS |= FIRST | {"sums": sum_of_scattered}
+OF_LOOPS = {name: SPELLINGS[name] for name in ("power", "contraction", "matmul", "solve", "cholesky")}
+OF_LOOPS |= {"multiplied": quotient_of_rows, "picked": picked}
+OF_LOOPS |= dict.fromkeys(("added", "subtracted"), scattered_in_loops)
 # After equal steps have been shared, since these add in place
-LAST: dict[str, Rule] = {"picked": picked, "added": scattered, "subtracted": scattered}
+LAST: dict[str, Rule] = {"picked": picked, "scattered": unspread, "added": scattered, "subtracted": scattered}

@@ -43,7 +43,7 @@ from microgradnd.compiler.recorder import (
 from microgradnd.compiler.scanning import UnscannedError
 from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
-from microgradnd.compiler.translation import Translation
+from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, tensor, wrap
@@ -374,7 +374,7 @@ def finished(recording: Recording, translation: Translation, program: Program, f
         captured=translation.captured,
         left=left,
         form=None if is_plain_tree(recording.form) else recording.form,
-        surroundings=watch.surroundings(lambda array: id(array) in translation.values, recorder.masks, buffers),
+        surroundings=watch.surroundings(lambda array: key_of(array) in translation.values, recorder.masks, buffers),
         depends=[(thing, thing.__form__()) for thing in recorder.things.values()],
         numbers=recording.numbers,
         fixed=fixed,

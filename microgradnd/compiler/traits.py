@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from microgradnd import primitives, triangular
+from microgradnd import powers, primitives, triangular
 from microgradnd.compiler import choices
 
 ATOM, CALL, UNARY, POWER, SUM, COMPARISON = 10, 9, 7, 8, 5, 1  # how strongly Python's operators bind
@@ -80,7 +80,7 @@ class Traits(NamedTuple):
     reducer : callable
             A ufunc's `reduce` that does the same as this reduction.
     spelling : str
-            The rule of `spelling.py` that may find a faster call.
+            The rule of `formulas.py` or `spelling.py` that may find a faster call.
     form : Form
             How source writes it, if not as a call.
     scalar : str
@@ -224,6 +224,7 @@ ROWS: dict[Any, Row] = {
     **{f: of_floats(f"np.{f.__name__}") for f in (np.floor, np.ceil, np.trunc, np.rint)},
     **{f: of_floats(f.__name__, "elementary") for f in (np.exp, np.log, np.sin, np.cos, np.tanh)},
     np.exp: of_floats("exp", "elementary") | {"spelling": "exponential"},
+    np.log: of_floats("log", "elementary") | {"spelling": "logarithm"},
     **{
         f: of_floats(f"np.{f.__name__}", "C", f.nin)
         for f in (
@@ -232,7 +233,9 @@ ROWS: dict[Any, Row] = {
         )
     },
     np.where: fresh(lowering="where", spelling="where"),
-    **dict.fromkeys((choices.bits, choices.kept, choices.larger), fresh(is_elementwise=True)),
+    **dict.fromkeys((choices.kept, choices.larger), fresh(is_elementwise=True)),
+    powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
+    choices.share: fresh(is_elementwise=True, lowering="share", spelling="decided"),
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
@@ -282,10 +285,10 @@ ROWS: dict[Any, Row] = {
         is_elementwise=True, is_equal=True, is_step=True, lowering="converted", **method("{0}.astype({1})")
     ),
     primitives.getitem: {"is_step": True, "lowering": "gather", "spelling": "picked"},
-    primitives.scatter: fresh(is_step=True, lowering="scatter"),
+    primitives.scatter: fresh(is_step=True, lowering="scatter", spelling="scattered"),
     primitives.setitem: fresh(is_step=True, lowering="setitem"),
     primitives.concatenate: fresh(is_step=True, lowering="concatenate"),
-    primitives.expand: locked(is_step=True),
+    primitives.expand: locked(is_step=True, spelling="expanded"),
     # Functions that can't be traced, or needn't be
     **{f: {"counts": True} for f in (np.nonzero, np.flatnonzero, np.argwhere)},
     **{
@@ -325,3 +328,10 @@ TRAITS |= {function: told(function)._replace(**row) for function, row in ROWS.it
 def traits(function: Any) -> Traits:
     """Return the traits of a function: its row, or those that follow without one."""
     return TRAITS.get(function) or told(function)
+
+
+def gives_view(function: Any, args: Sequence[Any], arrays: int) -> bool:
+    """Return whether a call with some number of arrays gives a view of the first."""
+    if function is primitives.getitem:
+        return primitives.is_basic(args[1])
+    return traits(function).memory in ("view", "locked") and arrays == 1

@@ -23,7 +23,7 @@ from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.opened import closed
 from microgradnd.compiler.passes import share_equal, uniform
-from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of
+from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of, shared
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
 from microgradnd.compiler.rolling import Loop, plural
 from microgradnd.compiler.scanning import UnscannedError, scanned
@@ -41,7 +41,7 @@ class Translation:
     Attributes
     ----------
     values : dict
-            The value for each node, and for each captured array (by its id).
+            The value for each node, and for each captured array (by `key_of`).
     captured : list
             The inputs of the program besides the arguments: leaves, gradients, buffers
             and arrays.
@@ -56,6 +56,7 @@ class Translation:
         self.inputs = [Value(self.shape(t._node, t._array), t.dtype, t.name or names[i]) for i, t in inputs.items()]
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
         self.names = statement_names(operations)
+        self.constants: dict[Any, Any] = {}  # arrays that never change, by their content
         self.loops: dict[Any, tuple[Value, ...]] = {}  # the results of each loop
         self.steps: list[Step] = []
         for operation in recorder.operations:
@@ -83,48 +84,50 @@ class Translation:
         """Translate an operation: to a step, or several if NumPy can spell its body."""
         if node.function is scanned:
             return self.loop(node)
-        body = getattr(node.function, "body", None)
+        if node.function is primitives.select:  # one of several values that have already been computed
+            results, number = node.args or ()
+            self.values[node] = self.argument(results, node.parents[0])[number]
+            return []
         if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
             self.values[node] = constant_of(node.out)
             return []
+        body = getattr(node.function, "body", None)
         if body is None or node.function in LOOPS or traits(node.function).is_step or type(node.out) is Results:
             return [self.step(node, name)]
+        steps = self.of_body(node, body, name)
+        return [self.step(node, name)] if steps is None else steps
+
+    def of_body(self, node: TracedOperation, body: Any, name: str | None) -> list[Step] | None:
+        """Return the steps of an operation's body; None if it must stay one call."""
         sizes = self.recorder.sizes
         recorder = Recorder(sizes)
+        operands = [*zip(node.args or (), node.parents, strict=True)]
         inside = [
             arg if parent is None or isinstance(parent, IndexParts) else wrap(arg, Leaf(arg, False))
-            for arg, parent in zip(node.args or (), node.parents, strict=True)
+            for arg, parent in operands
         ]
+        formals = [(x._node, *operand) for x, operand in zip(inside, operands, strict=True) if x is not operand[0]]
         if sizes is not None:
-            for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
-                if isinstance(tensor, Tensor) and tensor is not arg:
-                    sizes.alias(tensor._node, parent, self.recorder.stands_for)
-        token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
+            for formal, _, parent in formals:
+                sizes.alias(formal, parent, self.recorder.stands_for)
         try:
             with contextlib.nullcontext() if sizes is None else sizes.tentative():
-                result = body(*inside, **node.kwargs)
-        except (
-            TraceError,
-            TypeError,
-            NotImplementedError,
-        ):  # it looks at values, or has no rule: one call
-            return [self.step(node, name)]
-        finally:
-            MODE.reset(token)
-        for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
-            if tensor is result and isinstance(result, Tensor):
-                self.values[node] = self.argument(arg, parent)
-                return []
+                result = called(recorder, body, *inside, **node.kwargs)
+        except (TraceError, TypeError, NotImplementedError):  # it looks at values, or has no rule
+            return None
         itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that calls itself
+        for x, operand in zip(inside, operands, strict=True):
+            if x is result and isinstance(result, Tensor):
+                self.values[node] = self.argument(*operand)
+                return []
         if itself or not isinstance(result, Tensor) or not isinstance(result._node, TracedOperation):
-            return [self.step(node, name)]
-        for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
-            if isinstance(tensor, Tensor) and tensor is not arg:
-                self.values[tensor._node] = self.argument(arg, parent)
+            return None
+        for formal, arg, parent in formals:
+            self.values[formal] = self.argument(arg, parent)
         result._node.annotate().name = node.name or name
         self.given.update(recorder.arrays)
-        steps = []
         self.owned |= owned_arrays(recorder.operations)
+        steps = []
         for inner in recorder.operations:
             inner.where = node.where
             steps += self.translated(inner, None)
@@ -150,10 +153,6 @@ class Translation:
             same = args[0].name if node.function is primitives.identity and isinstance(args[0], Value) else None
             out = Value(self.shape(node, node.out), node.out.dtype, node.name or name or same)
         self.values[node] = out
-        if node.function is primitives.select:  # one of several values that have already been computed
-            assert node.args is not None
-            self.values[node] = out = args[0][node.args[1]]
-            return Step(primitives.identity, (out,), {}, Value(out.shape, out.dtype), node.where)
         return Step(node.function, args, kwargs, out, node.where)
 
     def loop(self, node: TracedOperation) -> list[Step]:
@@ -167,7 +166,7 @@ class Translation:
         self.values[node] = self.loops[key][: len(node.out)]  # type: ignore[assignment]
         return steps
 
-    def rolled(self, turn: Any, args: list[Any], where: Any) -> tuple[list[Step], tuple[Value, ...]]:
+    def rolled(self, turn: Any, args: list[Any], where: Any) -> tuple[list[Step], tuple[Any, ...]]:
         """Return the steps that run a loop, and all its results."""
         n, count = len(turn.carried), turn.count
         names = [
@@ -175,8 +174,75 @@ class Translation:
         ]
         carried = [Value(x.shape, x.dtype, name) for x, name in zip(turn.carried, names, strict=True)]
         self.values.update(zip(turn.carried, carried, strict=True))
+        before, steps = self.rows(turn.rows, args[n:])
+        for operation in turn.operations:
+            steps += self.translated(operation, self.names.get(operation))
+        following, kept = ([self.argument(*end) for end in ends] for ends in (turn.following, turn.kept))
+        for node in (*turn.carried, *turn.rows, *turn.operations):
+            self.values.pop(node, None)
+        # A value that is only handed on is the same in all turns.
+        given = zip(carried, following, args, strict=False)
+        same = {value: arg for value, end, arg in given if end is value and value not in kept}
+        steps = [step.substitute(same) for step in steps]
+        made = {out for step in steps if not may_share(step) for out in step.outs()}
+
+        def own(value: Any, like: Any, others: Sequence[Value] = ()) -> Value:
+            """Return a turn's result: its own value, or a copy of another."""
+            value = same.get(value, value) if isinstance(value, Value) else value
+            is_value = isinstance(value, Value)
+            if is_value and (value in made or value in others):
+                return value
+            steps.append(Step(np.copy if is_value else np.array, (value,), {}, Value(like.shape, like.dtype)))
+            return steps[-1].out  # type: ignore[return-value]
+
+        nexts = {
+            value: own(end, array)
+            for value, end, (array, _) in zip(carried, following, turn.following, strict=True)
+            if value not in same
+        }
+        kept = [own(value, array, carried) for value, (array, _) in zip(kept, turn.kept, strict=True)]
+        outs: dict[Value, Value] = {}
+        parts: dict[Value, tuple[Value, slice]] = {}  # where the rows of a carried value hold a kept one
+        for value, end in nexts.items():
+            if value in kept or (end in kept and end not in parts):
+                outs[value] = out = Value((count + 1, *value.shape), value.dtype, plural(value.name))
+                parts[value] = out, slice(0, count)
+                parts.setdefault(end, (out, slice(1, count + 1)))
+            else:
+                outs[value] = Value(value.shape, value.dtype, value.name)
+        views, results = list[Step](), list[Any]()
+
+        def view(array: Value, index: Any, like: Value, length: tuple[int, ...]) -> None:
+            results.append(Value((*length, *like.shape), like.dtype, None if length else like.name))
+            views.append(Step(primitives.getitem, (array, index), {}, results[-1], where))
+
+        for value in carried:
+            if value in parts:
+                view(outs[value], count, value, ())
+            else:
+                results.append(same[value] if value in same else outs[value])
+        each: dict[Value, Value] = {}
+        for value in kept:
+            if value in parts:
+                view(*parts[value], value, (count,))
+            else:
+                each.setdefault(value, Value((count, *value.shape), value.dtype, plural(value.name)))
+                results.append(each[value])
+        begins = [self.begin(arg, value, before) for arg, value in zip(args, carried, strict=False) if value in nexts]
+        outside = {v: Value(v.shape, v.dtype, v.name) for step in steps for v in step.operands()}
+        for value in (*nexts, *[out for step in steps for out in step.outs()]):
+            outside.pop(value, None)
+        body = Program((*nexts, *outside.values()), tuple(steps), (tuple(nexts.values()), tuple(each), ()))
+        body = body.substitute(outside)
+        body = body if self.recorder.sizes is None else closed(body, self.recorder.sizes.hints)
+        loop = Loop(count, share_equal(body), tuple(value in parts for value in nexts))
+        step = Step(loop, (*begins, *outside), {}, (*outs.values(), *each.values()), where)
+        return [*before, step, *views], tuple(results)
+
+    def rows(self, nodes: Sequence[Any], arrays: Sequence[Any]) -> tuple[list[Step], list[Step]]:
+        """Return the steps that pick the rows of a turn, and steps before the loop."""
         before, steps = list[Step](), list[Step]()
-        for row, whole in zip(turn.rows, args[n:], strict=False):
+        for row, whole in zip(nodes, arrays, strict=False):
             number = None if isinstance(whole, Value) else uniform(whole)
             self.values[row] = out = Value(row.shape, row.dtype, row.name)
             if number is not None and row.shape:
@@ -186,58 +252,7 @@ class Translation:
                 before.append(Step(np.array, (whole,), {}, Value(whole.shape, whole.dtype)))
                 whole = before[-1].out
             steps.append(Step(primitives.getitem, (whole, Turn(0, 1)), {}, out))
-        for operation in turn.operations:
-            steps += self.translated(operation, self.names.get(operation))
-        made = {out for step in steps if not may_share(step) for out in step.outs()}
-
-        def own(array: Any, node: Any, others: Sequence[Value] = ()) -> Value:
-            """Return a turn's result: its own value, or a copy of another."""
-            value = self.argument(array, node)
-            is_value = isinstance(value, Value)
-            if is_value and (value in made or value in others):
-                return value
-            steps.append(Step(np.copy if is_value else np.array, (value,), {}, Value(array.shape, array.dtype)))
-            return steps[-1].out  # type: ignore[return-value]
-
-        following = [own(array, node) for array, node in turn.following]
-        kept = [own(array, node, carried) for array, node in turn.kept]
-        for node in (*turn.carried, *turn.rows, *turn.operations):
-            self.values.pop(node, None)
-        rows = [
-            value in kept or (end in kept and following.index(end) == i)
-            for i, (value, end) in enumerate(zip(carried, following, strict=True))
-        ]
-        outs = [
-            Value((count + 1, *v.shape) if has_rows else v.shape, v.dtype, plural(v.name) if has_rows else v.name)
-            for v, has_rows in zip(carried, rows, strict=True)
-        ]
-        views, results = list[Step](), list[Value]()
-
-        def view(array: Value, index: Any, like: Value, length: tuple[int, ...]) -> None:
-            results.append(Value((*length, *like.shape), like.dtype, None if length else like.name))
-            views.append(Step(primitives.getitem, (array, index), {}, results[-1], where))
-
-        for out, value, has_rows in zip(outs, carried, rows, strict=True):
-            view(out, count, value, ()) if has_rows else results.append(out)
-        each: list[Value] = []
-        for value in kept:
-            if value in carried:
-                view(outs[carried.index(value)], slice(0, count), value, (count,))
-            elif value in following and rows[following.index(value)]:
-                view(outs[following.index(value)], slice(1, count + 1), value, (count,))
-            else:
-                each.append(value)
-                results.append(Value((count, *value.shape), value.dtype, plural(value.name)))
-                outs.append(results[-1])
-        begins = [self.begin(arg, value, before) for arg, value in zip(args, carried, strict=False)]
-        outside = {v: Value(v.shape, v.dtype, v.name) for step in steps for v in step.operands()}
-        for value in (*carried, *[out for step in steps for out in step.outs()]):
-            outside.pop(value, None)
-        body = Program((*carried, *outside.values()), tuple(steps), (tuple(following), tuple(each), ()))
-        body = body.substitute(outside)
-        body = body if self.recorder.sizes is None else closed(body, self.recorder.sizes.hints)
-        loop = Loop(count, share_equal(body), tuple(rows))
-        return [*before, Step(loop, (*begins, *outside), {}, tuple(outs), where), *views], tuple(results)
+        return before, steps
 
     def begin(self, arg: Any, like: Value, steps: list[Step]) -> Any:
         """Return a loop's initial value: a Python float for a number, else a value."""
@@ -275,7 +290,7 @@ class Translation:
         if isinstance(arg, np.ndarray) and id(arg) in self.given:
             return self.argument(*self.given[id(arg)])
         if isinstance(arg, np.ndarray) and uniform(arg) is None:  # not a spread-out number, which can't change
-            return constant_of(arg) if id(arg) in self.owned else self.capture(arg, arg)
+            return shared(arg, self.constants) if id(arg) in self.owned else self.capture(arg, arg)
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
     def capture(self, thing: Any, array: Any, name: str | None = None) -> Value:
@@ -318,17 +333,22 @@ def turns_of(step: Step, scans: bool = True) -> tuple[list[Step], Sequence[Any]]
     recorder = Recorder(scans=scans)
     given = {i: np.zeros(x.shape, x.dtype) for i, x in enumerate(step.args) if isinstance(x, Value)}
     inputs = {i: wrap(array, Leaf(array, False)) for i, array in given.items()}
-    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
-    try:
-        result = BODIES[step.function](*[inputs.get(i, x) for i, x in enumerate(step.args)])
-    finally:
-        MODE.reset(token)
+    result = called(recorder, BODIES[step.function], *[inputs.get(i, x) for i, x in enumerate(step.args)])
     translation = Translation(recorder, inputs, [""] * len(step.args))
     results = translation.constant(result if isinstance(result, tuple) else (result,))
     operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
     body = translation.program(results, ())
     body = body.substitute(dict(zip(body.inputs, operands, strict=True)))
     return [replace(inner, where=step.where) for inner in body.steps], body.outputs
+
+
+def called(recorder: Recorder, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function, and record its operations."""
+    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
+    try:
+        return function(*args, **kwargs)
+    finally:
+        MODE.reset(token)
 
 
 def is_row(array: Any, whole: Any) -> bool:
@@ -340,7 +360,12 @@ def is_row(array: Any, whole: Any) -> bool:
 
 
 def key_of(thing: Any) -> Any:
-    return id(thing) if isinstance(thing, np.ndarray) else thing
+    """Return what an input is: a variable, or an array's elements; views made anew by
+    each turn of a loop, as by `w.T`, have the same.
+    """
+    if not isinstance(thing, np.ndarray):
+        return thing
+    return thing.__array_interface__["data"][0], thing.shape, thing.strides, thing.dtype
 
 
 def with_turns(operations: Sequence[Any]) -> list[Any]:

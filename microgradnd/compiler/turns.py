@@ -19,13 +19,13 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
-from microgradnd.compiler.fusion import Access, Loop, Op
-from microgradnd.compiler.loops import LETTERS, TAKEN, Layout, Part, in_order, wrapped
+from microgradnd.compiler.fusion import Access, Op
+from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order
 from microgradnd.compiler.passes import loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.rolling import Row, is_free
-from microgradnd.compiler.source import Names, Writer
+from microgradnd.compiler.source import Writer
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
 
@@ -44,33 +44,18 @@ class Turns(Part):
     """
 
     def __init__(self, step: Step, name: str) -> None:
-        self.name = name
-        self.names = Names(*TAKEN)
+        super().__init__(Layout(Program((), (), ())), name)
         self.writer = Writer(Program((), (), ()), self.names, {})
-        self.lines: list[str] = []
-        self.parameters: dict[Value, str] = {}
-        self.flat: dict[Value, str] = {}
-        self.variable: dict[Loop, str] = {}
-        self.texts: dict[str, tuple[str, int]] = {}
-        self.kept: dict[Value, list[int]] = {}
-        self.readers: dict[Value, list[Op]] = {}
         self.bound: dict[Value, tuple[Value, Index]] = {}
         self.pinned: set[Value] = set()
         self.constants: dict[Value, Any] = {}
-        self.ops: list[Op] = []
-        self.wide = None
         self.scratch: list[Value] = []
-        self.layout: Any = Layout(Program((), (), ()))
         for value in (*step.args, *step.outs()):
             if isinstance(value, Value) and value not in self.parameters:
                 self.parameters[value] = self.names.value(value)
         self.numbers = [value for value in step.outs() if not value.shape]
         self.turns(step, 1)
-        types = [self.type_of(base) for base in self.parameters]
-        signature = '"\n      "'.join(wrapped(f"void({', '.join(types)})"))
-        head = f'@njit("{signature}", cache=True, nogil=True, error_model="numpy")'
-        define = "\n    ".join(line.rstrip() for line in wrapped(f"def {name}({', '.join(self.parameters.values())}):"))
-        self.text = "\n".join([head, define, *self.lines, ""])
+        self.text = self.function()
 
     def type_of(self, base: Value) -> str:
         axes = len(self.shape_of(base)) or int(base in self.numbers)
@@ -109,12 +94,7 @@ class Turns(Part):
         for part in layout.parts:
             ops = [part] if isinstance(part, Op) else list(in_order(part))
             for op in ops:
-                self.ops.append(op)
-                for base in dict.fromkeys(access.base for access in op.touches):
-                    self.readers.setdefault(base, []).extend([op] * (base not in op.written))
-                    self.parameter(base)
-                for base in op.written:
-                    self.parameter(base)
+                self.take(op)
         for part in layout.parts:
             if isinstance(part, Op):
                 self.texts.clear()
@@ -226,117 +206,116 @@ class InPlace:
     """
 
     def __init__(self, turns: Turns, loop: Rolled, step: Step, counter: str) -> None:
-        n, outs = len(loop.rows), step.outs()
-        nexts, kept, last = loop.body.outputs
+        self.turns, self.counter, self.uses = turns, counter, loop.body.uses()
         self.carried: list[tuple[Value, Any]] = []
         self.following: list[Value] = []
         self.arrays: list[tuple[Value, Any]] = []
         self.ends: list[tuple[str, Value]] = []
         self.firsts: list[tuple[str, Any]] = []
-        self.late: dict[Value, Step] = {}  # sums that run over a flat array
         self.results: list[tuple[Value, Value]] = []
         self.inputs: list[Value] = []
         self.updates: dict[Value, Value] = {}
-        self.steps: list[Step] = []
-        self.turns, self.counter = turns, counter
-        bound = turns.bound
-        uses = loop.body.uses()
-        made = {out: s for s in loop.body.steps for out in s.outs()}
-        fixed = {v for s in loop.body.steps if not may_share(s) and not is_free(s) for v in s.outs()}
-        for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
-            self.inputs.append(inside)
-            if inside.shape or (isinstance(outside, Value) and outside in bound):
-                bound[inside] = turns.whole(outside), []
-            else:
-                turns.names.of[inside] = turns.number(outside)
+        self.late: dict[Value, Step] = {}  # sums in place, instead of sums of whole arrays
         self.skipped: set[Value] = set()
-        changes: list[tuple[Value, Value]] = []
-        copies: list[Step] = []
-
-        def settled(value: Value) -> Value:
-            """Return a value that the turn computes and nothing writes over."""
-            if value in fixed and value in made:
-                return value
-            copies.append(Step(np.copy, (value,), {}, Value(value.shape, value.dtype)))
-            return copies[-1].out  # type: ignore[return-value]
-
-        for inside, following, begin, out, rows in zip(
-            loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False
-        ):
-            self.inputs.append(inside)
-            if inside.shape:
-                if rows:
-                    bound[inside] = out, [(True, counter)]
-                    bound[first := Row(inside.shape, inside.dtype)] = out, [(True, "0")]
-                    self.arrays.append((first, begin))
-                    target = Row(inside.shape, inside.dtype)
-                    bound[target] = out, [(True, f"{counter} + 1")]
-                    self.inputs.append(target)
-                    changes.append((target, following))
-                else:
-                    bound[inside] = out, []
-                    self.arrays.append((inside, begin))
-                    if not self.added(inside, following, uses, made):
-                        changes.append((inside, following))
-            else:
-                self.carried.append((inside, begin))
-                following = settled(following)
-                self.following.append(following)
-                if rows:
-                    self.firsts.append((f"{turns.names.of[out]}[0]", begin))
-                    self.ends.append((f"{turns.names.of[out]}[{counter} + 1]", following))
-                else:
-                    self.results.append((inside, out))
+        self.steps: list[Step] = []
+        self.copies: list[Step] = []
+        self.made = {out: s for s in loop.body.steps for out in s.outs()}
+        self.fixed = {v for s in loop.body.steps if not may_share(s) and not is_free(s) for v in s.outs()}
+        n, outs = len(loop.rows), step.outs()
+        nexts, kept, last = loop.body.outputs
+        for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
+            self.share(inside, outside)
+        for carry in zip(loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False):
+            self.carry(*carry)
         for out, value in zip(outs[n:], kept, strict=False):
-            if value.shape:
-                target = Row(value.shape, value.dtype)
-                bound[target] = out, [(True, counter)]
-                self.inputs.append(target)
-                changes.append((target, value))
-            else:
-                self.ends.append((f"{turns.names.of[out]}[{counter}]", settled(value)))
+            self.keep(out, value, counter)
         for out, value in zip(outs[n + len(kept) :], last, strict=True):
             if value.shape:
-                place = Row(value.shape, value.dtype)
-                bound[place] = out, []
-                self.inputs.append(place)
-                changes.append((place, value))
+                self.updates[self.place(value, out, [])] = self.settled(value)
             else:
-                self.results.append((settled(value), out))
-        for changed, value in changes:
-            self.updates[changed] = settled(value)
+                self.results.append((self.settled(value), out))
         for s in loop.body.steps:
             self.take(s)
-        self.steps += copies
+        self.steps += self.copies
         numbers = (*self.following, *(v for _, v in self.ends), *(v for v, _ in self.results))
         outputs = tuple(v for v in dict.fromkeys(numbers) if any(v in s.outs() for s in self.steps))
         self.numbers = set(outputs)
         self.program = Program(tuple(self.inputs), tuple(self.steps), outputs, self.updates)
 
-    def added(self, carried: Value, following: Value, uses: dict[Value, int], made: dict[Value, Step]) -> bool:
+    def share(self, inside: Value, outside: Any) -> None:
+        """Take a value that is the same in all turns."""
+        self.inputs.append(inside)
+        if inside.shape or (isinstance(outside, Value) and outside in self.turns.bound):
+            self.turns.bound[inside] = self.turns.whole(outside), []
+        else:
+            self.turns.names.of[inside] = self.turns.number(outside)
+
+    def carry(self, inside: Value, following: Value, begin: Any, out: Value, has_rows: bool) -> None:
+        """Carry a value on, in a local variable or an array, or in rows of one."""
+        bound, next_row = self.turns.bound, f"{self.counter} + 1"
+        self.inputs.append(inside)
+        if not inside.shape:
+            following = self.settled(following)
+            self.carried.append((inside, begin))
+            self.following.append(following)
+            if has_rows:
+                self.firsts.append((f"{self.turns.names.of[out]}[0]", begin))
+                self.ends.append((f"{self.turns.names.of[out]}[{next_row}]", following))
+            else:
+                self.results.append((inside, out))
+        elif has_rows:
+            bound[inside] = out, [(True, self.counter)]
+            bound[first := Row(inside.shape, inside.dtype)] = out, [(True, "0")]
+            self.arrays.append((first, begin))
+            self.keep(out, following, next_row)
+        else:
+            bound[inside] = out, []
+            self.arrays.append((inside, begin))
+            if not self.added(inside, following):
+                self.updates[inside] = self.settled(following)
+
+    def keep(self, out: Value, value: Value, row: str) -> None:
+        """Keep a value of each turn in a row of an array."""
+        if value.shape:
+            self.updates[self.place(value, out, [(True, row)])] = self.settled(value)
+        else:
+            self.ends.append((f"{self.turns.names.of[out]}[{row}]", self.settled(value)))
+
+    def place(self, like: Value, array: Value, index: Index) -> Row:
+        """Return a part of an array that a value of the turn is written to."""
+        place = Row(like.shape, like.dtype)
+        self.turns.bound[place] = array, index
+        self.inputs.append(place)
+        return place
+
+    def settled(self, value: Value) -> Value:
+        """Return a value that the turn computes and nothing writes over."""
+        if value in self.fixed and value in self.made:
+            return value
+        self.copies.append(Step(np.copy, (value,), {}, Value(value.shape, value.dtype)))
+        return self.copies[-1].out  # type: ignore[return-value]
+
+    def added(self, carried: Value, following: Value) -> bool:
         """Add in place to a row of a carried array, if nothing else happens to it."""
-        step = made.get(following)
+        uses, step = self.uses, self.made.get(following)
         if step is None or step.function is not np.add or uses[following] != 1 or uses[carried] != 1:
             return False
-        for x, y in (step.args, step.args[::-1]):
-            inner = made.get(y) if isinstance(y, Value) else None
-            if x is carried and inner is not None and inner.function is primitives.scatter and uses[y] == 1:
-                values, index, _ = inner.args
-                if moves(index):
-                    row = Row(values.shape, values.dtype)
-                    self.turns.bound[row] = carried, self.index(index)
-                    new = Value(values.shape, values.dtype)
-                    self.inputs.append(old := Value(values.shape, values.dtype))
-                    self.turns.bound[old] = carried, self.index(index)
-                    self.late[following] = Step(np.add, (old, values), {}, new, step.where)
-                    self.skipped |= {following, y}
-                    self.inputs.append(row)
-                    if values.shape:
-                        self.updates[row] = new
-                    else:
-                        self.ends.append((self.turns.place(carried, [t for _, t in self.index(index)]), new))
-                    return True
-        return False
+        y = step.args[1] if step.args[0] is carried else step.args[0]
+        scattering = self.made.get(y) if isinstance(y, Value) and carried in step.args and uses[y] == 1 else None
+        if scattering is None or scattering.function is not primitives.scatter or not moves(scattering.args[1]):
+            return False
+        values, index, _ = scattering.args
+        old, new = Value(values.shape, values.dtype), Value(values.shape, values.dtype)
+        row = self.place(values, carried, self.index(index))
+        self.turns.bound[old] = self.turns.bound[row]
+        self.inputs.append(old)
+        self.late[following] = Step(np.add, (old, values), {}, new, step.where)
+        self.skipped |= {following, y}
+        if values.shape:
+            self.updates[row] = new
+        else:
+            self.ends.append((self.turns.place(row, []), new))
+        return True
 
     def index(self, index: Any) -> Index:
         """Return a moving index, axis by axis."""

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd.jacobians import jacobian
+from microgradnd.jacobians import hvp, jacobian
 from microgradnd.matching import plain
 from microgradnd.settings import one_of
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
-from microgradnd.transforms import hvp, value_and_grad, vjp
+from microgradnd.transforms import value_and_grad, vjp
 from microgradnd.trees import flatten, is_module, paths
 
 Array = npt.NDArray[Any]

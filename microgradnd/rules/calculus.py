@@ -46,6 +46,11 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """Compute np.ediff1d: differences of all elements in a row, between given ends."""
     parts = [np.ravel(x) for x in (to_begin, np.diff(np.ravel(ary)), to_end) if x is not None]
+    for part in parts:
+        if not np.can_cast(part.dtype, ary.dtype, "same_kind"):
+            raise TypeError(
+                f"ediff1d: the ends must have a dtype that fits {ary.dtype}, that of the array, got {part.dtype}"
+            )
     return in_dtype(np.concatenate(parts), ary.dtype)
 
 

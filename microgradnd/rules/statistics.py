@@ -77,10 +77,12 @@ def covariance(
         x = np.concatenate([x, variables(y, rowvar)])
     x = in_dtype(x, np.result_type(x.dtype, np.float64) if dtype is None else dtype)
     ddof = (0 if bias else 1) if ddof is None else ddof
+    if ddof != int(ddof):
+        raise ValueError(f"cov: ddof, the degrees of freedom to subtract, must be an integer, got {ddof}")
     weights: Any = None
-    for given in (fweights, aweights):
+    for name, given in (("fweights", fweights), ("aweights", aweights)):
         if given is not None:
-            given = in_dtype(array(given), np.float64)
+            given = weights_of(name, given, x.shape[1])
             weights = given if weights is None else weights * given
     mean, total = np.average(x, axis=1, weights=weights, returned=True)
     if weights is None:
@@ -93,6 +95,18 @@ def covariance(
     weighted = deviation if weights is None else deviation * weights
     products = np.dot(deviation, np.conj(weighted.T))
     return np.squeeze(in_dtype(products * np.true_divide(1, np.maximum(freedom, 0)), products.dtype))
+
+
+def weights_of(name: str, given: Any, count: int) -> Any:
+    """Return one weight for each observation, or raise as NumPy does."""
+    weights = in_dtype(array(given), np.float64)
+    if weights.shape != (count,):
+        raise RuntimeError(f"cov: {name} must have one weight for each observation, {count}, got shape {weights.shape}")
+    if name == "fweights" and holds(np.any(weights != np.around(weights))):
+        raise TypeError(f"cov: fweights say how often each observation occurs, so they must be integers, got {given}")
+    if holds(np.any(weights < 0)):
+        raise ValueError(f"cov: {name} must not be negative, got {given}")
+    return weights
 
 
 def variables(m: Any, rowvar: bool) -> Any:

@@ -93,8 +93,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/compiler/spelling.py",
-        '"exponential", "contraction", "matmul",',
-        '"exponential", "matmul",',
+        '("power", "contraction", "matmul",',
+        '("power", "matmul",',
         PLANS,
         "numba",
     ),

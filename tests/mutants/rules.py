@@ -191,6 +191,7 @@ FAULTS: list[tuple[str, ...]] = [
             ("LARGEST = 8", "LARGEST = 9"),
             ('dtype.char in "fd" and', 'dtype.kind in "fi" and'),
             ("        if n % 2:", "        if n % 2 or n == 2:"),
+            ("if not x.min() > 0:", "if x.min() < 0:"),
         )
     ),
 ]

@@ -1,0 +1,449 @@
+"""Formulas with fewer operations for the same mathematics, in NumPy calls and in loops.
+
+Owns: the rules that find them; a function's row of traits names its rule.
+Must not own: which NumPy call is fastest (`spelling.py`), sums that are always 0
+(`cancelling.py`), what NumPy calls and loops do with a share of a maximum
+(`choices.py`).
+Read next: `spelling.py`.
+
+Two spellings of one function lead to equal programs if both are first brought into one
+form. In a derivative, signs and common factors come out of sums, a division by what is
+multiplied next is left out, and equal terms are added once with their number. In
+addition, a mean is a sum, the logarithm of a softmax is a difference, and half of `h +
+abs(h)` is a maximum. `docs/decisions/0032-spellings.md` says how much the results may
+differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.compiler import choices
+from microgradnd.compiler.cancelling import keeps_order
+from microgradnd.compiler.passes import drop_dead, fold_signs, simplify
+from microgradnd.compiler.program import Program, Step, Value, call
+from microgradnd.compiler.spelling import Made, Rule, arrays_of, axes_of, ending, is_real, spell, summed
+
+FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
+DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
+KNOWN = {*DEFAULTS, "axis", "keepdims"}
+TERMS = 8  # of a sum in which equal ones are looked for
+
+step_of = choices.step_of
+
+
+# Sums
+
+
+def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Sum fewer numbers: without a common factor, or where values are scattered."""
+    return taken_out(step, made, uses) or sum_of_scattered(step, made)
+
+
+def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take a sign, or a factor that is equal along the axes, out of a rule's sum."""
+    x, axes = step.args[0], axes_of(step)
+    if step.where is not None or axes is None or not is_real(x):
+        return None
+    inner = made.get(x)
+    if inner is None or inner.function not in FACTORS or inner.kwargs:
+        return None
+    for a, *factor in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
+        alike = (
+            is_real(a) and (a.shape, a.dtype) == (x.shape, x.dtype) and all(is_same_along(f, axes, x) for f in factor)
+        )
+        if alike and isinstance(a, np.ndarray):
+            known = np.sum(a, axis=axes, keepdims=True)
+            return ending([call(inner.function, known, *factor, like=step, shape=known.shape)], step)
+        if alike and uses.get(x, 1) == 1:
+            total = summed(a, axes, step)
+            steps = sums(total, made, uses) or [total]
+            shape = total.out.shape  # type: ignore[union-attr]
+            return ending([*steps, call(inner.function, steps[-1].out, *factor, like=step, shape=shape)], step)
+    return None
+
+
+def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
+    """Return whether a factor of x is a number, or equal along some axes."""
+    if not isinstance(factor, Value):
+        return type(factor) in (int, float)
+    shape = (1,) * (len(x.shape) - len(factor.shape)) + factor.shape
+    return factor.dtype == x.dtype and all(shape[a] == 1 for a in axes)
+
+
+def sum_of_scattered(step: Step, made: Made) -> list[Step] | None:
+    """Scatter into the sum along an axis instead of along that axis."""
+    values, index, shape = step_of(step.args[0], made, primitives.scatter) or (None, None, ())
+    axes, parts = axes_of(step), arrays_of(index)
+    rest = [i for i in range(len(shape)) if axes and i not in axes]
+    kept = tuple(parts[i] for i in rest) if len(parts) == len(shape) else ()
+    if not kept or np.broadcast_shapes(*(part.shape for part in kept)) != values.shape:
+        return None
+    lengths = tuple(shape[i] for i in rest)
+    return ending([call(primitives.scatter, values, kept, lengths, like=step, shape=lengths)], step)
+
+
+def plain_axes(step: Step) -> tuple[int, ...] | None:
+    """Return the axes of a plain mean or variance, which keeps the dtype."""
+    names = ("axis", "dtype", "out", "ddof", "keepdims")
+    given = dict(zip(names, step.args[1:], strict=False)) | dict(step.kwargs)
+    plain = all(given.get(key, value) in (value,) for key, value in DEFAULTS.items()) and not set(given) - KNOWN
+    x = step.args[0]
+    if not plain or not is_real(x) or not x.size:
+        return None
+    return axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
+
+
+def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Divide the sum, as NumPy does."""
+    axes = plain_axes(step)
+    return None if axes is None else ending(mean_along(step.args[0], axes, step, made, uses), step)
+
+
+def mean_along(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
+    """Return the steps for a mean along some axes, which remain with length 1."""
+    total = summed(x, axes, like)
+    steps = sums(total, made, uses) or [total]
+    shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
+    return [*steps, call(np.divide, steps[-1].out, n, like=like, shape=shape)]
+
+
+def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take the mean of the squared deviations, which other steps may need too."""
+    x, axes = step.args[0], plain_axes(step)
+    if axes is None:
+        return None
+    centre = mean_along(x, axes, step, made, uses)
+    apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
+    squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
+    return ending([*centre, apart, squares, *mean_along(squares.out, axes, step, made, uses)], step)  # type: ignore[arg-type]
+
+
+def expanded(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Spread a sum out by an axis of length 1, as ufuncs do themselves."""
+    given = dict(zip(("g", "shape", "axis", "keepdims"), step.args, strict=False)) | dict(step.kwargs)
+    g, shape, axis = given["g"], given["shape"], given.get("axis")
+    if not getattr(g, "shape", ()) or axis is None or given.get("keepdims"):
+        return None
+    axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    index = tuple(None if i in axes else slice(None) for i in range(len(shape)))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(step.out.shape))  # type: ignore[union-attr]
+    row = call(primitives.getitem, g, index, like=step, shape=kept)
+    return [row, replace(step, args=(row.out, shape, axis, True), kwargs={})]
+
+
+# Softmax
+
+
+def sum_of_exponentials(s: Any, made: Made) -> tuple[Value, tuple[int, ...]] | None:
+    """Return z and some axes if s is the sum of exp(z) along them, and z = x - max(x).
+
+    Then s isn't less than 1.
+    """
+    e, axes = reduction_of(s, np.sum, made)
+    (z,) = step_of(e, made, np.exp) or (None,)
+    x, top = step_of(z, made, np.subtract) or (None, None)
+    fits = is_real(x) and is_real(s) and (x.shape, x.dtype, s.dtype) == (z.shape, z.dtype, z.dtype)
+    return (z, axes) if fits and reduction_of(top, np.max, made) == (x, axes) else None
+
+
+def reduction_of(total: Any, function: Any, made: Made) -> tuple[Any, Any]:
+    """Return what is reduced, and along which axes, if the result has or could have
+    these axes with length 1; otherwise None twice.
+    """
+    value: Any = total
+    step = made.get(value) if isinstance(value, Value) else None
+    while step and (keeps_order(step) or step.function is np.expand_dims):
+        value = step.args[0]
+        step = made.get(value)
+    axes = axes_of(step) if step and step.function is function else None
+    if step is None or axes is None:
+        return None, None
+    x = step.args[0]
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return (x, axes) if (1,) * (len(kept) - len(total.shape)) + total.shape == kept else (None, None)
+
+
+def softmax_of(p: Any, made: Made) -> tuple[Value, Any] | None:
+    """Return z and s if p is exp(z) / s, and s the sum of exp(z), as above."""
+    e, s = step_of(p, made, np.divide) or (None, None)
+    z, _ = sum_of_exponentials(s, made) or (None, None)
+    return (z, s) if z is not None and step_of(e, made, np.exp) == (z,) and p.shape == z.shape else None
+
+
+def logarithm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write the logarithm of a softmax as a difference, finite where it is tiny."""
+    out: Any = step.out
+    found = softmax_of(step.args[0], made)
+    if found is None or step.kwargs or (found[0].shape, found[0].dtype) != (out.shape, out.dtype):
+        return None
+    z, s = found
+    log = call(np.log, s, like=step, shape=s.shape)
+    return [log, replace(step, function=np.subtract, args=(z, log.out))]
+
+
+def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write exp(x - log(s)) as exp(x) / s, where exp(x) is known and s is a sum of
+    it.
+    """
+    out: Any = step.out
+    x, logarithm = step_of(step.args[0], made, np.subtract) or (None, None)
+    for s in step_of(logarithm, made, np.log):
+        total: Any = s
+        while (inner := step_of(total, made, np.reshape)) and isinstance(inner[0], Value):
+            total = inner[0]
+        e = (*step_of(total, made, np.sum), None)[0]
+        if step_of(e, made, np.exp) == (x,) and (e.shape, e.dtype) == (out.shape, s.dtype):
+            return [replace(step, function=np.divide, args=(e, s))]
+    return None
+
+
+def weighted(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write a sum of c * (z - log(s)), a log-softmax, as one of c * z minus one of
+    log(s) * c.
+
+    As z is at most 0 and log(s) at least 0, no term is larger than before, so the
+    rounding errors aren't either. The constant c must be finite.
+    """
+    x, axes = step.args[0], axes_of(step)
+    factors = step_of(x, made, np.multiply) if axes and uses.get(x) == 1 else ()
+    for c, log_p in (factors, factors[::-1]) if factors else ():
+        z, log = step_of(log_p, made, np.subtract) or (None, None)
+        (s,) = step_of(log, made, np.log) or (None,)
+        exponent, along = sum_of_exponentials(s, made) or (None, ())
+        is_log_softmax = exponent is not None and exponent is z and len(log.shape) == len(z.shape)
+        if not is_log_softmax or uses[log_p] != 1 or not set(along) <= set(axes or ()):
+            continue
+        if isinstance(c, np.ndarray) and (c.shape, c.dtype) == (x.shape, x.dtype) and c.size and np.isfinite(c).all():
+            return weighted_parts(c, z, log, along, step)
+    return None
+
+
+def weighted_parts(c: np.ndarray[Any, Any], z: Value, log: Value, along: tuple[int, ...], step: Step) -> list[Step]:
+    """Return the steps for the sum of c * z minus the sum of log times c's sums."""
+    weights, axes = np.sum(c, axis=along, keepdims=True), axes_of(step) or ()
+    weight = weights.flat[0].item() if np.all(weights == weights.flat[0]) else weights
+    left = call(np.multiply, c, z, like=step, shape=z.shape)
+    right = call(np.multiply, log, weight, like=step, shape=log.shape)
+    steps = [left, summed(left.out, axes, step), right]  # type: ignore[arg-type]
+    shape = steps[1].out.shape  # type: ignore[union-attr]
+    if axes != along:
+        steps.append(summed(right.out, axes, step))  # type: ignore[arg-type]
+    return ending([*steps, call(np.subtract, steps[1].out, steps[-1].out, like=step, shape=shape)], step)
+
+
+# Products in derivatives
+
+
+def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Divide once, or not at all, what a derivative divides and then multiplies."""
+    if (part := positive_part(step, made, uses)) or step.where is not None or step.kwargs:
+        return part
+    for terms, e in (step.args, step.args[::-1]):
+        if not isinstance(terms, Value) or not is_real(e) or (e.shape, e.dtype) != (step.out.shape, terms.dtype):  # type: ignore[union-attr]
+            continue
+        if found := by_known_quotient(terms, e, step, made, uses):
+            total, p = found
+            made[total.outs()[0]] = total
+            last = replace(step, args=(total.out, p))
+            return by_softmax(total.outs()[0], p, last, made, uses) or [total, last]
+        if new := by_softmax(terms, e, step, made, uses):
+            return new
+    return None
+
+
+def by_known_quotient(
+    terms: Value, e: Any, like: Step, made: Made, uses: dict[Value, int]
+) -> tuple[Step, Value] | None:
+    """Return the step for a + b, and p, if p = e / s is known and the terms are
+    a / s + b / s.
+
+    Then the terms times e are (a + b) * p.
+    """
+    parts = step_of(terms, made, np.add)
+    quotients = [step_of(part, made, np.divide) for part in parts]
+    if not quotients or not all(quotients) or any(uses.get(x, 1) != 1 for x in (terms, *parts)):
+        return None
+    (a, s), (b, other) = quotients
+    known = (one.out for one in made.values() if one.function is np.divide and one.args[0] is e and one.args[1] is s)
+    p: Any = next(known, None)
+    if s is not other or not is_real(s) or p is None or not p.shape == terms.shape == e.shape:
+        return None
+    return call(np.add, a, b, like=like, shape=terms.shape), p
+
+
+def by_softmax(terms: Value, p: Any, step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write (g / p) * p as g, and (g / p + b) * p as g + b * p, if p is a softmax."""
+    if softmax_of(p, made) is None:
+        return None
+
+    def divided(x: Any) -> Any:
+        """Return g if x is g / p."""
+        g, by = step_of(x, made, np.divide) or (None, None)
+        return g if by is p else None
+
+    g = divided(terms)
+    if is_real(g) and g.shape == p.shape:
+        return [replace(step, function=primitives.identity, args=(g,))]
+    inner = made.get(terms)
+    if inner is None or inner.function not in (np.add, np.subtract) or uses.get(terms, 1) != 1:
+        return None
+    for place, x in enumerate(inner.args):
+        if (g := divided(x)) is not None:
+            other = call(np.multiply, inner.args[1 - place], p, like=step, shape=p.shape)
+            args = (other.out, g) if place else (g, other.out)
+            return [other, replace(step, function=inner.function, args=args)]
+    return None
+
+
+# Equal terms in derivatives
+
+
+def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Add equal terms once; recognise the derivative of half of h + abs(h)."""
+    if step.where is not None or step.kwargs or not is_real(step.out) or not step.out.size:  # type: ignore[union-attr]
+        return None
+    return half_share(step, made) or like_terms(step, made, uses)
+
+
+def like_terms(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write z + x * (y * y) + (x * y) * y as z + 2 * (x * (y * y)).
+
+    Products are equal if they have the same factors, in any order. So the derivative of
+    `x * x * x` takes no more operations than that of `x**3`.
+    """
+    if not all(choices.alike(x, step) for x in step.args):
+        return None
+    for old, new in (step.args, step.args[::-1]):
+        factors, number = factors_of(new, made)
+        terms = terms_of(old, step, made, uses)
+        for i, term in enumerate(terms):
+            others, before = factors_of(term, made)
+            for kept, count in ((term, before), (new, number)):
+                times = (before + number) / count if count else 0
+                if others == factors and times >= 2 and times == int(times):
+                    terms[i] = kept
+                    return multiple(terms, i, int(times), step)
+    return None
+
+
+def terms_of(total: Value, like: Step, made: Made, uses: dict[Value, int]) -> list[Value]:
+    """Return the terms of a sum of a derivative that nothing else needs, in order."""
+    terms: list[Value] = []
+    todo = [total]
+    while todo:
+        x = todo.pop()
+        inner = made.get(x)
+        is_sum = inner is not None and inner.function is np.add and inner.where is None and not inner.kwargs
+        if is_sum and uses.get(x, 1) == 1 and len(todo) < TERMS and all(choices.alike(a, like) for a in inner.args):  # type: ignore[union-attr]
+            todo += inner.args[::-1]  # type: ignore[union-attr]
+        else:
+            terms.append(x)
+    return terms
+
+
+def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
+    """Return how often each value is a factor of a product, and the number before
+    it.
+    """
+    found: Counter[Any] = Counter()
+    number, todo = 1.0, [product]
+    for _ in range(2 * TERMS):
+        if not todo:
+            break
+        x: Any = todo.pop()
+        inner = made.get(x) if isinstance(x, Value) else None
+        if type(x) in (int, float):
+            number *= x
+        elif inner is not None and inner.function is np.multiply and not inner.kwargs:
+            todo += inner.args
+        else:
+            found[x if isinstance(x, Value) else id(x)] += 1
+    found.update(x if isinstance(x, Value) else id(x) for x in todo)
+    return found, number
+
+
+def multiple(terms: list[Value], place: int, times: int, step: Step) -> list[Step]:
+    """Return the steps for a sum of terms, of which one is multiplied by a number."""
+    steps = [call(np.multiply, terms[place], times, like=step, shape=terms[place].shape)]
+    total: Any = None
+    for x in (*terms[:place], steps[0].out, *terms[place + 1 :]):
+        if total is not None:
+            steps.append(call(np.add, total, x, like=step, shape=x.shape))  # type: ignore[union-attr]
+        total = x if total is None else steps[-1].out
+    return [*steps[:-1], replace(steps[-1], out=step.out)]
+
+
+# Maxima
+
+
+def where(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write the rule of np.maximum as a product with a share."""
+    plain = len(step.args) == 3 and not step.kwargs and is_real(step.out) and step.out.size  # type: ignore[union-attr]
+    if not plain or not choices.is_nan(step.args[1]):
+        return None
+    found = choices.share_of(step.args[0], step.args[2], made)
+    if found is None or not choices.alike(found[0], step):
+        return None
+    arrays = [a for a in found if hasattr(a, "dtype")]  # the others are numbers
+    return None if any(a.dtype != step.out.dtype for a in arrays) else shared(*found, step)  # type: ignore[union-attr]
+
+
+def shared(g: Any, x: Any, y: Any, step: Step) -> list[Step]:
+    """Return the steps that multiply g by x's share in max(x, y)."""
+    shape = np.broadcast_shapes(*(getattr(a, "shape", ()) for a in (x, y)))
+    share = call(choices.share, x, y, like=step, shape=shape)
+    return [share, replace(step, function=np.multiply, args=(g, share.out))]
+
+
+def positive_part(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write (h + abs(h)) / 2 as the larger of h and 0."""
+    total = step_of(halved(step), made, np.add)
+    for h, size in (total, total[::-1]) if total else ():
+        if step_of(size, made, np.absolute) == (h,) and choices.alike(h, step):
+            return [replace(step, function=np.maximum, args=(h, 0))]
+    return None
+
+
+def half_share(step: Step, made: Made) -> list[Step] | None:
+    """Write g / 2 + g / 2 * sign(h), the derivative of that, as a share of g."""
+    for half, signed in (step.args, step.args[::-1]):
+        factors = step_of(signed, made, np.multiply)
+        signs = [step_of(a, made, np.sign) for a in factors if a is not half]
+        g = halved(made.get(half)) if isinstance(half, Value) else None
+        if len(signs) == 1 and signs[0] and choices.alike(signs[0][0], step) and choices.alike(g, step):
+            return shared(g, signs[0][0], 0.0, step)
+    return None
+
+
+def halved(step: Step | None) -> Any:
+    """Return the value that a step divides by 2."""
+    function, args = (step.function, step.args) if step is not None and not step.kwargs else (None, ())
+    pairs = [args] if function is np.divide else [args, args[::-1]] if function is np.multiply else []
+    return next((x for x, c in pairs if type(c) in (int, float) and c == (2 if function is np.divide else 0.5)), None)
+
+
+FORMULAS: dict[str, Rule] = {
+    "sums": sums,
+    "expanded": expanded,
+    "mean": mean,
+    "variance": variance,
+    "logarithm": logarithm,
+    "exponential": exponential,
+    "multiplied": products,
+    "divided": positive_part,
+    "added": added,
+    "where": where,
+}
+
+
+def formulated(program: Program) -> Program:
+    """Return an equal program with fewer operations."""
+    program = drop_dead(fold_signs(simplify(spell(program, FORMULAS))))
+    return drop_dead(simplify(spell(program, {"sums": weighted})))  # where nothing else uses a product any more
