@@ -705,6 +705,17 @@ def test_the_clock_may_be_read_anew():
     assert time.time.__name__ == "time"  # as before the trace
 
 
+def test_classes_are_restored_if_a_trace_cannot_start(monkeypatch):
+    class Settings:
+        pass
+
+    settings, error = Settings(), Exception()
+    monkeypatch.setattr("microgradnd.compiler.watch.reader", lambda thing: 1 / 0 if thing is error else None)
+    with pytest.raises(ZeroDivisionError):
+        mg.compile(lambda x: x * len([error, settings]))(X)
+    assert "__getattribute__" not in vars(Settings)
+
+
 def test_each_thread_has_its_own_name():
     found = []
     f = mg.compile(lambda x: x * len(threading.current_thread().name))
@@ -736,3 +747,21 @@ def test_unchanged_objects_need_no_new_program():
         error.unread = i
         f(X)
     assert (f.cache_info().misses, f.cache_info().hits) == (1, 2)
+
+
+def test_compiled_functions_are_not_looked_into():
+    class Trainer:
+        scale = 2.0
+
+        @mg.compile
+        def run(self, x):
+            return x * self.scale
+
+    trainer = Trainer()
+    trainer.run(X)
+
+    def f(x):
+        object.__setattr__(trainer, "calls", 1)  # makes all objects be watched whole
+        return Trainer.run(trainer, x)
+
+    follows(f, setting(trainer, "scale", 3.0))

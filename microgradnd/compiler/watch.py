@@ -87,6 +87,7 @@ BLIND |= {
     for kind in ("GLOBAL", "ATTR", "METHOD")
     for name in ("f_globals", "f_back", "__globals__", "_getframe", "get_objects", "get_referrers", "get_referents")
 }
+BLIND_NAMES = {word.partition(" ")[2] for word in BLIND}
 LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
 FUNCTIONS = (np.ufunc, type(np.sum))  # NumPy's functions, which never change
@@ -370,8 +371,8 @@ class Watch:
 
     def all_attributes(self, name: str, thing: Any) -> None:
         """Watch all attributes that an object itself has."""
-        if hasattr(thing, "__dict__"):
-            self.whole(name, thing.__dict__)
+        if type(thing).__dictoffset__:  # asking the object could run anything
+            self.whole(name, attributes(thing))
             self.todo += [(f"{name}.{key}", value) for key, value in attributes(thing).items()]
         slots = {key for cls in type(thing).__mro__ if not is_native(cls) for key, x in vars(cls).items() if is_slot(x)}
         for key in sorted(slots):
@@ -643,22 +644,26 @@ class Watch:
                 raise self.side_effect(  # without such a line it was another thread
                     f"the captured array {name!r} was changed; pass it as an argument, or return the new value", where
                 )
-        if not self.names.isdisjoint(word.partition(" ")[2] for word in BLIND):
-            for line, words in lines_of(self.codes):
-                if found := next(iter(BLIND & words), "").partition(" ")[2]:
-                    raise self.side_effect(f"{found} is used, which hides what is read; use names instead", line)
-        if not self.names.isdisjoint(("date", "datetime")) and (where := self.line_with(READ_DATE)) is not None:
-            raise of_the_clock(where)
+        self.check_code()
+        self.draws.check(self.codes, self.names)
+
+    def check_code(self) -> None:
+        """Raise if the code reads what can't be watched."""
+        for where, words in lines_of(self.codes) if not self.names.isdisjoint(BLIND_NAMES) else ():
+            if found := next(iter(BLIND & words), "").partition(" ")[2]:
+                raise self.side_effect(f"{found} is used, which hides what is read; use names instead", where)
         if self.aliases:
             raise self.side_effect(f"{self.aliases[0]} is captured, which hides what is read; use names instead", None)
+        if not self.names.isdisjoint(("date", "datetime")) and (line := self.line_with(READ_DATE)) is not None:
+            raise of_the_clock(line)
         for name, thing in self.natives:
             if (method := hidden(thing, self.names)) is not None:
-                line, kind = quoted_line(self.line_with({method})), type(thing).__name__
+                line, kind = self.line_with({method}), type(thing).__name__
                 raise TraceError(
-                    f"inside a compiled function{line}, the captured {name!r} is used, but a {kind} doesn't show "
-                    f"whether it has changed between calls; call .{method}() outside, and pass what it returns"
+                    f"inside a compiled function{quoted_line(line)}, the captured {name!r} is used, but a {kind} "
+                    f"doesn't show whether it has changed between calls; call .{method}() outside, and pass what it "
+                    f"returns"
                 )
-        self.draws.check(self.codes, self.names)
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""
