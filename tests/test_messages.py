@@ -871,6 +871,12 @@ LIBRARY = {
     "compiled date": Row(
         compiled(lambda x: x * datetime.datetime.now().year, np.ones(3)), TraceError, "the clock|mg.anew"
     ),
+    "compiled captured clock": Row(
+        compiled(lambda x, now=time.time: x * now(), np.ones(3)), TraceError, "the clock|mg.anew"
+    ),
+    "compiled captured eval": Row(
+        compiled(lambda x, read=eval: x * read("2.0"), np.ones(3)), TraceError, "eval is captured|names"
+    ),
     "compiled queue": Row(compiled(lambda x: x * QUEUE.qsize(), np.ones(3)), TraceError, "'QUEUE'|.qsize() outside"),
     "compiled eval": Row(compiled(lambda x: x * eval("2.0"), np.ones(3)), TraceError, "eval()"),
     "compiled state_dict": Row(compiled(lambda o: o.state_dict(), STEPPER), TraceError, "state_dict()|outside"),

@@ -92,6 +92,18 @@ def partial_that_gets_a_state():
     return lambda x: partial(x), [lambda: partial.__setstate__((operator.mul, (3.0,), {}, {}))]
 
 
+def partial_of_a_users_class():
+    class Own(functools.partial):
+        pass
+
+    scale = [1.0]
+    own = Own(lambda a, b: a * b * scale[0], 2.0)
+    return lambda x: own(x), [
+        *values(functools.partial(scale.__setitem__, 0)),
+        lambda: own.__setstate__((operator.mul, (3.0,), {}, {})),
+    ]
+
+
 def attribute_of_a_partial():
     partial = functools.partial(operator.mul, 2.0)
     partial.scale = 1.0
@@ -425,6 +437,17 @@ def method_that_a_class_gets():
     ]
 
 
+def method_that_a_base_gets():
+    class Above:
+        pass
+
+    class Below(Above):
+        pass
+
+    one, other = Below(), Below()
+    return lambda x: x * (2 if one == other else 3), [lambda: setattr(Above, "__eq__", lambda self, other: True)]
+
+
 def bases_of_a_class():
     class First:
         pass
@@ -580,6 +603,20 @@ def reads_an_imported_clock(tmp_path):
     return eval("lambda x: x * perf_counter()", globals()), "the clock is read"
 
 
+def reads_a_clock_that_an_object_has(tmp_path):
+    timer = types.SimpleNamespace(clock=time.monotonic)
+    return lambda x: x * timer.clock(), "the clock is read"
+
+
+def evaluates_a_text(tmp_path):
+    read = eval
+    return lambda x: x * read("SCALE"), "eval is captured"
+
+
+def looks_at_its_caller(tmp_path):
+    return lambda x: x * len(sys._getframe(1).f_code.co_name), "_getframe is used"
+
+
 def reads_the_date(tmp_path):
     return lambda x: x * datetime.datetime.now().year, "the clock is read"
 
@@ -601,7 +638,7 @@ def looks_for_referrers(tmp_path):
 
 
 def reads_the_globals_of_a_frame(tmp_path):
-    return lambda x: x * sys._getframe().f_globals["SCALE"], "f_globals is used"
+    return lambda x: x * sys._getframe().f_globals["SCALE"], "(f_globals|_getframe) is used"
 
 
 def sets_an_attribute_past_the_class(tmp_path):
@@ -635,7 +672,8 @@ def sets_an_attribute_of_an_installed_module(tmp_path):
 @pytest.mark.parametrize(
     "make",
     [
-        writes_to_a_file, reads_the_clock, reads_an_imported_clock, reads_the_date, asks_a_queue,
+        writes_to_a_file, reads_the_clock, reads_an_imported_clock, reads_a_clock_that_an_object_has, reads_the_date,
+        evaluates_a_text, looks_at_its_caller, asks_a_queue,
         asks_by_a_captured_method, looks_for_referrers, reads_the_globals_of_a_frame,
         sets_an_attribute_past_the_class, changes_an_error, sets_an_attribute_of_an_installed_module,
     ],
@@ -667,6 +705,27 @@ def test_the_clock_may_be_read_anew():
     assert time.time.__name__ == "time"  # as before the trace
 
 
+def test_classes_are_restored_if_a_trace_cannot_start(monkeypatch):
+    class Settings:
+        pass
+
+    settings, error = Settings(), Exception()
+    monkeypatch.setattr("microgradnd.compiler.watch.reader", lambda thing: 1 / 0 if thing is error else None)
+    with pytest.raises(ZeroDivisionError):
+        mg.compile(lambda x: x * len([error, settings]))(X)
+    assert "__getattribute__" not in vars(Settings)
+
+
+def test_each_thread_has_its_own_name():
+    found = []
+    f = mg.compile(lambda x: x * len(threading.current_thread().name))
+    for name in ("a", "bcd"):
+        thread = threading.Thread(target=lambda: found.append(f(X)), name=name)
+        thread.start()
+        thread.join()
+    np.testing.assert_array_equal(found, [X, 3 * X])
+
+
 def test_a_lock_may_be_held():
     lock = threading.Lock()
 
@@ -688,3 +747,21 @@ def test_unchanged_objects_need_no_new_program():
         error.unread = i
         f(X)
     assert (f.cache_info().misses, f.cache_info().hits) == (1, 2)
+
+
+def test_compiled_functions_are_not_looked_into():
+    class Trainer:
+        scale = 2.0
+
+        @mg.compile
+        def run(self, x):
+            return x * self.scale
+
+    trainer = Trainer()
+    trainer.run(X)
+
+    def f(x):
+        object.__setattr__(trainer, "calls", 1)  # makes all objects be watched whole
+        return Trainer.run(trainer, x)
+
+    follows(f, setting(trainer, "scale", 3.0))

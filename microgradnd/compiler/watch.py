@@ -12,7 +12,8 @@ call. This file finds it: globals and closures of the function and of the functi
 it can call, the contents of containers, and the attributes of objects. Reads of
 attributes are observed, not guessed: while the function runs, the classes of all
 objects that it can reach report them, so it doesn't matter who reads an attribute, or
-how. Built-in classes can't report, so their objects are watched whole. Setting an
+how. Built-in classes can't report, so the whole state of their objects is watched
+(`natives.py`). Setting an
 attribute is noted too, and undone after the trace: either the program does it in each
 call, or it is an error.
 """
@@ -30,6 +31,7 @@ import operator
 import os
 import random
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -83,8 +85,9 @@ BLIND = {f"LOAD_GLOBAL {name}" for name in ("eval", "exec", "globals")}
 BLIND |= {
     f"LOAD_{kind} {name}"
     for kind in ("GLOBAL", "ATTR", "METHOD")
-    for name in ("f_globals", "__globals__", "get_objects", "get_referrers", "get_referents")
+    for name in ("f_globals", "f_back", "__globals__", "_getframe", "get_objects", "get_referrers", "get_referents")
 }
+BLIND_NAMES = {word.partition(" ")[2] for word in BLIND}
 LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
 FUNCTIONS = (np.ufunc, type(np.sum))  # NumPy's functions, which never change
@@ -105,6 +108,8 @@ SHARED: dict[str, Callable[[], Any]] = {
     "get_state": lambda: str(np.random.get_state(legacy=False)),  # noqa: NPY002  (the one that everybody shares)
     "getstate": random.getstate,
     "getrecursionlimit": sys.getrecursionlimit,
+    "getpid": os.getpid,
+    **dict.fromkeys(("get_ident", "get_native_id", "current_thread"), threading.get_ident),
     "modules": lambda: tuple(
         module for module in list(sys.modules.values()) if isinstance(module, ModuleType) and not is_installed(module)
     ),
@@ -179,6 +184,7 @@ class Watch:
         self.natives: list[tuple[str, Any]] = []
         self.named: list[tuple[str, Any, Named]] = []
         self.objects: list[tuple[str, Any]] = []  # that report reads
+        self.aliases: list[str] = []  # names of built-in functions that hide what is read
         self.packages: dict[str, ModuleType] = {}
         self.later: dict[Any, tuple[str, Callable[[], Any]]] = {}  # what the trace itself may change, as a cache
         self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
@@ -317,6 +323,10 @@ class Watch:
             self.later[id(wrapper)] = name, functools.partial(times_missed, wrapper)
         if isinstance(wrapper, BOUND):
             self.names.add(wrapper.__name__)
+            if wrapper in (eval, exec, globals):
+                self.aliases.append(wrapper.__name__)
+            elif isinstance(wrapper, types.BuiltinFunctionType) and wrapper in READ_CLOCK and "anew" not in self.names:
+                raise of_the_clock(None)
         for attribute in WRAPPERS[type(wrapper)]:
             if not isinstance(wrapper, BOUND):
                 self.attribute(name, wrapper, attribute)
@@ -360,8 +370,8 @@ class Watch:
 
     def all_attributes(self, name: str, thing: Any) -> None:
         """Watch all attributes that an object itself has."""
-        if hasattr(thing, "__dict__"):
-            self.whole(name, thing.__dict__)
+        if type(thing).__dictoffset__:  # asking the object could run anything
+            self.whole(name, attributes(thing))
             self.todo += [(f"{name}.{key}", value) for key, value in attributes(thing).items()]
         slots = {key for cls in type(thing).__mro__ if not is_native(cls) for key, x in vars(cls).items() if is_slot(x)}
         for key in sorted(slots):
@@ -633,20 +643,26 @@ class Watch:
                 raise self.side_effect(  # without such a line it was another thread
                     f"the captured array {name!r} was changed; pass it as an argument, or return the new value", where
                 )
-        if not self.names.isdisjoint(word.partition(" ")[2] for word in BLIND):
-            for line, words in lines_of(self.codes):
-                if found := next(iter(BLIND & words), "").partition(" ")[2]:
-                    raise self.side_effect(f"{found} is used, which hides what is read; use names instead", line)
-        if not self.names.isdisjoint(("date", "datetime")) and (where := self.line_with(READ_DATE)) is not None:
-            raise of_the_clock(where)
+        self.check_code()
+        self.draws.check(self.codes, self.names)
+
+    def check_code(self) -> None:
+        """Raise if the code reads what can't be watched."""
+        for where, words in lines_of(self.codes) if not self.names.isdisjoint(BLIND_NAMES) else ():
+            if found := next(iter(BLIND & words), "").partition(" ")[2]:
+                raise self.side_effect(f"{found} is used, which hides what is read; use names instead", where)
+        if self.aliases:
+            raise self.side_effect(f"{self.aliases[0]} is captured, which hides what is read; use names instead", None)
+        if not self.names.isdisjoint(("date", "datetime")) and (line := self.line_with(READ_DATE)) is not None:
+            raise of_the_clock(line)
         for name, thing in self.natives:
             if (method := hidden(thing, self.names)) is not None:
-                where, kind = quoted_line(self.line_with({method})), type(thing).__name__
+                line, kind = self.line_with({method}), type(thing).__name__
                 raise TraceError(
-                    f"inside a compiled function{where}, the captured {name!r} is used, but a {kind} doesn't show "
-                    f"whether it has changed between calls; call .{method}() outside, and pass what it returns"
+                    f"inside a compiled function{quoted_line(line)}, the captured {name!r} is used, but a {kind} "
+                    f"doesn't show whether it has changed between calls; call .{method}() outside, and pass what it "
+                    f"returns"
                 )
-        self.draws.check(self.codes, self.names)
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""

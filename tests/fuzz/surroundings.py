@@ -46,7 +46,7 @@ from tests.fuzz.things import (
 Choose = Callable[[Sequence[Any]], Any]
 
 PRELUDE = """\
-import collections, contextlib, contextvars, dataclasses, functools, random, types
+import array, collections, contextlib, contextvars, dataclasses, decimal, functools, random, types
 import numpy as np
 import microgradnd as mg
 from microgradnd import nn, optim

@@ -334,6 +334,40 @@ CONTAINERS = (
         ("it$n.set($b)", "it$n.set($c)"),
     ),
     Thing(
+        "an error",
+        "it$n = ValueError($a)",
+        ("h * $it.args[0]", "h * float(str($it))", "h * getattr($it, 'scale', 0.5)"),
+        ("it$n.args = ($b,)", "it$n.args = ($c, 1)", "it$n.scale = $c", "it$n = ValueError($b)"),
+    ),
+    Thing(
+        "a partial of a number",
+        "it$n = functools.partial(max, $a)",
+        ("h * $it(0.1)", "h * $it.args[0]"),
+        ("it$n.__setstate__((max, ($b,), {}, {}))", "it$n = functools.partial(min, $c)", "it$n.scale = $b"),
+    ),
+    Thing(
+        "a Decimal",
+        """
+        it$n = decimal.Decimal('$a')
+        decimal.getcontext().prec = 28
+        """,
+        ("h * float($it / 3)", "h * float(decimal.Decimal(1) / 7)", "h * decimal.getcontext().prec"),
+        ("it$n = decimal.Decimal('$b')", "decimal.getcontext().prec = 4"),
+    ),
+    Thing(
+        "memory",
+        "it$n = array.array('d', [$a, $b, $c])",
+        ("h * $it[0]", "h * np.asarray($it)", "h * sum($it)", "h * len($it)"),
+        ("it$n[0] = $c", "it$n.reverse()"),
+    ),
+    Thing(
+        "a masked array",
+        "it$n = np.ma.array([$a, $b, $c], mask=[False, False, False])",
+        ("h * float($it.sum())", "h * $it.filled(0.5)", "h * $it.count()"),
+        ("it$n[0] = np.ma.masked", "it$n.fill_value = 2.0", "it$n[1] = $c", "it$n.mask = False"),
+        refusable=True,  # as an argument
+    ),
+    Thing(
         "an iterator",
         "it$n = iter([$a, $b, $c] * 5)",
         ("h * next($it)",),
@@ -625,6 +659,118 @@ VARIABLES = (
     ),
 )
 
+# Loops: equal turns become one loop of the program
+
+LOOPS = (
+    Thing(
+        "a loop",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            s = h * 1.0
+            for i in range(TURNS$n):
+                s = np.tanh(s * $a + h)
+            return s
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+    Thing(
+        "a loop that writes to a part",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            s = h * 1.0
+            for i in range(TURNS$n):
+                s[:1] = s[:1] * 0.5 + s[1:2] * $a
+            return s
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+    Thing(
+        "a loop that writes to rows in turn",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            s = h * 1.0
+            for i in range(TURNS$n):
+                s[i % 2] = s[(i + 1) % 2] * $a + h[i % 2]
+            return s
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+    Thing(
+        "a loop that updates a column",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            s = h * 1.0
+            for i in range(TURNS$n):
+                s[:, 1] += $a * s[:, 0] * 0.1
+                s[:, 0] *= 0.9
+            return s
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+    Thing(
+        "a loop over two values",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            s, t = h * 1.0, h - $b
+            for i in range(TURNS$n):
+                s, t = t * 0.5 + h, s - $a * t[::-1]
+            return s + t
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+    Thing(
+        "a loop that keeps its values",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            rows = [h[0]]
+            for i in range(TURNS$n):
+                rows.append(np.tanh(rows[-1] * $a + h[1]))
+            return h + rows[-1] - rows[len(rows) // 2]
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+    Thing(
+        "a loop over views",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            s = h * 1.0
+            for i in range(TURNS$n):
+                s = s - 0.1 * $a * (s[::-1] + s[:, ::-1])
+                s[1:] *= 0.9
+            return s
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+    Thing(
+        "a loop with a sum",
+        """
+        TURNS$n = 12
+        def it$n(h):
+            s, total = h * 1.0, 0.0
+            for i in range(TURNS$n):
+                total = total + np.sum(s * h) * 0.01
+                s = s * 0.9 + total * $a * 0.01
+            return s + total
+        """,
+        ("$it(h)", "$it(np.sin(h))"),
+        ("TURNS$n = 15", "TURNS$n = 3"),
+    ),
+)
+
 CHANCE = (
     Thing(
         "a counter by anew",
@@ -727,7 +873,7 @@ EFFECTS = (
     Thing("control flow", "it$n = $a", ("(h if np.sum(h) > $it else -h)", "h * tried(h, $it)"), refusable=True),
 )
 
-THINGS = (*SETTINGS, *CONTAINERS, *FUNCTIONS, *ARRAYS, *VARIABLES, *VARIABLES, *CHANCE, *EFFECTS)
+THINGS = (*SETTINGS, *CONTAINERS, *FUNCTIONS, *ARRAYS, *VARIABLES, *VARIABLES, *LOOPS, *CHANCE, *EFFECTS)
 
 BY = "h = by$n(h)"
 REACHES = (
