@@ -53,7 +53,7 @@ FIXED = (
 
 GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
-STATELESS = (*FIXED, *PLAIN, *GENERATORS, *LOCKS, np.ndarray)  # whose state is fixed, or watched in another way
+STATELESS = (*FIXED, *PLAIN, *GENERATORS, *LOCKS, types.SimpleNamespace, np.ndarray)  # whose state is fixed, or watched in another way
 
 
 def settings_of(context: decimal.Context) -> tuple[Any, ...]:

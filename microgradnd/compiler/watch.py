@@ -297,13 +297,9 @@ class Watch:
         """Watch for global names that a function has not, and for users' built-ins."""
         known = vars(builtins)
         for key in missing:
-            if key not in known:
-                self.look_up(function.__globals__, key, key)
-            elif is_setting(known[key]):
+            self.look_up(function.__globals__, key, key)  # a new global name would hide a built-in one
+            if key in known and is_setting(known[key]):
                 self.look_up(known, key, key)
-        if builtin := missing.intersection(known):  # a global name would hide these
-            read = functools.partial(function.__globals__.keys().isdisjoint, builtin)
-            self.place((id(function.__globals__), builtin), Place(f"a global name of {name}", read))
 
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
         """Watch a name in a namespace, unless it is that of an installed module."""
