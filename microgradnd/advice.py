@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives, refusals
+from microgradnd.absent import DTYPES, IN_MEMORY, OF_TENSOR
 from microgradnd.forms import parameters_of
 from microgradnd.lines import PACKAGE, quoted_line, user_line
 from microgradnd.operands import is_foreign
@@ -37,67 +38,8 @@ NUMPY = np.__file__.rpartition("__init__")[0]
 PLACES = ("nn.functional", "nn", "optim", "optim.lr_scheduler", "viz")
 NUMPY_PLACES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 parameters = parameters_of.__wrapped__  # also for callable objects, which may be unhashable
-IN_PLACE = "under mg.no_grad(), or write t = ... for a new Tensor"
 
 # What users of PyTorch, JAX and NumPy type, and its name here; "t" is the Tensor
-SIGNS = {"add": "+", "div": "/", "mul": "*", "sub": "-", "bmm": "@", "mm": "@", "mv": "@"}
-SIGNS |= {"eq": "==", "ge": ">=", "gt": ">", "le": "<=", "lt": "<", "ne": "!="}
-DTYPES = {"byte": "uint8", "double": "float64", "float": "float32", "half": "float16", "int": "int32", "long": "int64"}
-IN_MEMORY = "leave it out: every Tensor is in main memory, on the CPU"
-OF_TENSOR = {
-    **{name: f"t {sign} other" for name, sign in SIGNS.items()},
-    **{f"{name}_": f"t {SIGNS[name]}= other {IN_PLACE}" for name in ("add", "div", "mul", "sub")},
-    **{name: f"t.astype(np.{dtype})" for name, dtype in DTYPES.items()},
-    **dict.fromkeys(("clamp", "clamp_"), "np.clip(t, low, high)"),
-    **dict.fromkeys(("cuda", "device"), IN_MEMORY),
-    **dict.fromkeys(("fill", "fill_"), "t[...] = value"),
-    **dict.fromkeys(("numel", "nelement"), "t.size"),
-    **dict.fromkeys(("put", "scatter_"), "t[index] = value"),
-    **dict.fromkeys(("at", "set"), "t = t.copy(); t[index] = value, which is recorded"),
-    "adjoint": "np.conj(t.mT)",
-    "bool": "t.astype(bool)",
-    "cat": "np.concatenate([t, other])",
-    "chunk": "np.array_split(t, n)",
-    "clone": "t.copy()",
-    "contiguous": "leave it out: NumPy takes care of the memory layout",
-    "copy_": "t[...] = other",
-    "cpu": "leave it out: every Tensor is in main memory (t.data is its array)",
-    "detach_": "t = t.detach()",
-    "dim": "t.ndim",
-    "expand": "np.broadcast_to(t, shape)",
-    "expand_as": "np.broadcast_to(t, other.shape)",
-    "flat": "t.ravel()",
-    "gather": "np.take_along_axis(t, index, axis)",
-    "grad_fn": "mg.viz.draw(t) to see how t was computed; t.is_leaf is False if it was",
-    "index_select": "np.take(t, index, axis)",
-    "itemsize": "t.dtype.itemsize",
-    "masked_fill": "np.where(mask, value, t)",
-    "masked_fill_": "t[mask] = value",
-    "masked_select": "t[mask]",
-    "nbytes": "t.size * t.dtype.itemsize",
-    "neg": "-t",
-    "new_ones": "np.ones(shape, t.dtype)",
-    "new_zeros": "np.zeros(shape, t.dtype)",
-    "norm": "np.linalg.norm(t)",
-    "permute": "np.transpose(t, axes)",
-    "pow": "t ** exponent",
-    "requires_grad_": "t.requires_grad = True",
-    "rsub": "other - t",
-    "size": "t.shape, or t.shape[0] for the length of the first axis; t.size is the number of elements",
-    "sort": "np.sort(t)",
-    "t": "t.T",
-    "to": "t.astype(dtype); every Tensor is in main memory, on the CPU",
-    "topk": "np.sort(t)[..., -k:]",
-    "tobytes": "t.data.tobytes()",
-    "type": "t.astype(dtype)",
-    "unbind": "list(t)",
-    "unflatten": "t.reshape(shape)",
-    "unsqueeze": "np.expand_dims(t, axis), or t[:, None]",
-    "view": "t.reshape(shape)",
-    "view_as": "t.reshape(other.shape)",
-    "zero_": "t[...] = 0, or t.grad = None for a gradient",
-    "zero_grad": "t.grad = None, or optimizer.zero_grad()",
-}
 OF_MODULE = {
     **dict.fromkeys(("Function", "custom_vjp"), "mg.primitive for the function, and mg.defvjp for its derivative"),
     **dict.fromkeys(("GradientTape", "autograd"), "mg.grad(f), or t.backward()"),
@@ -278,7 +220,7 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
     if meant:
         return f"{text}; {meant if meant.startswith('leave it out') else 'write ' + meant}"
     if near := _near(name, known):
-        return f"{text}; did you mean {'t' if owner == 'Tensor' else _short(owner)}.{near}?"
+        return f"{text}; did you mean {_short(owner)}.{near}?"
     if owner in ("nn", "nn.functional"):
         return f"{text}; write a function, or an nn.Module with a forward(); this module has {_all(known)}"
     return f"{text}; it has {_all(known)}"

@@ -338,7 +338,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
                 values.append(x._batch)
             else:
                 flags.append(type(x) in (tuple, list) and is_batched(x, level))
-                values.append(whole(x, level) if flags[-1] else x)
+                values.append(part_of(x, level) if flags[-1] else x)
         result = rule(flags, *values, **kwargs)
     if result is NotImplemented:
         result = loop(function, batch, args, kwargs)
@@ -361,20 +361,13 @@ def is_batched(x: Any, level: int) -> Any:
     return type(x) is Batched and x.level == level
 
 
-def whole(x: Any, level: int) -> Any:
-    """Return the array of a batch; of a list or tuple, one with its parts' arrays."""
-    if type(x) in (tuple, list):
-        return type(x)(whole(part, level) for part in x)
-    return x._batch if type(x) is Batched and x.level == level else x
-
-
 def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Call a function for each example, and stack the results."""
     if (names := LOOPED.get()) is not None:
         names.add(name_of(function))
     leaves: list[list[Any]] = []
     for i in range(batch._batch.shape[0]):
-        given, named = example(list(args), batch.level, i), example(kwargs, batch.level, i)
+        given, named = part_of(list(args), batch.level, i), part_of(kwargs, batch.level, i)
         with bound(LEVELS, tuple(level for level in LEVELS.get() if level.number < batch.level)):
             parts, form = flatten(function(*given, **named))
         leaves.append(parts)
@@ -385,13 +378,15 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
     return form.rebuild([np.stack(column) for column in columns])
 
 
-def example(x: Any, level: int, i: int) -> Any:
-    """Return the part of a value that belongs to one example."""
+def part_of(x: Any, level: int, index: Any = ...) -> Any:
+    """Return a part of a batch, by default all; also in lists, tuples and dicts."""
     if type(x) in (tuple, list):
-        return type(x)(example(part, level, i) for part in x)
+        return type(x)(part_of(part, level, index) for part in x)
     if type(x) is dict:
-        return {key: example(part, level, i) for key, part in x.items()}
-    return x._batch[i] if type(x) is Batched and x.level == level else x
+        return {key: part_of(part, level, index) for key, part in x.items()}
+    if type(x) is not Batched or x.level != level:
+        return x
+    return x._batch if index is ... else x._batch[index]
 
 
 # The two rows that most functions have

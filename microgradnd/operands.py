@@ -124,7 +124,7 @@ def check_lazy(function: Function, values: Iterable[Any], out: Any = None, what:
 
 def as_array(value: Any) -> Any:
     """Return np.asarray(value); another library's array unchanged."""
-    return value if is_foreign(value) else np.asarray(value)
+    return value if type(value) is ndarray or is_foreign(value) else np.asarray(value)
 
 
 def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:

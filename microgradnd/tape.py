@@ -273,6 +273,15 @@ def check_ages(node: Operation) -> None:
             raise refusals.changed(describe(parent), name_of(node.function))
 
 
+def lifted(lift: Lift, args: tuple[Any, ...], parents: tuple[Any, ...]) -> list[Any]:
+    """Return the arguments of an operation, those with a node lifted."""
+    values = list(args)
+    for i, parent in enumerate(parents):
+        if parent is not None:
+            values[i] = lift(args[i], parent)
+    return values
+
+
 class Path:
     """The part of the tape between some inputs and some outputs.
 
@@ -360,20 +369,19 @@ def walk(
     dict of node to cotangent
         The cotangents where the walk ended.
     """
-    ends: dict[Node, Any] = {}
-    cotangents: dict[Node, Any] = {}
+    cotangents: dict[Node, Any] = {}  # of the nodes to come; in the end, those where the walk ended
     owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
     heap: list[tuple[int, Operation]] = []  # of (-position, node): the newest comes first
     is_traced = lift is not None and current().trace is not None
     stops: Any = () if path is None else path.inputs
+    on_path = None if path is None else path.nodes
     for node, g in seeds:
-        if type(node) is Leaf or node in stops:
-            ends[node] = ends[node] + g if node in ends else g
-        elif node in cotangents:
+        if node in cotangents:
             cotangents[node] = cotangents[node] + g
         else:
             cotangents[node] = g
-            heappush(heap, (-node.position, node))
+            if type(node) is not Leaf and node not in stops:
+                heappush(heap, (-node.position, node))
     while heap:
         node = heappop(heap)[1]
         g = cotangents.pop(node)
@@ -384,62 +392,60 @@ def walk(
         out, position, kwargs = node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
         values = args
-        if type(out) is Results:
+        if (kind := type(out)) is Results:
             g = g.filled(out)
+        rules, parents = VJPS[node.function], node.parents
         if lift is not None:
-            pairs = zip(args, node.parents, strict=True)
-            values, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
+            values, out = lifted(lift, args, parents), lift(out, node)
             args = values if is_traced else args  # where a trace leaves lengths open
-        rules = VJPS[node.function]
         i, parts = -1, []
         try:
-            parents = node.parents
             if type(rules) is not tuple:
                 check_ages(node)  # of all operands: one rule may serve them all
                 if type(rules) is Placed and lift is None and done is None:
                     parent = parents[0]
-                    arrived = ends if type(parent) is Leaf else cotangents
-                    if parent in owned and rules.add(arrived.get(parent), g, *args):
+                    if parent in owned and rules.add(cotangents.get(parent), g, *args):
                         parents = ()
                     owned.add(parent)  # its cotangent is now new: zeros with g at some places, or a sum
                 elif type(rules) is Joint:
                     made = rules.rule(g, out, *values, **kwargs)
                     rules, values, kwargs = [lambda g, out, part=part: part for part in made], (), {}
-            for i, parent in enumerate(parents):
+            call = (g, out, *values)
+            for parent in parents:
+                i += 1
                 if parent is None:
                     continue
                 if parent.position >= position:
                     check_ages(node)
-                if not parent.requires_grad or (path is not None and parent not in path.nodes):
+                if not parent.requires_grad if on_path is None else parent not in on_path:
                     continue
                 try:
                     rule = rules[i]
                 except IndexError:
                     rule = rule_for(VJPS, node.function, i)
-                new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
+                new = rule(*call, **kwargs) if kwargs else rule(*call)
                 arg = args[i]
                 if not (type(new) is float64 is type(arg)) and (new.shape != arg.shape or new.dtype is not arg.dtype):
                     new = fit(new, arg)
                 if done is not None:
                     parts.append((i, new))
-                if type(parent) is Leaf or parent in stops:
-                    ends[parent] = ends[parent] + new if parent in ends else new
-                elif parent in cotangents:
+                if parent in cotangents:
                     cotangents[parent] = cotangents[parent] + new
                 else:
                     cotangents[parent] = new
-                    heappush(heap, (-parent.position, parent))
+                    if type(parent) is not Leaf and parent not in stops:
+                        heappush(heap, (-parent.position, parent))
         except Exception as error:
             fail_rule(node, i, "vjp", error)
         if done is not None:
             done(node, g, parts)
         if not retain:
             node.args = None
-            if type(out) is ndarray and (out.size > KEPT_SIZE or out.base is not None):
+            if kind is ndarray and (out.size > KEPT_SIZE or out.base is not None):
                 node.out = (out.shape, out.dtype)
-            elif type(out) is Results:
+            elif kind is Results:
                 node.out = (None, None)
-    return ends
+    return cotangents
 
 
 def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> dict[Node, Any]:
@@ -465,27 +471,28 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
         values: Any = node.args or arrays_of(node)
         if (note := node.note) is not None and note.check is not None:
             note.check(node)
+        rules, parents = JVPS.get(node.function, ()), node.parents
         if lift is not None:
-            pairs = zip(values, node.parents, strict=True)
-            values, out = [x if p is None else lift(x, p) for x, p in pairs], lift(out, node)
-        total: Any = None
+            values, out = lifted(lift, values, parents), lift(out, node)
+        several, total = type(out) is Results, None
         try:
-            rules, parents = JVPS.get(node.function, ()), node.parents
             if type(rules) is Joint:
                 check_ages(node)
                 given = [tangents.get(parent) for parent in parents]
                 if any(t is not None for t in given):
                     total = fit_tangent(rules.rule(given, out, *values, **kwargs), out)
                 parents = ()
-            for i, parent in enumerate(parents):
+            i, count = -1, len(rules)
+            for parent in parents:
+                i += 1
                 if parent is None:
                     continue
                 if parent.position >= position:
                     check_ages(node)
                 if (t := tangents.get(parent)) is not None:
-                    rule = rules[i] if i < len(rules) else rule_for(JVPS, node.function, i)
+                    rule = rules[i] if i < count else rule_for(JVPS, node.function, i)
                     part = rule(t, out, *values, **kwargs) if kwargs else rule(t, out, *values)
-                    if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
+                    if not several and (part.shape != out.shape or part.dtype is not out.dtype):
                         part = fit_tangent(part, out)
                     total = part if total is None else total + part
         except Exception as error:

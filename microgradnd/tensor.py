@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Never, Self
+from typing import Any, Generic, Never, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import gradients, operands, primitives, refusals, tape, views
+from microgradnd import absent, gradients, operands, primitives, refusals, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index
 from microgradnd.batching import Batched, highest
@@ -182,18 +182,17 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args = positional(function, args, kwargs, named) if named else args
     if len(args) > 1 and len(args) > (slot := OUT_SLOTS.get(function) or out_slot(function)):
         args = without_out(function, args, slot)
-    values: list[Any] = list(args)
-    parents: list[Node | None] = [None] * len(args)
+    values: list[Any] = []
+    parents: list[Node | None] = []
     tracked = constant = False  # is there a variable that requires a gradient, and one that doesn't?
     plain, place = 0, 0  # the number of the user's arrays, and the place of the last
-    for i, arg in enumerate(args):
-        kind = type(arg)
+    for arg in args:
+        kind, node, value = type(arg), None, arg
         if kind is Tensor:
-            values[i] = arg._array
-            parents[i] = node = arg._node
+            value, node = arg._array, arg._node
             if node is None:
                 plain += 1
-                place = i
+                place = len(values)
             elif node.requires_grad:
                 tracked = True
             else:
@@ -202,19 +201,21 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if arg.dtype.kind in KINDS:
                 check_kind(function, arg)
             plain += 1
-            place = i
+            place = len(values)
         elif kind not in ORDINARY or (kind is tuple and not primitives.is_basic(arg)):
             if kind is Batched:
                 return Batched.__primitive__(function, args, kwargs)
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
             if isinstance(arg, Tensor):  # a tracer; an outdated one raises
-                values[i], parents[i] = arg._array, arg._node
+                value, node = arg._array, arg._node
                 constant = True
-                continue
-            is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, i))
-            values[i] = operand(function, arg) if is_array else admitted(function, arg)
-            plain += 2  # not all of them arrays
+            else:
+                is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))
+                value = operand(function, arg) if is_array else admitted(function, arg)
+                plain += 2  # not all of them arrays
+        values.append(value)
+        parents.append(node)
     body = BODIES.get(function, function)
     try:
         out = body(*values, **kwargs) if kwargs else body(*values)
@@ -267,7 +268,7 @@ def several(
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
 
 
-class Tensor(Operators, Generic[Numbers]):
+class Tensor(Operators, absent.Advised, Generic[Numbers]):
     """A variable over a NumPy array; `mg.tensor` and every operation on one make it.
 
     NumPy's functions, operators and methods work on it, and are recorded if it requires
@@ -307,15 +308,6 @@ class Tensor(Operators, Generic[Numbers]):
         if self.requires_grad:
             raise refusals.plain_array()
         return np.array(self.data, dtype=dtype, copy=copy)
-
-    if not TYPE_CHECKING:  # which would accept any attribute
-
-        def __getattr__(self, name):
-            if name.startswith("_"):  # a protocol of NumPy or Python
-                raise AttributeError(name)
-            from microgradnd.advice import missing_attribute
-
-            raise AttributeError(missing_attribute("Tensor", name, dir(Tensor)))
 
     # Data and properties
 
@@ -498,3 +490,6 @@ class Tensor(Operators, Generic[Numbers]):
             raise RuntimeError("retain_grad() on a tensor that requires no gradient, so there is none to keep")
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True
+
+
+absent.advise(Tensor, (*absent.OF_TENSOR, *absent.OF_NUMPY))

@@ -63,13 +63,18 @@ class Form:
 
     def rebuild(self, leaves: Sequence[Any]) -> Tree:
         """Return a tree of this form with other leaves."""
-        if len(leaves) != self.steps.count(None):
-            raise ValueError(f"rebuild must be given the {self.steps.count(None)} leaves of a tree, got {len(leaves)}")
-        if len(self.steps) == 1 and self.steps[0] is None:  # the tree is a leaf
+        steps, expected = self.steps, self.steps.count(None)
+        if len(leaves) != expected:
+            raise ValueError(f"rebuild must be given the {expected} leaves of a tree, got {len(leaves)}")
+        last = steps[-1]
+        if last is None:  # the tree is a leaf
             return leaves[0]
+        if len(steps) == expected + 1:  # a container of leaves
+            join, cls, aux, _ = last
+            return join(cls, aux, list(leaves))
         rest = iter(leaves)
         built: list[Any] = []
-        for step in self.steps:
+        for step in steps:
             if step is None:
                 built.append(next(rest))
             else:

@@ -28,6 +28,7 @@ PASSED_LINES = 1500
 # another: imports run one way.
 MAY_IMPORT: dict[str, set[str]] = {
     "refusals": set(),
+    "absent": set(),
     "registry": set(),
     "primitives": {"registry"},
     "contraction": {"registry", "primitives"},
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "annotations": set(),
     "failures": {"annotations"},
     "advice": {
+        "absent",
         "registry",
         "primitives",
         "tape",
@@ -88,6 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "gradients": {"tape", "broadcasting", "operands", "inplace", "arraylike"},
     "tensor": {
+        "absent",
         "batching",
         "broadcasting",
         "gradients",
@@ -149,6 +152,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "nn": {
         *ENGINE,
+        "absent",
         "anew",
         "anomaly",
         "broadcasting",

@@ -174,6 +174,19 @@ def test_updates_reach_arrays_of_any_layout():
         assert (w == 0.5).all()
 
 
+def test_numbers_keep_their_dtypes_between_functions_and_for_all_lengths():
+    def f(x, i):
+        total, largest, is_any = np.sum(x), np.max(i), np.any(i > 2)
+        y = np.cumsum(x)  # NumPy's, between two functions
+        return total, largest, is_any, y * total, np.where(is_any, i, largest)
+
+    compiled = mg.compile(f, backend="numba")
+    for n in (5, 7, 11):
+        for dtype in (np.float32, np.float64):
+            x, i = np.arange(n, dtype=dtype), np.arange(n, dtype=np.int16)
+            same(compiled(x, i), f(x, i))
+
+
 def test_an_index_out_of_bounds():
     compiled = mg.compile(lambda x, i: x[i], backend="numba")
     assert compiled(np.arange(3.0), np.array([0, -1])).tolist() == [0.0, 2.0]

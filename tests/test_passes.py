@@ -247,6 +247,36 @@ def test_simplify(case):
     compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
 
 
+WITHOUT = {
+    "all axes": (
+        [("t", np.sum, "x", {"axis": (0, 1), "keepdims": True}), ("u", R, "t", ()), ("w", np.sin, "u")],
+        [("u", np.sum, "x", {"axis": (0, 1)}), ("w", np.sin, "u")],
+    ),
+    "the first axis": (
+        [("t", np.max, "c", {"axis": (-3,), "keepdims": True}), ("u", R, "t", (3, 4)), ("w", np.sin, "u")],
+        [("u", np.max, "c", {"axis": (-3,)}), ("w", np.sin, "u")],
+    ),
+    "not one that was not summed": (
+        [("t", np.sum, "r", {"axis": (0,), "keepdims": True}), ("u", R, "t", ()), ("w", np.sin, "u")],
+        None,
+    ),
+    "not where the sum is used as well": (
+        [("t", np.sum, "x", {"axis": (1,), "keepdims": True}), ("u", R, "t", (2,)), ("w", np.add, "t", "u")],
+        None,
+    ),
+    "not another dtype": (
+        [("t", np.sum, "x", {"axis": (1,), "keepdims": True, "dtype": float}), ("u", R, "t", (2,)), ("w", np.sin, "u")],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT.values(), ids=WITHOUT)
+def test_sums_without_the_axes_that_a_reshape_drops(case):
+    rewrite = lambda program: passes.drop_dead(passes.simplify(program))  # noqa: E731
+    check(rewrite, case[0][0][2], case[0], case[1] or case[0], "w")
+
+
 UNDONE = {
     "transposed twice": (
         [("t", T, "x"), ("u", T, "t"), ("w", np.sin, "u")],
@@ -308,7 +338,17 @@ LAID = {
         "u",
     ),
     "not in two orders": ([TURNED, ("w", R, "c", (3, 4, 2)), ("u", np.add, "t", "w")], None, "u"),
-    "not with fewer axes": ([TURNED, ("u", np.add, "t", "i")], None, "u"),
+    "a vector": (
+        [TURNED, ("u", np.add, "t", "i")],
+        [TURNED, ("i", R, "i", (2, 1, 1)), ("u", np.add, "c", "i"), ("u", T, "u", (1, 2, 0))],
+        "u",
+    ),
+    "a vector and reversed axes": (
+        [("t", T, "y"), ("u", np.multiply, "t", "i")],
+        [("t", T, "y"), ("i", R, "i", (2, 1)), ("u", np.multiply, "y", "i"), ("u", T, "u")],
+        "u",
+    ),
+    "not with fewer axes": ([TURNED, ("w", R, "i", (1, 2)), ("u", np.add, "t", "w")], None, "u"),
     "back": ([TURNED, ("u", T, "t", (2, 0, 1)), ("w", np.sin, "u")], [TURNED, ("w", np.sin, "c")], "w"),
     "a sum": (
         [TURNED, ("u", np.sum, "t", {"axis": (0, -2)})],

@@ -1352,6 +1352,25 @@ def test_each_of_several_arrays_is_compared_in_each_call():
     follows(lambda x: x + sum(float(y.sum()) * y.ndim + np.copysign(1, y.flat[-1]) for y in (a, b, c, d)), changes)
 
 
+@pytest.mark.parametrize("n", [1, 3, 5, 1200])
+@pytest.mark.parametrize("kind", ["list", "dict", "dict of numbers"])
+def test_each_part_of_a_container_is_compared_in_each_call(kind, n):
+    numbers = [float(i) for i in range(n)]
+    container = numbers if kind == "list" else {f"k{i}" if kind == "dict" else i: i for i in numbers}
+    first, *_, last = [0, -1] if kind == "list" else [*container, *container]
+
+    def f(x):
+        values = container if kind == "list" else [*container.values()]
+        return x * values[0] + np.copysign(1.0, values[-1]) * len(values)
+
+    def moved():
+        value = container.pop(first)
+        container.append(value) if kind == "list" else container.update({first: value})
+
+    changes = [lambda: container.__setitem__(last, 0.0), lambda: container.__setitem__(last, -0.0), moved]
+    follows(f, [*changes, lambda: container.pop(first)] if n > 1 else changes)
+
+
 def test_large_arrays_are_compared_unless_they_are_inputs(monkeypatch):
     monkeypatch.setattr(watch, "LARGE", 8)
     array = np.ones(4)

@@ -211,30 +211,34 @@ class Planner:
         for owner, i in self.last.items():
             ends.setdefault(i, []).append(owner)
         for i, step in enumerate(self.program.steps):
-            chain = step.function if isinstance(step.function, Chain) else None
+            ending = ends.get(i, [])
             for out in step.outs():
-                placed = (chain or isinstance(step.function, Loop)) and out.shape
-                if out in plan.part_of:
-                    vector = plan.part_of[out][0]
-                    if vector not in plan.buffer_of and vector not in plan.lent:
-                        plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
-                elif (placed or takes_out(step)) and out not in self.kept and out not in plan.over:
-                    dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
-                    same = [v for v in dying if (v.shape, v.dtype) == (out.shape, out.dtype)]
-                    covered = next((v for v in same if v in ends[i] and self.may_cover(step, out, v)), None)
-                    if covered is not None:
-                        plan.buffer_of[out] = plan.buffer_of[covered]
-                        ends[i].remove(covered)
-                    else:
-                        plan.buffer_of[out] = self.buffer(out.shape, out.dtype, free)
-                elif out in self.exact and self.in_buffer(self.root(out)):
-                    plan.views.append(step)
-            if chain:
-                self.place_blocks(chain, free)
-            for owner in ends.get(i, ()):
+                self.place(out, step, ending, free)
+            if isinstance(step.function, Chain):
+                self.place_blocks(step.function, free)
+            for owner in ending:
                 if owner in plan.buffer_of:
                     shape, dtype = plan.buffers[plan.buffer_of[owner]]
                     free.setdefault((math.prod(shape), dtype), []).append(plan.buffer_of[owner])
+
+    def place(self, out: Value, step: Step, ending: list[Value], free: dict[Any, list[int]]) -> None:
+        """Give a value a buffer; that of an operand in `ending`, if it may cover it."""
+        plan, fills = self.plan, isinstance(step.function, Chain | Loop) and out.shape
+        if out in plan.part_of:
+            vector = plan.part_of[out][0]
+            if vector not in plan.buffer_of and vector not in plan.lent:
+                plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
+        elif (fills or takes_out(step)) and out not in self.kept and out not in plan.over:
+            dying = [v for v in step.operands() if v in ending and v in plan.buffer_of]
+            same = [v for v in dying if (v.shape, v.dtype) == (out.shape, out.dtype)]
+            covered = next((v for v in same if self.may_cover(step, out, v)), None)
+            if covered is not None:
+                plan.buffer_of[out] = plan.buffer_of[covered]
+                ending.remove(covered)
+            else:
+                plan.buffer_of[out] = self.buffer(out.shape, out.dtype, free)
+        elif out in self.exact and self.in_buffer(self.root(out)):
+            plan.views.append(step)
 
     def place_blocks(self, chain: Chain, free: dict[Any, list[int]]) -> None:
         """Give the values inside a chain buffers of a block's size while it runs."""
@@ -243,7 +247,7 @@ class Planner:
 
         def take(value: Value, shape: tuple[int, ...]) -> int:
             if not idle.get((shape, value.dtype)):
-                used.append(self.block(shape, value.dtype, free))
+                used.append(self.buffer(shape, value.dtype, free, has_shape=True))
                 return used[-1]
             return idle[shape, value.dtype].pop()
 
@@ -275,19 +279,13 @@ class Planner:
         vector, *_ = self.plan.part_of.get(value, (value,))
         return vector in self.plan.buffer_of
 
-    def block(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
-        """Return a free buffer of exactly this shape, or a new one."""
+    def buffer(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]], has_shape: bool = False) -> int:
+        """Return a free buffer of this size, or shape, or a new one."""
         numbers = free.get((math.prod(shape), dtype), [])
-        for number in numbers:
-            if self.plan.buffers[number][0] == shape:
-                numbers.remove(number)
-                return number
-        return self.buffer(shape, dtype, {})
-
-    def buffer(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
-        """Return a free buffer, or a new one."""
-        if free.get((math.prod(shape), dtype)):
-            return free[math.prod(shape), dtype].pop()
+        fitting = [i for i in numbers if not has_shape or self.plan.buffers[i][0] == shape]
+        if fitting:
+            numbers.remove(fitting[-1])
+            return fitting[-1]
         self.plan.buffers.append((shape, dtype))
         return len(self.plan.buffers) - 1
 

@@ -36,7 +36,8 @@ from microgradnd.tensor import Tensor
 from microgradnd.trees import Form, flatten, is_module, kind_of
 
 CONSTANTS = (bool, int, str, type(None))  # parts of the program
-SHORT = 4  # entries of a dict that are compared one by one
+SHORT = 4  # entries of a dict that are looked up one by one
+LONG = 1000  # parts of a container that are compared in a loop, not one by one
 MISS = object()  # returned by a dispatcher for a call that it doesn't know
 
 
@@ -47,14 +48,16 @@ class Dispatcher:
         self.function, self.arguments, self.entry = function, arguments, entry
         traced = entry.traced
         self.known: dict[int, str] = {}
-        self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
+        self.names: dict[str, Any] = {"MISS": MISS, "function": entry.function, "touch": touch}
         self.names |= {"inf": np.inf, "nan": np.nan, "ndarray": np.ndarray}
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
         self.lengths: dict[str, str] = {}  # of the symbols for open lengths
         self.arrays: list[str] = []  # the expressions for arrays among the arguments, and inside them
+        self.kinds: dict[str, Any] = {}  # their shapes and dtypes, if these are fixed
         self.parts: list[str] = []
         self.leaves: list[str] = []  # an expression for each
+        self.contents: list[tuple[str, Sequence[Any]]] = []  # expressions for containers, and what they held
         for i, arg in enumerate(arguments.args):
             self.look(f"a{i}", arg)
         if arguments.kwargs:
@@ -116,6 +119,7 @@ class Dispatcher:
                 *(f"        {line}" for line in self.parts),
                 f"        if not (is_known or {' and '.join(self.checks)}):",
                 "            return MISS",
+                *(f"        {line}" for line in self.parts_held()),
                 "    except (AttributeError, LookupError, TypeError, ValueError):",
                 "        return MISS",
                 *(f"    {line}" for line in self.apart(given)),
@@ -145,15 +149,20 @@ class Dispatcher:
         captured = [*given[len(self.entry.traced.inputs) :], *watched]  # the slow way checks these, and Tensors
         own = [array for array in updated if array in self.arrays]
         doubts = ["is_known", *(f"{array}.base is not None" for array in own)]
-        doubts += [f"{array} is {other}" for array, other in combinations(own, 2)]
+        doubts += [f"{array} is {other}" for array, other in combinations(own, 2) if self.may_be_one(array, other)]
         for other in (*self.arrays, *captured) if own else ():
             if other not in own:
-                doubts += [f"{array} is {other}" for array in own]
+                doubts += [f"{array} is {other}" for array in own if self.may_be_one(array, other)]
                 views = " or ".join(f"{array} is {other}.base" for array in own)
                 doubts.append(f"{other}.base is not None and ({views})")
         names = [*(value.name or "an argument" for value in self.entry.traced.program.inputs), *watched.values()]
         slowly = f"{self.name(check_apart)}({names}, [{', '.join([*given, *watched])}], {self.entry.updated})"
         return [f"if {' or '.join(doubts)}: {slowly}"]
+
+    def may_be_one(self, array: str, other: str) -> bool:
+        """Return whether two arrays that pass the checks can be the same array."""
+        kinds = self.kinds.get(array), self.kinds.get(other)
+        return None in kinds or kinds[0] == kinds[1]
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
@@ -177,6 +186,8 @@ class Dispatcher:
             self.checks.append(f"{name}.shape == {self.shape(name, arg)} and {name}.dtype is {self.name(arg.dtype)}")
             expression = name if kind is np.ndarray else f"asarray({name})"
             self.arrays.append(expression)
+            if self.entry.sizes is None:
+                self.kinds[expression] = arg.shape, arg.dtype
         elif kind in (float, complex) or isinstance(arg, np.generic):
             self.checks.append(f"type({name}) is {self.name(kind)}")
         elif kind in CONSTANTS:
@@ -256,8 +267,9 @@ class Dispatcher:
         value, owner = self.name(place.value), self.name(place.owner)
         if isinstance(place.owner, CONTAINERS) and place.key is None:
             return self.holds(owner, place)
-        if type(place.owner) is dict:  # the globals of a function
-            return f"{owner}.get({place.key!r}, MISSING) is {value}"
+        if type(place.owner) is dict:  # the globals of a function, or a table of rules
+            key = repr(place.key) if type(place.key) is str else self.name(place.key)
+            return f"{key} not in {owner}" if place.value is MISSING else f"{owner}[{key}] is {value}"
         if place.value is MISSING and place.owner is not None:
             return f"{place.key!r} not in {owner}.__dict__"
         if place.key is not None and place.key.isidentifier():
@@ -265,24 +277,39 @@ class Dispatcher:
         return f"((now := {self.name(place.read)}()) is {value} or {self.name(same)}({value}, now))"
 
     def holds(self, container: str, place: Place) -> str:
-        """Return the expression that checks a container for the same objects."""
+        """Return the expression that checks a container for the same objects.
+
+        It leaves those that are compared one by one to `parts_held`.
+        """
         parts, count = place.value, len(place.owner)
         if not count:
             return f"not {container}"
-        if type(place.owner) is dict and all(type(key) is str for key in parts[:count]):
-            if count <= SHORT:
-                held = zip(parts[:count], parts[count:], strict=True)
-                same_values = " and ".join(f"{container}[{key!r}] is {self.name(part)}" for key, part in held)
-            else:
-                same_values = f"all(map(is_, {container}.values(), {self.name(parts[count:])}))"
-            return f"[*{container}] == {self.name([*parts[:count]])} and {same_values}"
-        if isinstance(place.owner, Mapping):
-            keys, values = self.name(parts[:count]), self.name(parts[count:])
-            return (
-                f"len({container}) == {count} and all(map(is_, {container}.values(), {values})) and "
-                f"all(map(is_, {container}, {keys}))"
-            )
-        return f"len({container}) == {count} and all(map(is_, {container}, {self.name(parts)}))"
+        keys, values = parts[:count], parts[count:]
+        if not isinstance(place.owner, Mapping):
+            return self.held(container, parts)
+        if type(place.owner) is dict and all(type(key) is str for key in keys):
+            alike = f"[*{container}] == {self.name([*keys])}" if count > 1 else f"len({container}) == 1"
+            if count > SHORT:
+                return f"{alike} and {self.held(f'{container}.values()', values)}"
+            pairs = zip(keys, values, strict=True)
+            return " and ".join([alike, *(f"{container}[{key!r}] is {self.name(part)}" for key, part in pairs)])
+        return f"{self.held(container, keys)} and {self.held(f'{container}.values()', values)}"
+
+    def held(self, container: str, parts: Sequence[Any]) -> str:
+        """Return the expression that checks for the same objects in the same order."""
+        if len(parts) <= LONG:  # in half of a loop's time
+            self.contents.append((container, parts))
+            return f"len({container}) == {len(parts)}"
+        return f"len({container}) == {len(parts)} and all(map(is_, {container}, {self.name(parts)}))"
+
+    def parts_held(self) -> list[str]:
+        """Return the statements that compare the contents of containers one by one."""
+        lines = ["if not is_known:"] if self.contents else []
+        for container, parts in self.contents:
+            names = [f"v{i}" for i in range(len(parts))]
+            same_parts = " and ".join(f"{name} is {self.name(part)}" for name, part in zip(names, parts, strict=True))
+            lines += [f"    ({', '.join(names)},) = {container}", f"    if not ({same_parts}):", "        return MISS"]
+        return lines
 
 
 class Counted:

@@ -26,6 +26,8 @@ from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.turns import Turns, UnfitError
 
+NATIVE = {"float64": "float", "int64": "int", "bool": "bool"}  # dtypes that are Python's too
+
 
 class Driver:
     """Prints the plain function that calls the loops, and NumPy for other steps."""
@@ -81,10 +83,19 @@ class Driver:
             computed = base.shape or self.layout.writers(base)
             args.append(self.array[base] if computed else self.converted(base, self.array[base]))
         function = part.name if part.wide is None else "in_threads"
-        self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
+        call = f"{function}({', '.join(args[part.wide is None :])})"
+        numbers = ", ".join(self.returned(base) for base in part.returned)
+        self.lines.append(f"{numbers} = {call}" if numbers else call)
         loops = sum(line.lstrip().startswith("for ") for line in part.lines)
         threads = "" if part.wide is None else ", shared by threads"
         self.report.append(f"loops: {part.name}: {len({op.step for op in part.ops})} steps in {loops} loops{threads}")
+
+    def returned(self, base: Value) -> str:
+        """Name a number that a compiled function returns, as a Python number."""
+        name = self.names.new(base.name or "number")
+        self.names.of[base] = f"np.{base.dtype.name}({name})"
+        self.array[base] = name if base.dtype.name in NATIVE else self.names.of[base]
+        return name
 
     def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
         """Find memory for an array: the caller's, or a buffer, possibly a freed one."""
@@ -111,11 +122,8 @@ class Driver:
         step = self.layout.lowering.made[value]
         for operand in step.operands():
             self.value(operand)
-        if traits(step.function).is_identity:
-            self.names.of[value] = self.names.of[step.args[0]]
-        else:
-            text = self.writer.call(step)[0]
-            self.lines.append(f"{self.names.value(value)} = {text}")
+        text = self.writer.call(step)[0]
+        self.lines.append(f"{self.names.value(value)} = {text}")
 
     def turns(self, step: Step) -> None:
         """Print a rolled loop: a compiled function, or a Python loop with calls."""
@@ -158,7 +166,7 @@ class Driver:
         rows = [step for step in body.steps if moves(step.args)]
         steps = tuple([step for step in body.steps if step not in rows])
         made = [out for row in rows for out in row.outs()]
-        layout = Layout(replace(body, inputs=(*body.inputs, *made), steps=steps))
+        layout = Layout(replace(body, inputs=(*body.inputs, *made), steps=steps), before[0].is_open)
         self.constants_of(layout)
         for value in fixed:
             if is_in_loops(value, layout):
@@ -181,9 +189,7 @@ class Driver:
 
     def converted(self, base: Value, text: str) -> str:
         """Return a number as the type that a compiled function takes."""
-        convert = base.dtype.name if base.dtype.name == "bool" else f"np.{base.dtype.name}"
-        convert = {"np.float64": "float", "np.int64": "int"}.get(convert, convert)
-        return f"{convert}({text})"
+        return f"{NATIVE.get(base.dtype.name, f'np.{base.dtype.name}')}({text})"
 
     def call(self, op: Op) -> None:
         """Print a call of NumPy."""

@@ -103,11 +103,9 @@ class Run:
         return self.operations[first : first + self.period]
 
     def code(self, arg: Any, parent: Any) -> int:
-        """Return the number of the operation that computes an argument, or a negative
-        one, equal for equal arguments.
+        """Return a negative number, equal for equal arguments, where no operation
+        computes them.
         """
-        if parent in self.numbers:
-            return self.numbers[parent]
         key = key_of(arg) if parent is None else parent
         return self.others.setdefault(id(arg) if key is None else key, ~len(self.others))
 
@@ -116,7 +114,8 @@ class Run:
         count = self.count
         self.numbers = {node: i for i, node in enumerate(self.operations)}
         inside = self.operations[self.start : self.stop]
-        codes = np.array([self.code(*leaf) for node in inside for leaf in zip(node.args, node.parents, strict=True)])
+        leaves = [leaf for node in inside for leaf in zip(node.args, node.parents, strict=True)]
+        codes = np.array([self.numbers[p] if p in self.numbers else self.code(arg, p) for arg, p in leaves])
         flags = np.array([node.requires_grad for node in inside]).reshape(count, -1)
         if (flags[1:] != flags[1]).any():  # initial values may have no derivative
             return False

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.passes import holds, uniform
+from microgradnd.compiler.passes import holds, loop_of, uniform
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.spelling import added_at
@@ -269,8 +269,6 @@ class Lowering:
         if isinstance(out, tuple):
             return "it is a rolled loop" if isinstance(function, Rolled) else "it has several results"
         first = args[0] if args and isinstance(args[0], Value) else None
-        if first is not None and traits(function).is_identity and (first.shape, first.dtype) == (out.shape, out.dtype):
-            return self.alias(step, out, self.view[first])
         if first is not None and function is primitives.getitem and primitives.is_basic(args[1]):
             return self.alias(step, out, self.view[first][with_ellipsis(args[1])])
         unfit = [v.dtype for v in (*step.operands(), out) if v.dtype not in DTYPES]
@@ -347,13 +345,9 @@ class Lowering:
         """Translate a NumPy function of single elements."""
         function: Any = step.function
         args: Any = step.args
-        if step.kwargs or len(args) != function.nin or function.nout != 1 or function.signature is not None:
+        if step.kwargs or len(args) != function.nin:
             return NO_LOOPS
-        kinds = [int if type(a) is bool else getattr(a, "dtype", type(a)) for a in args]
-        try:
-            *dtypes, result = function.resolve_dtypes((*kinds, None))
-        except TypeError:
-            return NO_LOOPS
+        *dtypes, result = loop_of(step, args)
         kind = dtypes[0].kind
         exponent = args[1] if function is np.power else None
         if function is np.square or (SQUARES and type(exponent) is int and exponent == 2 and kind == "f"):
@@ -447,8 +441,8 @@ class Lowering:
         return self.map(step, "inverse_root({0}, {1})", [*step.args, 1], out)
 
     def filled(self, step: Step, out: Value) -> str:
-        """Translate zeros, such as imaginary parts of real numbers, and ones."""
-        return self.map(step, "{0}", [int(step.function is np.ones_like)], out)
+        """Translate the imaginary parts of real numbers."""
+        return self.map(step, "{0}", [0], out)
 
     def converted(self, step: Step, out: Value) -> str:
         source = step.args[0]

@@ -7,7 +7,9 @@ Read next: `spelling.py`.
 A convolution computes with the batch as the last axis, and returns a transposed view.
 NumPy keeps such an order in later operations. A program writes `f(x.T)` as `f(x).T`
 instead, so that the array of each value is contiguous: NumPy and loops run through it
-in one go, and the next convolution needs no copy, as the two transposes cancel.
+in one go, and the next convolution needs no copy, as the two transposes cancel. A
+vector along the last axis becomes a column: `w.T * b` is `(w * column of b).T`, which a
+matrix product takes as it is.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ def in_memory_order(program: Program) -> Program:
     for old in program.steps:
         step = old.substitute(replacements)
         out: Any = step.out
-        if is_transpose(step):
+        if (order := transposed(step)) is not None:
             base, inner = laid.get(step.args[0]) or (step.args[0], tuple(range(len(out.shape))))
-            axes = tuple(inner[axis] for axis in step.args[1])
+            axes = tuple(inner[axis] for axis in order)
         elif (order := order_of(step, laid)) is not None:
             axes = order
             base = Value(tuple(out.shape[i] for i in np.argsort(axes)), out.dtype, out.name)
@@ -50,16 +52,25 @@ def in_memory_order(program: Program) -> Program:
             replacements[out] = base
         else:
             laid[out] = base, axes
-            steps.append(Step(np.transpose, (base, axes), {}, out, step.where))
+            given = (base,) if axes == backward(len(axes)) else (base, axes)
+            steps.append(Step(np.transpose, given, {}, out, step.where))
     return replace(program, steps=tuple(steps)).substitute(replacements)
 
 
-def is_transpose(step: Step) -> bool:
-    """Return whether a step permutes the axes of a value, and names all of them."""
-    if step.function is not np.transpose or len(step.args) != 2 or step.kwargs:
-        return False
-    x, axes = step.args
-    return isinstance(x, Value) and isinstance(axes, tuple) and sorted(axes) == [*range(len(x.shape))]
+def transposed(step: Step) -> Axes | None:
+    """Return the axes of a step that permutes all axes of a value, or None."""
+    if step.function is not np.transpose or not step.args or step.kwargs:
+        return None
+    x, *given = step.args
+    if not isinstance(x, Value):
+        return None
+    axes = given[0] if given else backward(len(x.shape))
+    return axes if isinstance(axes, tuple) and sorted(axes) == [*range(len(x.shape))] else None
+
+
+def backward(ndim: int) -> Axes:
+    """Return the axes of `x.T`."""
+    return tuple(reversed(range(ndim)))
 
 
 def reduced(step: Step, laid: Laid) -> list[Step] | None:
@@ -91,7 +102,7 @@ def order_of(step: Step, laid: Laid) -> Axes | None:
     for arg in step.args:
         if np.shape(arg) == shape:
             orders.add(laid[arg][1] if isinstance(arg, Value) and arg in laid else None)
-        elif len(np.shape(arg)) not in (0, len(shape)):
+        elif len(np.shape(arg)) not in (0, 1, len(shape)):
             return None
     return orders.pop() if len(orders) == 1 else None
 
@@ -103,6 +114,12 @@ def in_order(arg: Any, axes: Axes, laid: Laid, steps: list[Step]) -> Any:
     if isinstance(arg, Value) and arg in laid and laid[arg][1] == axes:
         return laid[arg][0]
     back = tuple(map(int, np.argsort(axes)))
+    if len(arg.shape) == 1 < len(axes):  # along the last axis
+        column = tuple(arg.shape[0] if axis == len(axes) - 1 else 1 for axis in back)
+        if not isinstance(arg, Value):
+            return np.reshape(arg, column)
+        steps.append(Step(np.reshape, (arg, column), {}, Value(column, arg.dtype, arg.name)))
+        return steps[-1].out
     if not isinstance(arg, Value):
         return np.transpose(arg, back)
     out = Value(tuple(arg.shape[i] for i in back), arg.dtype, arg.name)

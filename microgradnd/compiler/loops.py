@@ -8,7 +8,11 @@ Read next: `driver.py`.
 Steps that can be loops become one function, or several with calls of NumPy between
 them. A value that only one loop needs is a local variable there, or a row if inner
 loops share it. A value that outlives the loops is an array: a result, which belongs to
-the caller, or a buffer from a pool, so that threads can't collide.
+the caller, or a buffer from a pool, so that threads can't collide. A number that
+outlives them is returned.
+
+numba takes about as long to hand over an array as to compute a hundred elements. So a
+function with little to do makes its rows itself, and keeps the GIL.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from microgradnd.compiler.program import Program, Value, values_in
 from microgradnd.compiler.source import Names
 
 WIDE = 2**17  # elements from which two threads are faster than one
+BRIEF = 2**14  # up to this many evaluations of an expression, a compiled function has little to do
 LONG = 1024  # from this many numbers, a float32 sum's error is worth avoiding
 RANKS = {"+": 5, "-": 5, "*": 6, "/": 6, "&": 4, "|": 2, "^": 3}  # of operators; comparisons have 1
 COMPARISON, NEGATIVE, ATOM = 1, 7, 10
@@ -43,12 +48,16 @@ class Layout:
             Loops that are compiled together, or a call of NumPy.
     arrays : set of Value
             The values that are arrays outside the loops.
+    numbers : set of Value
+            The numbers among them that a part returns.
     over : dict of Value to Value
         The input that a new value is written over.
+    is_open : bool
+            Whether the parts serve other lengths too.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program, self.lowering = program, Lowering(program)
+    def __init__(self, program: Program, is_open: bool = False) -> None:
+        self.program, self.lowering, self.is_open = program, Lowering(program), is_open
         self.base = self.lowering.base
         calls = [op for op in self.lowering.ops if op.kind == "call"]
         self.results = lenders(values_in(program.outputs), self.base, [op.step for op in calls])
@@ -72,11 +81,18 @@ class Layout:
                 for access in op.touches:
                     self.touching.setdefault(access.base, []).append((op, access))
         self.arrays |= {v for v, ops in self.touching.items() if len({self.order[op][0] for op, _ in ops}) > 1}
+        self.numbers = {
+            v for v in self.arrays if not v.shape and len({self.order[op][0] for op in self.writers(v)}) == 1
+        }
         self.over = {new: old for old, new in program.updates.items() if new not in called and self.goes_over(old, new)}
 
     def writers(self, value: Value) -> list[Op]:
         """Return the operations in loops that write a value."""
         return [op for op, access in self.touching.get(value, ()) if access is op.out]
+
+    def is_in_array(self, number: Value) -> bool:
+        """Return whether a number is an array's element, as several parts write it."""
+        return bool(self.writers(number)) and number not in self.numbers
 
     def goes_over(self, old: Value, new: Value) -> bool:
         """Return whether nothing reads an old value once the new one is written."""
@@ -131,7 +147,17 @@ def is_wide(loop: Loop) -> bool:
 
 
 class Part:
-    """Prints loops as one compiled function."""
+    """Prints loops as one compiled function.
+
+    Attributes
+    ----------
+    parameters : dict of Value to str
+            The names of the arrays and numbers that it takes.
+    returned : list of Value
+            The numbers that it returns.
+    rows : list of str
+            The statements that make the arrays that only it needs, if it is brief.
+    """
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout, self.name = layout, name
@@ -139,14 +165,17 @@ class Part:
         self.ops: list[Op] = []
         self.lines: list[str] = []
         self.parameters: dict[Value, str] = {}
+        self.returned: list[Value] = []
+        self.rows: list[str] = []
         self.flat: dict[Value, str] = {}
         self.variable: dict[Loop, str] = {}
         self.texts: dict[str, tuple[str, int]] = {}  # the text for an element: a local variable, or an expression
         self.kept: dict[Value, list[int]] = {}
         self.readers: dict[Value, list[Op]] = {}
         self.wide: int | None = None  # the length of the outermost loop, if threads share it
+        self.is_brief = False
         self.pieces: set[Value] = set()
-        self.text = ""
+        self.text = self.result = ""
 
     def take(self, op: Op) -> None:
         """Note an operation, and make parameters of the arrays that it needs."""
@@ -159,11 +188,15 @@ class Part:
         """Return the whole function."""
         types = ["uint64" for _ in bounds] + [self.type_of(base) for base in self.parameters]
         names = [*bounds, *self.parameters.values()]
-        flat = [f"    {flat} = {self.parameters[base]}.reshape(-1)" for base, flat in self.flat.items()]
-        signature = '"\n      "'.join(wrapped(f"void({', '.join(types)})"))
-        head = f'@njit("{signature}", cache=True, nogil=True, error_model="numpy")'
+        flat = [f"    {flat} = {self.names.value(base)}.reshape(-1)" for base, flat in self.flat.items()]
+        results = ", ".join(self.names.value(base) for base in self.returned)
+        self.result = result_type([base.dtype for base in self.returned])
+        signature = '"\n      "'.join(wrapped(f"{', '.join(types)})"))
+        gil = "" if self.is_brief else "nogil=True, "
+        head = f'@njit("{self.result}({signature}", cache=True, {gil}error_model="numpy")'
         define = "\n    ".join(line.rstrip() for line in wrapped(f"def {self.name}({', '.join(names)}):"))
-        return "\n".join([head, define, *flat, *self.lines, ""])
+        ending = f"    return {results}\n" if results else ""
+        return "\n".join([head, define, *self.rows, *flat, *self.lines, ending])
 
     def parameter(self, base: Value) -> None:
         """Make an array a parameter unless it is a local variable."""
@@ -179,7 +212,7 @@ class Part:
 
     def is_scalar(self, base: Value) -> bool:
         """Return whether a value is a local variable."""
-        return base not in self.layout.arrays and not self.kept[base]
+        return base in self.returned or (base not in self.layout.arrays and not self.kept[base])
 
     def is_piece(self, access: Access) -> bool:
         """Return whether a statement writes to one of a few places along a middle axis.
@@ -196,8 +229,8 @@ class Part:
         return is_fixed and plain and len(self.kept[base]) == len(base.shape)
 
     def type_of(self, base: Value) -> str:
-        """Return numba's type for a parameter; a computed number is in an array."""
-        axes = len(self.kept[base]) or (1 if self.layout.writers(base) else 0)
+        """Return numba's type for a parameter."""
+        axes = len(self.kept[base]) or int(self.layout.is_in_array(base))
         return f"{base.dtype.name}[{':, ' * (axes - 1)}::1]" if axes else base.dtype.name
 
     def line(self, depth: int, text: str) -> None:
@@ -289,12 +322,12 @@ class Part:
         once = len(places) == 1 and reader.text.count(f"{{{places[0]}}}") == 1
         changing = {*self.layout.over.values(), *self.layout.over}
         steady = not any(a.base in changing or len(self.layout.writers(a.base)) > 1 for a in op.touches)
-        return once and steady and op.out.base.name is None and len(text) <= 60
+        return once and steady and op.out.base not in self.returned and op.out.base.name is None and len(text) <= 60
 
     def reference(self, op: Op, access: Access) -> str:
         """Return the text of an element."""
         base, name = access.base, self.names.value(access.base)
-        if self.is_scalar(base) or (not base.shape and not self.layout.writers(base)):
+        if self.is_scalar(base) or not (base.shape or self.layout.is_in_array(base)):
             return name
         if access.flat or base in self.pieces:
             axis = access.axes[0] if access.flat else flattened(access)
@@ -346,13 +379,22 @@ class Fused(Part):
 
     def __init__(self, layout: Layout, loops: Sequence[Loop], name: str) -> None:
         super().__init__(layout, name)
-        for op in in_order(loops):
+        ops = list(in_order(loops))
+        self.returned = list(dict.fromkeys(op.out.base for op in ops if op.out.base in layout.numbers))
+        for op in ops:
             self.take(op)
-        has_scratch = any(base not in layout.arrays for base in self.parameters)
-        self.wide = loops[0].extent if is_wide(loops[0]) and not has_scratch else None
-        self.pieces = {op.out.base for op in self.ops if self.wide is None and self.is_piece(op.out)}
+        scratch = [base for base in self.parameters if base not in layout.arrays]
+        self.wide = loops[0].extent if is_wide(loops[0]) and not scratch else None
+        self.pieces = {op.out.base for op in ops if self.wide is None and self.is_piece(op.out)}
+        self.is_brief = not layout.is_open and sum(math.prod(op.extents.values()) for op in ops) <= BRIEF
+        self.rows = [self.row(base) for base in scratch if self.is_brief]
         self.emit(loops, 1)
         self.text = self.function(["start", "stop"] if self.wide is not None else [])
+
+    def row(self, base: Value) -> str:
+        """Return the statement that makes an array, which then is no parameter."""
+        shape = tuple(base.shape[i] for i in self.kept[base])
+        return f"    {self.parameters.pop(base)} = np.empty({shape}, np.{base.dtype.type.__name__})"
 
 
 ON_INTEGERS = {"largest": "maximum", "smallest": "minimum"}
@@ -370,6 +412,12 @@ def flattened(access: Access) -> Axis:
     start = sum(stride * axis.start for stride, axis in zip(strides, access.axes, strict=True))
     terms = [(d, n * factor) for n, axis in zip(strides, access.axes, strict=True) for d, factor in axis.terms]
     return Axis(start, tuple(terms))
+
+
+def result_type(dtypes: Sequence[np.dtype[Any]]) -> str:
+    """Return numba's type for the numbers that a function returns."""
+    names = ", ".join(dtype.name for dtype in dtypes)
+    return f"Tuple(({names}))" if len(dtypes) > 1 else names or "void"
 
 
 def wrapped(text: str) -> list[str]:

@@ -78,7 +78,7 @@ class Loops:
     def __init__(self, programs: Sequence[Program], name: str, general: Callable[..., Any] | None = None) -> None:
         start = time.perf_counter()
         load_numba()
-        drivers = [Driver(Layout(program), name) for program in programs]
+        drivers = [Driver(Layout(program, general is not None), name) for program in programs]
         driver, self.program = drivers[0], programs[0]
         compiled_parts = [*driver.parts, *driver.rolled]
         parts, text, constants = [part.text for part in compiled_parts], driver.text, driver.constants
@@ -110,9 +110,9 @@ def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) 
     for part, loops in zip(driver.parts, parts, strict=True):
         threads = "uint64, uint64, " if part.wide is not None else ""
         bounds = "start, stop, " if part.wide is not None else ""
-        loops = loops.replace(f'"void({threads}', f'"void({threads}{types}', 1)
+        loops = loops.replace(f'"{part.result}({threads}', f'"{part.result}({threads}{types}', 1)
         found.append(loops.replace(f"def {part.name}({bounds}", f"def {part.name}({bounds}{lengths}, ", 1))
-        call = rf"(in_threads\({part.name}, [^,]+, )" if part.wide is not None else rf"(?m)^( *{part.name}\()"
+        call = rf"(in_threads\({part.name}, [^,]+, )" if part.wide is not None else rf"(?m)^( *(?:.* = )?{part.name}\()"
         text = re.sub(call, rf"\g<1>{lengths}, ", text)
     return found, text
 

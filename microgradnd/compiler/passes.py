@@ -30,6 +30,7 @@ from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, ren
 from microgradnd.compiler.traits import traits
 
 PRINTED = (float, complex, np.inexact)  # 0.0 and -0.0 are equal, but not the same
+NUMBERS = (float, int)
 POWERS = (np.power, np.float_power)  # they compute x**0.5 differently if the exponent is a number
 
 
@@ -64,12 +65,15 @@ def share_equal(program: Program) -> Program:
 
 def key_of(tree: Any) -> Any:
     """Return a hashable key that is equal for equal calls; None if there isn't any."""
-    if type(tree) is Value:
+    kind = type(tree)
+    if kind is Value:
         return tree
+    if kind in NUMBERS and tree:  # in long loops these are frequent
+        return kind, tree, ""
     if isinstance(tree, tuple | list | dict):
         parts = tree.items() if isinstance(tree, dict) else tree
-        keys = tuple(key_of(part) for part in parts)
-        return None if any(k is None for k in keys) else (type(tree), *keys)
+        keys = [key_of(part) for part in parts]
+        return None if None in keys else (kind, *keys)
     if isinstance(tree, slice):
         return key_of((slice, tree.start, tree.stop, tree.step))
     if isinstance(tree, np.ndarray):
@@ -88,9 +92,10 @@ def simplify(program: Program) -> Program:
     """
     replacements: dict[Value, Any] = {}
     made: dict[Value, Step] = {}
+    uses = program.uses()
     steps = []
     for old in program.steps:
-        step = old.substitute(replacements)
+        step = without_axes(old.substitute(replacements), made, uses)
         step = spread_in_place(spread_once(step, made), made)
         made.update(dict.fromkeys(step.outs(), step))
         same = unchanged(step, made)
@@ -99,6 +104,23 @@ def simplify(program: Program) -> Program:
         else:
             replacements[step.out] = rename(same, step.out) if isinstance(same, Value) else same
     return replace(program, steps=tuple(steps)).substitute(replacements)
+
+
+def without_axes(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step:
+    """Let a sum drop the axes that a reshape would drop from it.
+
+    Undoing a broadcast keeps all axes first.
+    """
+    inner = made.get(step.args[0]) if step.function is np.reshape and isinstance(step.args[0], Value) else None
+    if inner is None or not traits(inner.function).is_reduction or uses.get(step.args[0], 0) != 1:
+        return step
+    axis, x = inner.kwargs.get("axis"), inner.args[0]
+    plain = len(inner.args) == 1 and inner.kwargs == {"axis": axis, "keepdims": True}
+    if not plain or type(axis) is not tuple or not isinstance(x, Value):
+        return step
+    rest = tuple(n for i, n in enumerate(x.shape) if i not in axis and i - len(x.shape) not in axis)
+    fits = isinstance(step.out, Value) and (rest, step.args[0].dtype) == (step.out.shape, step.out.dtype)
+    return replace(step, function=inner.function, args=(x,), kwargs={"axis": axis}) if fits else step
 
 
 def spread_once(step: Step, made: dict[Value, Step]) -> Step:

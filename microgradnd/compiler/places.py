@@ -34,15 +34,15 @@ class Place:
     name : str
             The user's name for it.
     owner, key
-            The object and its attribute, or the globals and the name; None if only
-            `read` can look there.
+            The object and its attribute, or a dict, such as the globals, and its key;
+            None if only `read` can look there.
     value
             What it held when it was found.
     """
 
     __slots__ = ("key", "name", "owner", "read", "value")
 
-    def __init__(self, name: str, read: Callable[[], Any], owner: Any = None, key: str | None = None) -> None:
+    def __init__(self, name: str, read: Callable[[], Any], owner: Any = None, key: Any = None) -> None:
         self.name, self.read, self.owner, self.key = name, read, owner, key
         self.value = read()
 

@@ -204,8 +204,8 @@ def with_loops(
     if sizes is not None and traced.general is not None:
         programs = [straightened(instance(traced.general, one, True)) for one in lengths]
     try:
-        programs = [own_results(drop_dead(on_numbers(one))) for one in programs]
-        programs = [in_bodies(lambda body, _: formulated(body), one) for one in programs]
+        programs = [in_bodies(lambda body, _: formulated(body), drop_dead(on_numbers(one))) for one in programs]
+        programs = [own_results(one) for one in programs]
         programs = [in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), one) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)
         loops = Loops(programs, name, general)

@@ -170,10 +170,12 @@ class Recorder:
     def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
         """Record a call as `Operation` does; a derivative passes if it can and may."""
         node = self.record_constant(function, args, kwargs, parents, out)
-        parts = out if type(out) is Results else (out,)
-        differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)
-        fresh = function is primitives.identity  # a new variable, as transforms make them from their arguments
-        node.requires_grad = differentiable and (fresh or any(p is not None and p.requires_grad for p in parents))
+        kinds = {part.dtype.kind for part in out} if type(out) is Results else out.dtype.kind
+        if ("f" in kinds or "c" in kinds) and function not in PLAIN:
+            node.requires_grad = function is primitives.identity  # a new variable, as transforms make them
+            for parent in parents:
+                if parent is not None and parent.requires_grad:
+                    node.requires_grad = True
         return node
 
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:

@@ -28,7 +28,7 @@ from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.traits import traits
 
 SHORT = 4  # elements of a vector
-SAME = (np.reshape, np.expand_dims, np.squeeze, primitives.identity, np.copy)
+SAME = (np.reshape, np.expand_dims, np.squeeze, np.copy)
 ZERO = 0.0  # an element that nothing was scattered to
 
 

@@ -200,24 +200,8 @@ def derived(
     walked = Turn(turn.count, first, others)
     with apart(recorder, walked.operations):
         following, kept = step(first, others)
-    n, made = len(turn.carried), {node: i for i, node in enumerate(turn.operations)}
-    varies = {*turn.carried, *turn.rows}
-    for node in turn.operations:
-        if not varies.isdisjoint(sources(node, recorder)):
-            varies.add(node)
-    again: set[Any] = set()  # operations that run again
-    wanted: dict[Any, None] = {}
-    todo = [x for node in walked.operations for x in sources(node, recorder)]
-    todo += [node for _, node in map(pair, (*following, *kept))]
-    while todo:
-        node = todo.pop()
-        if node in made and (node not in varies or type(node.out) is Results or is_view(node)):
-            if node not in again:
-                again.add(node)
-                todo += sources(node, recorder)
-        elif node in made or node in turn.carried:
-            wanted[node] = None
-    needed = list(wanted)
+    n = len(turn.carried)
+    again, needed = read_from(turn, walked.operations, [node for _, node in map(pair, (*following, *kept))])
     known = {node: i for i, (_, node) in enumerate(turn.kept)}
     for node in needed:
         if node not in known:
@@ -235,6 +219,29 @@ def derived(
     columns = [column[::-1] if reverse else column for column in (*rows, *columns)]
     results = walked.loop(carried, columns)
     return [x[::-1] if reverse and i >= len(following) else x for i, x in enumerate(results)]
+
+
+def read_from(turn: Turn, operations: Sequence[Any], ends: Sequence[Any]) -> tuple[set[Any], list[Any]]:
+    """Return which of a turn's operations run again in the loop that walks through it,
+    and the values of the turn that this loop reads.
+    """
+    recorder, made = current().trace, set(turn.operations)
+    varies = {*turn.carried, *turn.rows}
+    for node in turn.operations:
+        if not varies.isdisjoint(sources(node, recorder)):
+            varies.add(node)
+    again: set[Any] = set()
+    needed: dict[Any, None] = {}
+    todo = [*[x for node in operations for x in sources(node, recorder)], *ends]
+    while todo:
+        node = todo.pop()
+        if node in made and (node not in varies or type(node.out) is Results or is_view(node)):
+            if node not in again:
+                again.add(node)
+                todo += sources(node, recorder)
+        elif node in made or node in turn.carried:
+            needed[node] = None
+    return again, list(needed)
 
 
 def sources(node: Any, recorder: Any) -> list[Any]:

@@ -56,6 +56,7 @@ OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
 CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
 OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants if no length is open
 OURS = installed()[-2:]
+FIXED = {*(bool, int, float, complex, str, type(None), np.ndarray), *np.sctypeDict.values()}  # without open lengths
 INDEXED = (primitives.getitem, primitives.setitem, primitives.scatter)
 Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each product of symbols
 
@@ -469,14 +470,16 @@ class Sizes:
 
     def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
         """Find the shape of a call's result."""
-        given = [*zip(node.args or (), node.parents, strict=True)]
-        named = {k: pair(v) for k, v in node.kwargs.items()}
-        lengths = [n for operand in (*given, *named.values()) for n in self.lengths(*operand, stands_for)]
-        if not lengths:
+        if self.is_fixed(node, stands_for):
             return
         key = key_of((node.function, node.parents, node.args, node.kwargs))
         if key in self.called:  # a loop repeats calls, such as that for an element of an argument
             self.alias(node, self.called[key], {})
+            return
+        given = [*zip(node.args or (), node.parents, strict=True)]
+        named = {k: pair(v) for k, v in node.kwargs.items()}
+        lengths = [n for operand in (*given, *named.values()) for n in self.lengths(*operand, stands_for)]
+        if not lengths:
             return
         if node.function in INDEXED:
             self.cut(node, stands_for)
@@ -487,6 +490,16 @@ class Sizes:
             self.pin(*lengths)
         elif key is not None:
             self.called[key] = node
+
+    def is_fixed(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> bool:
+        """Return whether no argument can have an open length, as in most calls."""
+        for arg, parent in zip(node.args or (), node.parents, strict=True):
+            if parent is None:
+                if type(arg) not in FIXED:
+                    return False
+            elif parent in self.seconds or parent in stands_for or type(parent) is IndexParts:
+                return False
+        return all(type(value) in FIXED for value in node.kwargs.values())
 
     def lengths(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any]) -> list[Size]:
         """Return the open lengths of an argument."""
@@ -560,16 +573,19 @@ class Sizes:
             if part is ...:
                 axis += len(shape) - used
             elif part is not None:
-                n = shape[axis]
-                if type(part) is slice and type(n) is Size:
-                    if part.step not in (None, 1) and (part.start, part.stop, part.step) != (None, None, -1):
-                        self.pin(n)
-                    start, stop = (end if end is None or end >= 0 else n + end for end in (part.start, part.stop))
-                    ends = [end for end in (start, stop) if end is not None]
-                    pairs = [*((0, end) for end in ends), *((end, n) for end in ends)]
-                    for low, high in [*pairs, *([(start, stop)] if len(ends) == 2 else [])]:
-                        self.decide(low, "<=", high, always=True)
+                if type(part) is slice and type(shape[axis]) is Size:
+                    self.cut_axis(part, shape[axis])
                 axis += 1
+
+    def cut_axis(self, part: slice, n: Size) -> None:
+        """Note for which lengths of an axis a slice of it keeps its meaning."""
+        if part.step not in (None, 1) and (part.start, part.stop, part.step) != (None, None, -1):
+            self.pin(n)
+        start, stop = (end if end is None or end >= 0 else n + end for end in (part.start, part.stop))
+        ends = [end for end in (start, stop) if end is not None]
+        pairs = [*((0, end) for end in ends), *((end, n) for end in ends)]
+        for low, high in [*pairs, *([(start, stop)] if len(ends) == 2 else [])]:
+            self.decide(low, "<=", high, always=True)
 
     @contextmanager
     def tentative(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ from microgradnd.operands import check_differentiable, new_data
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, several, wrap
 
+new_object = object.__new__
 SHOWING = {"print", "debug", "info", "warning", "warn", "error", "exception", "write", "RAISE_VARARGS"}
 THROUGH = {"call", "__str__", "__format__"}  # our functions that a text goes through
 INSIDE = (*installed()[-2:], np.__path__[0])
@@ -41,14 +42,20 @@ class TracedTensor(Tensor):
     def __class__(self) -> Any:
         """What `isinstance` sees outside this library and NumPy: an array or number."""
         is_inside = sys._getframe(1).f_code.co_filename.startswith(INSIDE)
-        if is_inside or self.requires_grad:
-            return TracedTensor
-        given = getattr(tracer(), "given", {})
-        return given.get(self._node, np.ndarray if self.ndim else self.dtype.type)
+        return TracedTensor if is_inside else self._class_outside()
 
     @__class__.setter
     def __class__(self, cls: type) -> None:
         object.__dict__["__class__"].__set__(self, cls)
+
+    def _class_outside(self) -> Any:
+        if self.requires_grad:
+            return TracedTensor
+        given = getattr(tracer(), "given", {})
+        return given.get(self._node, np.ndarray if self.ndim else self.dtype.type)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._class_outside())
 
     @classmethod
     def _computed(
@@ -58,10 +65,9 @@ class TracedTensor(Tensor):
         record = current().record if parents.count(None) < len(parents) else None
         if isinstance(out, tuple | list):
             return several(function, values, kwargs, parents, out, record)
-        result = wrap(out)
-        if record is not None:
-            result.__class__ = cls
-            result._node = record(function, values, kwargs, parents, out)
+        result: Tensor = new_object(Tensor if record is None else cls)
+        result._array = out
+        result._node = record and record(function, values, kwargs, parents, out)
         if type(out) is np.ndarray and (out.base is not None or out is values[0]):
             views.share(result, args)
         return result

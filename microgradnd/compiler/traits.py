@@ -64,8 +64,6 @@ class Traits(NamedTuple):
             Each element of the result comes from one element of each argument.
     is_equal : bool
             The result equals the first argument if it has the same shape and dtype.
-    is_identity : bool
-            The result is the first argument, so a program needs no operation.
     is_involution : bool
             Applied to its own result, it returns its only argument.
     is_product : bool
@@ -108,7 +106,6 @@ class Traits(NamedTuple):
     memory: Literal["fresh", "view", "locked", "either"] = "either"
     is_elementwise: bool = False
     is_equal: bool = False
-    is_identity: bool = False
     is_involution: bool = False
     is_product: bool = False
     is_reduction: bool = False
@@ -198,7 +195,7 @@ ROWS: dict[Any, Row] = {
         "kinds": "iuf",
         "is_involution": True,
     },
-    np.positive: {"is_equal": True, "is_identity": True},
+    np.positive: {"is_equal": True},
     np.square: {"form": Form("{0} ** 2", POWER, POWER), "spelling": "square"},
     np.sqrt: {**of_floats("np.sqrt"), "scalar": "math.sqrt({0}) if {0} >= 0 else np.sqrt({0})"},
     np.absolute: {"loop": "abs({0})", "kinds": "iuf"},
@@ -275,11 +272,11 @@ ROWS: dict[Any, Row] = {
     np.imag: {"memory": "locked", "lowering": "filled"},
     np.einsum: {"memory": "either", "spelling": "contraction"},  # a view if it only names axes, or takes a diagonal
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
-    **dict.fromkeys((np.zeros_like, np.ones_like), fresh(lowering="filled")),
+    **dict.fromkeys((np.zeros_like, np.ones_like), fresh()),
     np.copy: fresh(is_equal=True, lowering="converted"),  # where a result must be a copy
     **dict.fromkeys((np.take, np.cumsum, np.cumprod, np.sort, np.argsort, np.tile, np.repeat), fresh()),
     # Operations without a NumPy function
-    primitives.identity: {"is_equal": True, "is_identity": True, "is_step": True},
+    primitives.identity: {"is_equal": True, "is_step": True},
     primitives.select: {"is_step": True},
     primitives.astype: fresh(
         is_elementwise=True, is_equal=True, is_step=True, lowering="converted", **method("{0}.astype({1})")

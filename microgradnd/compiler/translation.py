@@ -168,19 +168,63 @@ class Translation:
 
     def rolled(self, turn: Any, args: list[Any], where: Any) -> tuple[list[Step], tuple[Any, ...]]:
         """Return the steps that run a loop, and all its results."""
-        n, count = len(turn.carried), turn.count
         names = [
             value.name or self.names.get(end) for value, (_, end) in zip(turn.carried, turn.following, strict=True)
         ]
         carried = [Value(x.shape, x.dtype, name) for x, name in zip(turn.carried, names, strict=True)]
+        before, steps, same, nexts, kept = self.turn(turn, carried, args)
+        outs: dict[Value, Value] = {}
+        parts: dict[Value, tuple[Value, slice]] = {}  # where the rows of a carried value hold a kept one
+        for value, end in nexts.items():
+            if value in kept or (end in kept and end not in parts):
+                outs[value] = out = Value((turn.count + 1, *value.shape), value.dtype, plural(value.name))
+                parts[value] = out, slice(0, turn.count)
+                parts.setdefault(end, (out, slice(1, turn.count + 1)))
+            else:
+                outs[value] = Value(value.shape, value.dtype, value.name)
+        views, results = list[Step](), list[Any]()
+
+        def view(array: Value, index: Any, like: Value, length: tuple[int, ...]) -> None:
+            results.append(Value((*length, *like.shape), like.dtype, None if length else like.name))
+            views.append(Step(primitives.getitem, (array, index), {}, results[-1], where))
+
+        for value in carried:
+            if value in parts:
+                view(outs[value], turn.count, value, ())
+            else:
+                results.append(same[value] if value in same else outs[value])
+        each: dict[Value, Value] = {}
+        for value in kept:
+            if value in parts:
+                view(*parts[value], value, (turn.count,))
+            else:
+                each.setdefault(value, Value((turn.count, *value.shape), value.dtype, plural(value.name)))
+                results.append(each[value])
+        begins = [self.begin(arg, value, before) for arg, value in zip(args, carried, strict=False) if value in nexts]
+        outside = {v: Value(v.shape, v.dtype, v.name) for step in steps for v in step.operands()}
+        for value in (*nexts, *[out for step in steps for out in step.outs()]):
+            outside.pop(value, None)
+        body = Program((*nexts, *outside.values()), tuple(steps), (tuple(nexts.values()), tuple(each), ()))
+        body = body.substitute(outside)
+        body = body if self.recorder.sizes is None else closed(body, self.recorder.sizes.hints)
+        loop = Loop(turn.count, share_equal(body), tuple(value in parts for value in nexts))
+        step = Step(loop, (*begins, *outside), {}, (*outs.values(), *each.values()), where)
+        return [*before, step, *views], tuple(results)
+
+    def turn(self, turn: Any, carried: list[Value], args: list[Any]) -> Any:
+        """Translate one turn.
+
+        Return the steps before the loop and those of a turn, the carried values that
+        are the same in all turns, the next turn's values of the others, and the values
+        that are kept from each turn.
+        """
         self.values.update(zip(turn.carried, carried, strict=True))
-        before, steps = self.rows(turn.rows, args[n:])
+        before, steps = self.rows(turn.rows, args[len(carried) :])
         for operation in turn.operations:
             steps += self.translated(operation, self.names.get(operation))
         following, kept = ([self.argument(*end) for end in ends] for ends in (turn.following, turn.kept))
         for node in (*turn.carried, *turn.rows, *turn.operations):
             self.values.pop(node, None)
-        # A value that is only handed on is the same in all turns.
         given = zip(carried, following, args, strict=False)
         same = {value: arg for value, end, arg in given if end is value and value not in kept}
         steps = [step.substitute(same) for step in steps]
@@ -195,49 +239,10 @@ class Translation:
             steps.append(Step(np.copy if is_value else np.array, (value,), {}, Value(like.shape, like.dtype)))
             return steps[-1].out  # type: ignore[return-value]
 
-        nexts = {
-            value: own(end, array)
-            for value, end, (array, _) in zip(carried, following, turn.following, strict=True)
-            if value not in same
-        }
+        ends = zip(carried, following, turn.following, strict=True)
+        nexts = {value: own(end, array) for value, end, (array, _) in ends if value not in same}
         kept = [own(value, array, carried) for value, (array, _) in zip(kept, turn.kept, strict=True)]
-        outs: dict[Value, Value] = {}
-        parts: dict[Value, tuple[Value, slice]] = {}  # where the rows of a carried value hold a kept one
-        for value, end in nexts.items():
-            if value in kept or (end in kept and end not in parts):
-                outs[value] = out = Value((count + 1, *value.shape), value.dtype, plural(value.name))
-                parts[value] = out, slice(0, count)
-                parts.setdefault(end, (out, slice(1, count + 1)))
-            else:
-                outs[value] = Value(value.shape, value.dtype, value.name)
-        views, results = list[Step](), list[Any]()
-
-        def view(array: Value, index: Any, like: Value, length: tuple[int, ...]) -> None:
-            results.append(Value((*length, *like.shape), like.dtype, None if length else like.name))
-            views.append(Step(primitives.getitem, (array, index), {}, results[-1], where))
-
-        for value in carried:
-            if value in parts:
-                view(outs[value], count, value, ())
-            else:
-                results.append(same[value] if value in same else outs[value])
-        each: dict[Value, Value] = {}
-        for value in kept:
-            if value in parts:
-                view(*parts[value], value, (count,))
-            else:
-                each.setdefault(value, Value((count, *value.shape), value.dtype, plural(value.name)))
-                results.append(each[value])
-        begins = [self.begin(arg, value, before) for arg, value in zip(args, carried, strict=False) if value in nexts]
-        outside = {v: Value(v.shape, v.dtype, v.name) for step in steps for v in step.operands()}
-        for value in (*nexts, *[out for step in steps for out in step.outs()]):
-            outside.pop(value, None)
-        body = Program((*nexts, *outside.values()), tuple(steps), (tuple(nexts.values()), tuple(each), ()))
-        body = body.substitute(outside)
-        body = body if self.recorder.sizes is None else closed(body, self.recorder.sizes.hints)
-        loop = Loop(count, share_equal(body), tuple(value in parts for value in nexts))
-        step = Step(loop, (*begins, *outside), {}, (*outs.values(), *each.values()), where)
-        return [*before, step, *views], tuple(results)
+        return before, steps, same, nexts, kept
 
     def rows(self, nodes: Sequence[Any], arrays: Sequence[Any]) -> tuple[list[Step], list[Step]]:
         """Return the steps that pick the rows of a turn, and steps before the loop."""

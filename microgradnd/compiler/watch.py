@@ -270,9 +270,8 @@ class Watch:
             self.todo.append((variable, content_of(cell)()))
         for table in (VJPS, JVPS):
             if function in table:
-                self.place(
-                    (id(table), id(function)), Place(f"the rule of {name}", functools.partial(table.get, function))
-                )
+                read = functools.partial(table.get, function, MISSING)
+                self.place((id(table), id(function)), Place(f"the rule of {name}", read, table, function))
                 rules = table[function]
                 self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         if theirs:

@@ -7,6 +7,7 @@ Read next: `activations.py`.
 
 from typing import TYPE_CHECKING
 
+from microgradnd.absent import advise as _advise
 from microgradnd.nn.activations import elu as elu
 from microgradnd.nn.activations import gelu as gelu
 from microgradnd.nn.activations import hardtanh as hardtanh
@@ -53,8 +54,11 @@ from microgradnd.nn.pooling import avg_pool1d as avg_pool1d
 from microgradnd.nn.pooling import avg_pool2d as avg_pool2d
 from microgradnd.nn.pooling import max_pool1d as max_pool1d
 from microgradnd.nn.pooling import max_pool2d as max_pool2d
+from microgradnd.tensor import Tensor as _Tensor
 
 __all__ = sorted(name for name in globals() if name[0] != "_" and name != "TYPE_CHECKING")
+
+_advise(_Tensor, __all__)  # t.softmax() is PyTorch's
 
 if not TYPE_CHECKING:
 
