@@ -53,7 +53,8 @@ FIXED = (
 
 GENERATORS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
-STATELESS = (*FIXED, *PLAIN, *GENERATORS, *LOCKS, types.SimpleNamespace, np.ndarray)  # whose state is fixed, or watched in another way
+# Classes whose objects have a fixed state, or one that is watched in another way.
+STATELESS = (*FIXED, *PLAIN, *GENERATORS, *LOCKS, types.SimpleNamespace, np.ndarray)
 
 
 def settings_of(context: decimal.Context) -> tuple[Any, ...]:

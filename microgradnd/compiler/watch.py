@@ -414,7 +414,7 @@ class Watch:
     def look_at_length(self, name: str, cls: type) -> None:
         """Watch for attributes that a class gets, as methods that it has not."""
         if not is_installed_class(cls):
-            self.place((id(cls), "length"), Place(name, functools.partial(len, vars(cls)), cls))
+            self.place((id(cls), "length"), Place(name, functools.partial(length_of, vars(cls)), cls))
 
     def look_at_named(self) -> None:
         """Watch what is watched only if the code has a name for it."""
@@ -752,6 +752,11 @@ def is_setting(value: Any) -> bool:
     if isinstance(value, type):
         return not is_installed_class(value)
     return not callable(value) and not isinstance(value, ModuleType | IOBase) and value is not sys.modules
+
+
+def length_of(attributes: Any) -> int:
+    """Count a class's attributes, without those that a trace in a thread gives it."""
+    return len(attributes) - sum(name in attributes for name in HOOKS)
 
 
 def is_slot(value: Any) -> bool:

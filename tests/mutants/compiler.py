@@ -698,7 +698,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "isinstance(value, FunctionType)",
         NATIVES,
     ),
-    ("watch.py", "functools.partial(len, vars(cls))", "int", NATIVES),
+    ("watch.py", "functools.partial(length_of, vars(cls))", "int", NATIVES),
     ("watch.py", 'self.later["registered"] =', "_ =", NATIVES),
     ("watch.py", "or any(map(is_of_text, self.names | self.words()))", "", NATIVES),
     ("watch.py", "self.all_attributes(*self.objects.pop())", "self.objects.pop()", NATIVES),
