@@ -14,7 +14,8 @@ import pytest
 
 import microgradnd as mg
 from microgradnd import nn, powers
-from microgradnd.compiler import choices
+from microgradnd.compiler import choices, formulas
+from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.traits import ROOTS
 
 F = nn.functional
@@ -254,6 +255,21 @@ def test_an_exponential_of_a_log_softmax_is_no_second_one_in_loops():
     compiled = mg.compile(derivative(F.log_softmax), backend="numba")
     agree(compiled(X), derivative(F.log_softmax)(X))
     assert compiled.source.count(" exp(") + compiled.source.count("(exp(") == 2, "its definition, and one call"
+
+
+def test_quotients_by_different_numbers_stay():
+    a, b, e, s, t, p, q, r, u, v = (Value((2,), np.float64) for _ in range(10))
+    lines = [
+        (np.divide, e, s, p),
+        (np.divide, a, s, q),
+        (np.divide, b, t, r),
+        (np.add, q, r, u),
+        (np.multiply, u, e, v),
+    ]
+    program = Program((a, b, e, s, t), tuple(Step(f, (x, y), {}, out) for f, x, y, out in lines), (p, v))
+    numbers = np.arange(1.0, 11.0).reshape(5, 2)
+    for found, expected in zip(formulas.formulated(program).run(*numbers), program.run(*numbers), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
 def softmax(x):
