@@ -1461,6 +1461,11 @@ RULES = {
     ),
     "np.average of shapes": Row(lambda: np.average(t, weights=np.ones(2)), ValueError, "average|(2,)|(3,)"),
     "np.average of no weight": Row(lambda: np.average(t, weights=np.zeros(3)), ZeroDivisionError, "average|weights|0"),
+    "np.ediff1d's ends": Row(lambda: np.ediff1d(t, to_end=1j), TypeError, "ediff1d|complex128|float64"),
+    "np.cov's ddof": Row(lambda: np.cov(t, ddof=0.5), ValueError, "cov|ddof|integer|0.5"),
+    "np.cov's frequencies": Row(lambda: np.cov(t, fweights=[0.5, 1, 1]), TypeError, "cov|fweights|integers"),
+    "np.cov's weights": Row(lambda: np.cov(t, aweights=[-1, 1, 1]), ValueError, "cov|aweights|negative"),
+    "np.cov of few weights": Row(lambda: np.cov(t, aweights=np.ones(2)), RuntimeError, "cov|aweights|(2,)|3"),
     "np.cov of axes": Row(lambda: np.cov(named_tensor((2, 2, 2))), ValueError, "cov|(2, 2, 2)"),
 }
 
