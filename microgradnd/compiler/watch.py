@@ -13,9 +13,8 @@ it can call, the contents of containers, and the attributes of objects. Reads of
 attributes are observed, not guessed: while the function runs, the classes of all
 objects that it can reach report them, so it doesn't matter who reads an attribute, or
 how. Built-in classes can't report, so the whole state of their objects is watched
-(`natives.py`). Setting an
-attribute is noted too, and undone after the trace: either the program does it in each
-call, or it is an error.
+(`natives.py`). Setting an attribute is noted too, and undone after the trace: either
+the program does it in each call, or it is an error.
 """
 
 from __future__ import annotations
