@@ -34,6 +34,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from io import IOBase
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -108,7 +109,8 @@ SHARED: dict[str, Callable[[], Any]] = {
     "getstate": random.getstate,
     "getrecursionlimit": sys.getrecursionlimit,
     "getpid": os.getpid,
-    **dict.fromkeys(("get_ident", "get_native_id", "current_thread"), threading.get_ident),
+    **dict.fromkeys(("get_ident", "get_native_id"), threading.get_ident),
+    "current_thread": lambda: (threading.get_ident(), threading.current_thread().name),  # a later one gets the number
     "modules": lambda: tuple(
         module for module in list(sys.modules.values()) if isinstance(module, ModuleType) and not is_installed(module)
     ),
@@ -377,7 +379,8 @@ class Watch:
         """Watch the state that an object's class, or a base of it, keeps in C."""
         if (read := reader(thing)) is not None:
             self.place((id(thing), "state"), Place(name, functools.partial(read, thing)))
-            self.todo.append((name, read(thing)))
+            if not isinstance(thing, Context):  # whose variables belong to everybody
+                self.todo.append((name, read(thing)))
         if isinstance(thing, types.GeneratorType):
             self.todo.append((name, function_of(thing)))
         self.natives.append((name, thing))
@@ -391,13 +394,14 @@ class Watch:
         """Look up in the classes the names in the code, and special methods."""
         is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, name in list(self.classes.items()):
-            for key in self.names & LISTED.keys():
+            listed = self.names & LISTED.keys() if is_users_class(cls) else set()
+            for key in listed:
                 if (cls, key) not in self.looked:
                     self.looked.add((cls, key))
                     self.place((id(cls), key), Place(name, functools.partial(LISTED[key], cls)))
                     self.todo.append((name, LISTED[key](cls)))
             for base in cls.__mro__:
-                if base.__module__ in ("builtins", "abc") or is_installed_class(base):
+                if not is_users_class(base):
                     continue
                 self.look_at_length(name, base)
                 is_whole = cls in self.handed_on or is_reflected
@@ -738,6 +742,11 @@ def is_installed(module: ModuleType) -> bool:
 
 
 @functools.cache
+def is_users_class(cls: type) -> bool:
+    """Return whether a class is neither Python's nor that of an installed package."""
+    return cls.__module__ not in ("builtins", "abc") and not is_installed_class(cls)
+
+
 def is_installed_class(cls: type) -> bool:
     """Return whether a class belongs to an installed package."""
     module = sys.modules.get(cls.__module__)
