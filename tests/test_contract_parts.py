@@ -1448,6 +1448,20 @@ def test_an_array_that_is_updated_shares_memory_with_no_other_in_any_call():
                 step(x, x[:4], **options)
 
 
+def test_one_array_is_not_updated_as_two():
+    @mg.compile
+    def step(x, y):
+        x += 1
+        y += 2
+
+    x, y = np.zeros(4), np.zeros(4)
+    for _ in range(2):
+        step(x, y)
+    with pytest.raises(ValueError, match="shares memory"):
+        step(x, x)
+    alike(x, np.full(4, 2.0))
+
+
 def test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_call():
     w = mg.tensor(np.ones(3), name="w")
 
