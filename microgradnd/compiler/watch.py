@@ -764,7 +764,8 @@ def is_setting(value: Any) -> bool:
 
 def length_of(attributes: Any) -> int:
     """Count a class's attributes, without those that a trace in a thread gives it."""
-    return len(attributes) - sum(name in attributes for name in HOOKS)
+    first, second, third = HOOKS
+    return len(attributes) - (first in attributes) - (second in attributes) - (third in attributes)
 
 
 def is_slot(value: Any) -> bool:
