@@ -126,11 +126,13 @@ LISTED: dict[str, Callable[[Any], Any]] = {
 }
 # By these names, code comes by a class of an object, and can read any attribute of it.
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
+GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
 # These reach the attributes of an object past its class, which can't report that.
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
 TEXTS = {"str", "repr", "format", "array2string", "array_str", "array_repr"}
-# What Python itself writes into the namespace of a class.
+# What Python itself and `dataclass` write into the namespace of a class.
 USUAL = {"__module__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__firstlineno__"}
+USUAL |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
 # The attributes in which such an object holds functions.
 WRAPPERS: dict[Any, tuple[str, ...]] = {
     property: ("fget", "fset"),
@@ -284,7 +286,7 @@ class Watch:
         if code.co_kwonlyargcount:
             self.attribute(name, function, "__kwdefaults__")
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
-        found = set(names_in(code))
+        found = set() if is_generated(code) else set(names_in(code))
         self.names |= found
         for key in found & SHARED.keys():
             self.place(("", key), Place(key, SHARED[key]))
@@ -681,7 +683,9 @@ class Watch:
         return next((line for line, found in lines_of(self.codes) if found & words), None)
 
     def words(self) -> set[str]:
-        return {word for _, words in lines_of(self.codes) for word in words}
+        """Return the words of the users' code."""
+        codes = [code for code in self.codes if not is_generated(code)]
+        return {word for _, words in lines_of(codes) for word in words}
 
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
         """Return the line that most likely changed a name, or None."""
@@ -742,6 +746,13 @@ def is_installed(module: ModuleType) -> bool:
 
 
 @functools.cache
+def is_generated(code: CodeType) -> bool:
+    """Return whether `dataclass` has written the code of a method: it uses fields only,
+    which are watched as they are read.
+    """
+    return code.co_filename == "<string>" and code.co_name in GENERATED
+
+
 def is_users_class(cls: type) -> bool:
     """Return whether a class is neither Python's nor that of an installed package."""
     return cls.__module__ not in ("builtins", "abc") and not is_installed_class(cls)
