@@ -53,7 +53,7 @@ def arguments_of_an_error():
 
 def text_of_an_error():
     class Own(Exception):
-        pass
+        """A class with nothing of its own, so far."""
 
     error = Own(1.0)
     return lambda x: x * float(str(error)), setting(error, "args", (2.0,), (3.0,))
@@ -94,7 +94,7 @@ def partial_that_gets_a_state():
 
 def partial_of_a_users_class():
     class Own(functools.partial):
-        pass
+        """A class with nothing of its own, so far."""
 
     scale = [1.0]
     own = Own(lambda a, b: a * b * scale[0], 2.0)
@@ -149,7 +149,7 @@ def mapping_behind_a_proxy():
 
 def proxy_of_an_object():
     class Owner:
-        pass
+        """A class with nothing of its own, so far."""
 
     thing = Owner()
     thing.scale = 1.0
@@ -264,7 +264,7 @@ def ends_of_a_slice():
 
 def attribute_of_an_array():
     class Named(np.ndarray):
-        pass
+        """A class with nothing of its own, so far."""
 
     named = np.ones(3).view(Named)
     named.scale = 1.0
@@ -369,7 +369,7 @@ def what_an_inherited_getattribute_reads():
             return scale[0] if name == "scale" else object.__getattribute__(self, name)
 
     class Below(Above):
-        pass
+        """A class with nothing of its own, so far."""
 
     below = Below()
     return lambda x: x * below.scale, values(functools.partial(scale.__setitem__, 0))
@@ -383,14 +383,14 @@ def what_the_getattribute_of_a_metaclass_reads():
             return scale[0] if name == "scale" else type.__getattribute__(cls, name)
 
     class Owner(metaclass=Meta):
-        pass
+        """A class with nothing of its own, so far."""
 
     return lambda x: x * Owner.scale, values(functools.partial(scale.__setitem__, 0))
 
 
 def attribute_read_past_the_class():
     class Owner:
-        pass
+        """A class with nothing of its own, so far."""
 
     owner = Owner()
     owner.scale = 1.0
@@ -417,7 +417,7 @@ def attribute_of_the_class_of_an_object():
 
 def attribute_of_a_subclass():
     class Above:
-        pass
+        """A class with nothing of its own, so far."""
 
     class Below(Above):
         scale = 1.0
@@ -428,7 +428,7 @@ def attribute_of_a_subclass():
 
 def method_that_a_class_gets():
     class Owner:
-        pass
+        """A class with nothing of its own, so far."""
 
     owner = Owner()
     return lambda x: x * (2 if owner else 3), [
@@ -439,10 +439,10 @@ def method_that_a_class_gets():
 
 def method_that_a_base_gets():
     class Above:
-        pass
+        """A class with nothing of its own, so far."""
 
     class Below(Above):
-        pass
+        """A class with nothing of its own, so far."""
 
     one, other = Below(), Below()
     return lambda x: x * (2 if one == other else 3), [lambda: setattr(Above, "__eq__", lambda self, other: True)]
@@ -450,13 +450,13 @@ def method_that_a_base_gets():
 
 def bases_of_a_class():
     class First:
-        pass
+        """A class with nothing of its own, so far."""
 
     class Second(First):
-        pass
+        """A class with nothing of its own, so far."""
 
     class Owner(First):
-        pass
+        """A class with nothing of its own, so far."""
 
     owner = Owner()
     return lambda x: x * (2 if isinstance(owner, Second) else 3), setting(Owner, "__bases__", (Second,), (First,))
@@ -466,10 +466,10 @@ def registered_class():
     class Base(abc.ABC):
         @abc.abstractmethod
         def method(self):
-            pass
+            """Do nothing."""
 
     class Owner:
-        pass
+        """A class with nothing of its own, so far."""
 
     owner = Owner()
     return lambda x: x * (2 if isinstance(owner, Base) else 3), [lambda: Base.register(Owner)]
@@ -477,21 +477,21 @@ def registered_class():
 
 def name_of_a_class():
     class Owner:
-        pass
+        """A class with nothing of its own, so far."""
 
     return lambda x: x * len(Owner.__name__), setting(Owner, "__name__", "O", "Own")
 
 
 def name_of_a_function():
     def f():
-        pass
+        """Do nothing."""
 
     return lambda x: x * len(f.__name__), setting(f, "__name__", "ff", "f")
 
 
 def annotations_of_a_function():
     def f(a: int):
-        pass
+        """Do nothing."""
 
     return lambda x: x * len(inspect.get_annotations(f)), [lambda: f.__annotations__.update(b=int)]
 
@@ -707,7 +707,7 @@ def test_the_clock_may_be_read_anew():
 
 def test_classes_are_restored_if_a_trace_cannot_start(monkeypatch):
     class Settings:
-        pass
+        """A class with nothing of its own, so far."""
 
     settings, error = Settings(), Exception()
     monkeypatch.setattr("microgradnd.compiler.watch.reader", lambda thing: 1 / 0 if thing is error else None)
@@ -738,7 +738,7 @@ def test_a_lock_may_be_held():
 
 def test_unchanged_objects_need_no_new_program():
     class Own(Exception):
-        pass
+        """A class with nothing of its own, so far."""
 
     error, context, when = Own(1.0), decimal.Context(), datetime.datetime(2020, 1, 1)
     partial, found = functools.partial(operator.mul, 2.0), np.ma.array([1.0])
