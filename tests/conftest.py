@@ -1,9 +1,8 @@
-"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`,
-`fresh` for new ones each time.
+"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`.
 
-`quick` draws the same examples in each run, so that a change is judged by the change.
-`fresh` draws others: `HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats
-them. `unshrunk` is for `make mutants`, which needs a failure, not the smallest one.
+`quick` draws the same examples in each run, so that a change is judged by the change;
+`thorough` draws others each time, and many. `unshrunk` is for `make mutants`, which
+needs a failure, not the smallest one.
 """
 
 import importlib
@@ -21,7 +20,6 @@ collect_ignore = ["typing"]  # programs for mypy, most of which don't run
 
 settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("fresh", max_examples=2, deadline=None, database=None, print_blob=True)
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
