@@ -142,7 +142,7 @@ class General:
         shapes = [tree for tree in tuples if Size in (kinds := {*map(type, tree)}) and kinds <= {int, Size}]
         found += [math.prod(sizes.settled(shape)) for shape in shapes]
         found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
-        single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
+        single: dict[Any, Any] = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and not n.over}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
         self.candidates = [(n, [at(n, case) for case in lengths]) for n in (*single.values(), *products)]
         one: Terms = {(): 1}

@@ -188,7 +188,7 @@ def straightened(traced: Program) -> Program:
     Rolling up comes first, as the rest takes long for many steps.
     """
     program = in_bodies(lambda body, _: optimized(body), rolled(in_turns(traced)))
-    return hoisted(rolled(program))
+    return hoisted(program)
 
 
 def with_loops(

@@ -148,7 +148,7 @@ class Recorder:
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
-        self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of its new value
+        self.stands_for: dict[Leaf, Any] = {}  # a leaf made in the trace: the node of its value
         self.before: dict[Leaf, Leaf] = {}  # a leaf made by an update: the leaf that it replaced
         self.gradients: dict[Leaf, Any] = {}
         self.read: set[Leaf] = set()
@@ -189,7 +189,7 @@ class Recorder:
         node.where = user_line()
         self.operations.append(node)
         if self.sizes is not None:
-            self.sizes.follow(node, self.stands_for)
+            self.sizes.follow(node)
         return node
 
     def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -242,7 +242,7 @@ class Recorder:
     def close(self, values: Iterable[tuple[Any, Any]]) -> None:
         """Pin the lengths of arrays, given with their nodes: a turn has one shape."""
         if self.sizes is not None:
-            self.sizes.close(values, self.stands_for)
+            self.sizes.close(values)
 
     def is_of_turn(self, node: Any) -> bool:
         """Return whether an uncomputed node belongs to the turn that stands for all."""
@@ -291,7 +291,8 @@ class Recorder:
         if type(old) is Leaf and not (node is not None and node.requires_grad):
             leaf = Leaf(value._array, old.requires_grad, old.name)  # an optimizer's step: a leaf remains a leaf
             leaf.grad, leaf.hooks = old.grad, old.hooks
-            self.stands_for[leaf], self.before[leaf], node = node, old, leaf
+            self.stand_for(leaf, node)
+            self.before[leaf], node = old, leaf
             if old.requires_grad:  # its uses had a value that it no longer has
                 self.positions.setdefault(old, old.position)
                 old.position = next_position()
@@ -305,6 +306,12 @@ class Recorder:
                 for other in replace(values, value._array, index)[1]:
                     other.__class__ = variable.outdated
                 values._node = self.without_derivative(value)
+
+    def stand_for(self, leaf: Leaf, node: Any) -> None:
+        """Note that a leaf made in the trace stands for the value of a node."""
+        self.stands_for[leaf] = node
+        if self.sizes is not None:
+            self.sizes.alias(leaf, node)
 
     def gradient(self, leaf: Leaf) -> Any:
         """Return a variable's gradient; an earlier one is an input of the program."""

@@ -78,7 +78,7 @@ class Translation:
     def shape(self, node: Any, array: Any) -> tuple[Any, ...]:
         """Return the shape of a node's value, including open lengths."""
         sizes = self.recorder.sizes
-        return array.shape if sizes is None else sizes.shape_of(node, array, self.recorder.stands_for)
+        return array.shape if sizes is None else sizes.shape_of(node, array)
 
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
         """Translate an operation: to a step, or several if NumPy can spell its body."""
@@ -109,7 +109,7 @@ class Translation:
         formals = [(x._node, *operand) for x, operand in zip(inside, operands, strict=True) if x is not operand[0]]
         if sizes is not None:
             for formal, _, parent in formals:
-                sizes.alias(formal, parent, self.recorder.stands_for)
+                sizes.alias(formal, parent)
         try:
             with contextlib.nullcontext() if sizes is None else sizes.tentative():
                 result = called(recorder, body, *inside, **node.kwargs)

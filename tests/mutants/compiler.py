@@ -790,7 +790,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_messages.py",
     ),
     ("recorder.py", "if any(type(values) is TracedTensor.outdated for", "if any(False for", PARTS),
-    ("traced.py", "tracer().stands_for[leaf] = value._node", "pass", PARTS),
+    ("traced.py", "tracer().stand_for(leaf, value._node)", "pass", PARTS),
     ("traced.py", "value = self if dtype is None else self.astype(dtype)", "value = self", PARTS),
     # draws.py
     ("draws.py", "if pickle.dumps(read()) == before:", "if True:", PARTS),
