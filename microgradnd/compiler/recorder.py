@@ -34,7 +34,7 @@ from microgradnd.modes import no_grad
 from microgradnd.primitives import is_basic
 from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
-from microgradnd.tape import Leaf, Node, Operation, current, describe, next_position
+from microgradnd.tape import MODE, Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
 from microgradnd.views import Family, overlap, picked, replace
 
@@ -164,6 +164,15 @@ class Recorder:
         self.caught: TraceError | None = None
         self.start = next_position()
         self.outside = np.geterr(), warnings.filters, warnings.showwarning
+
+    @contextmanager
+    def active(self, record: Any = None) -> Iterator[None]:
+        """Record in this thread, without derivatives unless `record` passes them."""
+        token = MODE.set(current()._replace(record=record or self.record_constant, trace=self))
+        try:
+            yield
+        finally:
+            MODE.reset(token)
 
     # Operations
 

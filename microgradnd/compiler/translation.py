@@ -31,7 +31,7 @@ from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
 from microgradnd.registry import BODIES, Results
 from microgradnd.scan import LOOPS
-from microgradnd.tape import MODE, Leaf, current
+from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor, wrap
 
 
@@ -111,8 +111,8 @@ class Translation:
             for formal, _, parent in formals:
                 sizes.alias(formal, parent)
         try:
-            with contextlib.nullcontext() if sizes is None else sizes.tentative():
-                result = called(recorder, body, *inside, **node.kwargs)
+            with contextlib.nullcontext() if sizes is None else sizes.tentative(), recorder.active():
+                result = body(*inside, **node.kwargs)
         except (TraceError, TypeError, NotImplementedError):  # it looks at values, or has no rule
             return None
         itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that calls itself
@@ -338,22 +338,14 @@ def turns_of(step: Step, scans: bool = True) -> tuple[list[Step], Sequence[Any]]
     recorder = Recorder(scans=scans)
     given = {i: np.zeros(x.shape, x.dtype) for i, x in enumerate(step.args) if isinstance(x, Value)}
     inputs = {i: wrap(array, Leaf(array, False)) for i, array in given.items()}
-    result = called(recorder, BODIES[step.function], *[inputs.get(i, x) for i, x in enumerate(step.args)])
+    with recorder.active():
+        result = BODIES[step.function](*[inputs.get(i, x) for i, x in enumerate(step.args)])
     translation = Translation(recorder, inputs, [""] * len(step.args))
     results = translation.constant(result if isinstance(result, tuple) else (result,))
     operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
     body = translation.program(results, ())
     body = body.substitute(dict(zip(body.inputs, operands, strict=True)))
     return [replace(inner, where=step.where) for inner in body.steps], body.outputs
-
-
-def called(recorder: Recorder, function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function, and record its operations."""
-    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
-    try:
-        return function(*args, **kwargs)
-    finally:
-        MODE.reset(token)
 
 
 def is_row(array: Any, whole: Any) -> bool:
