@@ -243,13 +243,9 @@ def opened(
     texts = [END.join([text, *rest]) for text, rest in zip(texts, others, strict=True)]
     general = General(traced.general, sizes, lengths, texts)
     whole = general.text()
-    objects = [[(name, thing) for name, thing, text in row if not text] for row in rows]
-    same = all(len(row) == len(objects[0]) for row in objects) and all(
-        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1]))
-        for row in objects
-        for x, y in zip(row, objects[0], strict=True)
-    )
-    if whole is None or not same:
+    objects = [{name: thing for name, thing, text in row if not text} for row in rows]
+    contents = [{name: content(thing) for name, thing in row.items()} for row in objects]
+    if whole is None or any(row != contents[0] for row in contents):
         return None
     text, *rest = whole.split(END)
     names, inputs = [name for _, name in first.inputs], traced.general.inputs
@@ -267,7 +263,7 @@ def opened(
     read = [f"{general.names[name]} = np.shape({x})[{axis}]" for name, (x, axis) in zip(sizes.open, where, strict=True)]
     refusal = f'raise ValueError("the program needs lengths with {condition}")'
     written = first._replace(
-        constants=dict(objects[0]),
+        constants=objects[0],
         text=f"{head}{body}\n\n{latest}",
         shapes=tuple(
             general.renamed_in(f"({''.join(f'{shown(sizes.settled(n))}, ' for n in v.shape)})") for v in inputs
@@ -277,7 +273,6 @@ def opened(
     return written, rest, list(general.names.values())
 
 
-def alike(x: Any, y: Any) -> bool:
-    """Return whether two constants are equal arrays."""
-    arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-    return arrays and (x.shape, x.dtype) == (y.shape, y.dtype) and x.tobytes() == y.tobytes()
+def content(thing: Any) -> Any:
+    """Return a key that is equal for the same thing and for equal arrays."""
+    return (thing.shape, thing.dtype, thing.tobytes()) if isinstance(thing, np.ndarray) else thing
