@@ -35,7 +35,6 @@ from microgradnd.compiler.recorder import (
     Buffer,
     Gradient,
     Recorder,
-    TracedOperation,
     TraceError,
     gradients_observed,
     replaced,
@@ -45,7 +44,7 @@ from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
-from microgradnd.tape import Leaf, current
+from microgradnd.tape import Leaf, Path, current
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
@@ -404,21 +403,11 @@ def finished(recording: Recording, translation: Translation, program: Program, f
 
 def sources_of(result: Any, recorder: Recorder) -> list[Any]:
     """Return the outside variables that a derivative of a result would reach."""
-    todo = [result._node] if isinstance(result, Tensor) else []
-    seen: set[Any] = set()
-    found = []
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen or not node.requires_grad:
-            continue
-        seen.add(node)
-        if node in recorder.walked:
-            return []  # backward() has freed the path to it
-        if isinstance(node, TracedOperation):
-            todo += node.parents
-        elif recorder.is_outer(recorder.first(node)) if isinstance(node, Leaf) else True:
-            found.append(node)
-    return found
+    ends: list[Any] = [result._node] if isinstance(result, Tensor) else []
+    path = Path(ends, (), recorder.start)
+    if not recorder.walked.isdisjoint(path.reached):
+        return []  # backward() has freed the path to it
+    return [node for node in path.outside if not isinstance(node, Leaf) or recorder.is_outer(recorder.first(node))]
 
 
 def is_plain_tree(form: Form) -> bool:
