@@ -370,10 +370,6 @@ class Recorder:
                     found[first] = now  # set to None, whatever it was before
         return found
 
-    def is_changed_outside(self, leaf: Leaf) -> bool:
-        """Return whether the caller sees what is assigned to a variable."""
-        return leaf in self.given or self.is_outer(leaf)
-
     def is_outer(self, leaf: Leaf) -> bool:
         """Return whether a variable is from before the trace."""
         return self.positions.get(leaf, leaf.position) < self.start
@@ -411,7 +407,8 @@ class Recorder:
         """
         seen = [values for values, _ in self.values.values()]
         if is_over:
-            seen += [x for x, node, _ in self.assigned.values() if type(node) is Leaf and self.is_changed_outside(node)]
+            leaves = [(x, node) for x, node, _ in self.assigned.values() if type(node) is Leaf]
+            seen += [x for x, node in leaves if node in self.given or self.is_outer(node)]  # which the caller sees
         if any(type(values) is TracedTensor.outdated for values in seen):
             raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
 
@@ -506,13 +503,19 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
 
 def needed_by() -> str:
     """Return the composite NumPy function, if any, that needs to read a value."""
+    composites = [function for function in called() if function in COMPOSITES]
+    return f", as np.{name_of(composites[-1])} does it," if composites else ""
+
+
+def called() -> list[Any]:
+    """Return the functions that the user's code is calling, the innermost first."""
     frame: Any = sys._getframe(1)
-    name = ""
+    functions = []
     while frame is not None and not is_users(frame.f_code):
-        function = frame.f_locals.get("function") if frame.f_code is apply.__code__ else None
-        name = f", as np.{name_of(function)} does it," if function in COMPOSITES else name
+        if frame.f_code is apply.__code__:
+            functions.append(frame.f_locals["function"])
         frame = frame.f_back
-    return name
+    return functions
 
 
 def last_line() -> tuple[str, int] | None:

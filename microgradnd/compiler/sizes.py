@@ -37,14 +37,14 @@ from microgradnd.anew import Anew
 from microgradnd.assignment import plain_index
 from microgradnd.compiler.passes import key_of
 from microgradnd.compiler.program import mapped, parts_of
-from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
+from microgradnd.compiler.recorder import IndexParts, TracedOperation, called, last_line, replaced
 from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
-from microgradnd.lines import installed, is_users, quoted_line
+from microgradnd.lines import installed, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
 from microgradnd.tape import current
-from microgradnd.tensor import Tensor, apply, wrap
+from microgradnd.tensor import Tensor, wrap
 
 LEAST = 2  # an axis of length 1 broadcasts, and empty ones are special: neither is ever open
 LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # added to open axes in the second call
@@ -173,12 +173,8 @@ CONVERSIONS: tuple[Callable[..., Any], ...] = (  # what else an int can do
 
 def is_recorded() -> bool:
     """Return whether a recorded call wants the number; its step has the length."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and not is_users(frame.f_code):
-        if frame.f_code is apply.__code__:
-            return frame.f_locals["function"] not in COMPOSITES
-        frame = frame.f_back
-    return False
+    functions = called()
+    return bool(functions) and functions[0] not in COMPOSITES
 
 
 def is_ours() -> bool:
@@ -316,8 +312,8 @@ class Sizes:
     hints, longer : dict of str to int
             The lengths of the traced call, and those of the second call.
     guards : dict of Guard
-    pinned : dict of str to Guard
-            The symbols that stand for only one number.
+    pinned : dict of str to (str, int) or None
+            The symbols that stand for only one number, and the lines that say so.
     shapes, seconds : dict of node
             The shapes of values with an open axis, and the arrays of the second call.
     called : dict of TracedOperation
@@ -335,7 +331,7 @@ class Sizes:
             name: hints[name] + LONGER[i % len(LONGER)] + 100 * (i // len(LONGER)) for i, name in enumerate(places)
         }
         self.guards: dict[Guard, None] = {}
-        self.pinned: dict[str, Guard] = {}
+        self.pinned: dict[str, tuple[str, int] | None] = {}
         self.is_tentative = False
         self.shapes: dict[Any, tuple[Any, ...]] = {}
         self.seconds: dict[Any, Any] = {}
@@ -379,8 +375,7 @@ class Sizes:
         names = {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys()
         if names and self.is_tentative:
             raise Closed
-        for name in names:
-            self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, where or last_line())
+        self.pinned |= dict.fromkeys(names, where or last_line())
 
     def close(self, values: Iterable[tuple[Any, Any]]) -> None:
         """Pin the lengths of arrays, each with its node."""
@@ -399,8 +394,8 @@ class Sizes:
         lines = [f"{self.names[name]} is open, as {name}" for name in self.open]
         lines += [f"open lengths must satisfy {guard}" for guard in self.guards]
         lines += [
-            f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(guard.where)}"
-            for name, guard in self.pinned.items()
+            f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(where)}"
+            for name, where in self.pinned.items()
         ]
         return "\n".join(lines)
 
@@ -430,8 +425,8 @@ class Sizes:
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
         """Return whether the program serves some lengths."""
-        least = all(n >= LEAST for n in lengths.values())
-        return least and all(guard.holds(lengths) for guard in (*self.pinned.values(), *self.guards))
+        fits = all(n >= LEAST and (name not in self.pinned or n == self.hints[name]) for name, n in lengths.items())
+        return fits and all(guard.holds(lengths) for guard in self.guards)
 
     # Shapes
 
@@ -496,10 +491,10 @@ class Sizes:
     def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
         """Find a result's shape by the second call; return whether it has one."""
         try:
-            called = np.empty if isinstance(node.function, Anew) else node.function
+            function = np.empty if isinstance(node.function, Anew) else node.function
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                out: Any = called(*args, **kwargs)
+                out: Any = function(*args, **kwargs)
         except Exception:  # it fits no other lengths
             return False
         if not is_polynomial(node.function):
