@@ -248,29 +248,33 @@ def opened(
     if whole is None or any(row != contents[0] for row in contents):
         return None
     text, *rest = whole.split(END)
-    names, inputs = [name for _, name in first.inputs], traced.general.inputs
+    written = for_all(first._replace(constants=objects[0], text=text), traced, general)
+    return written, rest, list(general.names.values())
+
+
+def for_all(written: Written, traced: Any, general: General) -> Written:
+    """Return the one text as a program, which makes its arrays once for each length."""
+    sizes, inputs = traced.sizes, traced.general.inputs
+    names = [name for _, name in written.inputs]
     where = [(names[traced.inputs.index(i)], axis) for i, axis in (sizes.places[name][0] for name in sizes.open)]
     latest = LATEST.format(
-        name=first.name,
+        name=written.name,
         inputs=", ".join(names),
         lengths="".join(f"{name}.shape[{axis}], " for name, axis in where).strip(),
         kept=KEPT,
     )
     head = f"def sized({', '.join(general.names.values())}):\n"
-    body = textwrap.indent(f"{text.rstrip()}\n\nreturn {first.name}\n", "    ")
+    body = textwrap.indent(f"{written.text.rstrip()}\n\nreturn {written.name}\n", "    ")
     conditions = [f"{name} >= {LEAST}" for name in sizes.open] + [guard.condition() for guard in sizes.guards]
     condition = general.renamed_in(" and ".join(conditions))
     read = [f"{general.names[name]} = np.shape({x})[{axis}]" for name, (x, axis) in zip(sizes.open, where, strict=True)]
     refusal = f'raise ValueError("the program needs lengths with {condition}")'
-    written = first._replace(
-        constants=objects[0],
+    shapes = [f"({''.join(f'{shown(sizes.settled(n))}, ' for n in v.shape)})" for v in inputs]
+    return written._replace(
         text=f"{head}{body}\n\n{latest}",
-        shapes=tuple(
-            general.renamed_in(f"({''.join(f'{shown(sizes.settled(n))}, ' for n in v.shape)})") for v in inputs
-        ),
+        shapes=tuple(map(general.renamed_in, shapes)),
         lengths="".join(f"    {line}\n" for line in [*read, f"if not ({condition}):", f"    {refusal}"]),
     )
-    return written, rest, list(general.names.values())
 
 
 def content(thing: Any) -> Any:

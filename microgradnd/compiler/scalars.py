@@ -192,19 +192,18 @@ class Apart:
 
     def elements_of(self, value: Any) -> Any:
         """Return the elements of an operand as an array."""
-        if isinstance(value, np.ndarray) and value.dtype == np.float64:
-            return value.astype(object)
         if not np.shape(value):
             return shaped([self.now(value)], ())
-        if not isinstance(value, Value) or (value not in self.elements and not self.is_short_outside(value)):
-            raise UnfitError
-        if value not in self.elements:
+        if isinstance(value, np.ndarray):
+            if value.dtype != np.float64:
+                raise UnfitError
+            return value.astype(object)
+        if value in self.outside and value not in self.elements and is_short(value):
             self.elements[value] = scalars(value)
             self.fixed.update(zip(self.elements[value].flat, self.picked(self.outside[value], value), strict=True))
+        if value not in self.elements:
+            raise UnfitError
         return self.elements[value]
-
-    def is_short_outside(self, value: Value) -> bool:
-        return value in self.outside and is_short(value)
 
     def apply(self, step: Step, args: tuple[Any, ...]) -> Any:
         """Compute one element."""

@@ -233,11 +233,8 @@ class Translation:
         def own(value: Any, like: Any, others: Sequence[Value] = ()) -> Value:
             """Return a turn's result: its own value, or a copy of another."""
             value = same.get(value, value) if isinstance(value, Value) else value
-            is_value = isinstance(value, Value)
-            if is_value and (value in made or value in others):
-                return value
-            steps.append(Step(np.copy if is_value else np.array, (value,), {}, Value(like.shape, like.dtype)))
-            return steps[-1].out  # type: ignore[return-value]
+            is_own = isinstance(value, Value) and (value in made or value in others)
+            return value if is_own else copied(value, like, steps)
 
         ends = zip(carried, following, turn.following, strict=True)
         nexts = {value: own(end, array) for value, end, (array, _) in ends if value not in same}
@@ -253,9 +250,7 @@ class Translation:
             if number is not None and row.shape:
                 self.values[row] = primitives.expand(whole.dtype.type(number), row.shape)
                 continue
-            if not isinstance(whole, Value):
-                before.append(Step(np.array, (whole,), {}, Value(whole.shape, whole.dtype)))
-                whole = before[-1].out
+            whole = whole if isinstance(whole, Value) else copied(whole, whole, before)
             steps.append(Step(primitives.getitem, (whole, Turn(0, 1)), {}, out))
         return before, steps
 
@@ -265,8 +260,7 @@ class Translation:
             return arg
         if like.dtype == np.float64:
             return float(arg)
-        steps.append(Step(np.array, (arg,), {}, Value((), like.dtype)))
-        return steps[-1].out
+        return copied(arg, like, steps)
 
     def argument(self, arg: Any, parent: Any) -> Any:
         """Translate an argument: a value of the program, a capture, or a constant."""
@@ -313,6 +307,13 @@ class Translation:
             self.captured.append(thing)
             self.values[key] = Value(array.shape, array.dtype, name)
         return self.values[key]
+
+
+def copied(thing: Any, like: Any, steps: list[Step]) -> Value:
+    """Add a step that copies a value or a constant, and return its result."""
+    out = Value(like.shape, like.dtype)
+    steps.append(Step(np.copy if isinstance(thing, Value) else np.array, (thing,), {}, out))
+    return out
 
 
 def in_turns(program: Program) -> Program:
