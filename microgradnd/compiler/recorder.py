@@ -149,7 +149,7 @@ class Recorder:
         self.cotangents: list[tuple[Any, Node]] = []
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
         self.stands_for: dict[Leaf, Any] = {}  # a leaf made in the trace: the node of its value
-        self.before: dict[Leaf, Leaf] = {}  # a leaf made by an update: the leaf that it replaced
+        self.firsts: dict[Leaf, Leaf] = {}  # a leaf made by an update: the one before the trace
         self.gradients: dict[Leaf, Any] = {}
         self.read: set[Leaf] = set()
         self.stand_ins: dict[Leaf, Gradient | Buffer] = {}
@@ -260,7 +260,7 @@ class Recorder:
 
     def changes(self) -> tuple[int, ...]:
         """Return a key that differs after a variable or a gradient was changed."""
-        changed: tuple[Any, ...] = self.assigned, self.gradients, self.before, self.walked, self.positions
+        changed: tuple[Any, ...] = self.assigned, self.gradients, self.firsts, self.walked, self.positions
         return tuple(map(len, changed))
 
     def values_of(self, variable: Tensor) -> Tensor:
@@ -301,7 +301,7 @@ class Recorder:
             leaf = Leaf(value._array, old.requires_grad, old.name)  # an optimizer's step: a leaf remains a leaf
             leaf.grad, leaf.hooks = old.grad, old.hooks
             self.stand_for(leaf, node)
-            self.before[leaf], node = old, leaf
+            self.firsts[leaf], node = self.first(old), leaf
             if old.requires_grad:  # its uses had a value that it no longer has
                 self.positions.setdefault(old, old.position)
                 old.position = next_position()
@@ -355,12 +355,9 @@ class Recorder:
 
     def gradients_left(self) -> dict[Leaf, Any]:
         """Return the changed gradients of variables from before the trace."""
-        latest: dict[Leaf, Leaf] = {}
-        for leaf in self.before:
-            latest[self.first(leaf)] = leaf
+        latest = {first: leaf for leaf, first in self.firsts.items()}
         found = {}
-        for leaf in [*self.gradients, *latest]:
-            first = self.first(leaf)
+        for first in map(self.first, [*self.gradients, *latest]):
             if self.is_outer(first):
                 now, before = latest.get(first, first).grad, self.gradients.get(first, first.grad)
                 stand_in = self.stand_ins.get(now._node) if isinstance(now, Tensor) else None  # type: ignore[arg-type]
@@ -381,9 +378,7 @@ class Recorder:
 
     def first(self, leaf: Leaf) -> Leaf:
         """Return the leaf that a variable had before the trace."""
-        while leaf in self.before:
-            leaf = self.before[leaf]
-        return leaf
+        return self.firsts.get(leaf, leaf)
 
     def restore(self) -> None:
         """Restore the variables and their gradients."""

@@ -452,7 +452,9 @@ class Sizes:
 
     def follow(self, node: TracedOperation) -> None:
         """Find the shape of a call's result."""
-        if self.is_fixed(node):
+        given = [*zip(node.args or (), node.parents, strict=True)]
+        named = {name: pair(value) for name, value in node.kwargs.items()}
+        if self.is_fixed([*given, *named.values()]):
             return
         key = key_of((node.function, node.parents, node.args, node.kwargs))
         if key in self.called:  # a loop repeats calls, such as that for an element of an argument
@@ -461,8 +463,8 @@ class Sizes:
         if node.function in INDEXED:
             self.cut(node)
         lengths: list[Size] = []
-        args = [self.second(arg, parent, lengths) for arg, parent in zip(node.args or (), node.parents, strict=True)]
-        kwargs = {name: self.second(*pair(value), lengths) for name, value in node.kwargs.items()}
+        args = [self.second(*operand, lengths) for operand in given]
+        kwargs = {name: self.second(*operand, lengths) for name, operand in named.items()}
         if not lengths:
             return
         if not self.has_shape(node, args, kwargs, lengths):
@@ -470,15 +472,12 @@ class Sizes:
         elif key is not None:
             self.called[key] = node
 
-    def is_fixed(self, node: TracedOperation) -> bool:
-        """Return whether no argument can have an open length, as in most calls."""
-        for arg, parent in zip(node.args or (), node.parents, strict=True):
-            if parent is None:
-                if type(arg) not in FIXED:
-                    return False
-            elif parent in self.seconds or type(parent) is IndexParts:
-                return False
-        return all(type(value) in FIXED for value in node.kwargs.values())
+    def is_fixed(self, operands: Sequence[tuple[Any, Any]]) -> bool:
+        """Return whether no operand can have an open length, as in most calls."""
+        return all(
+            type(arg) in FIXED if parent is None else parent not in self.seconds and type(parent) is not IndexParts
+            for arg, parent in operands
+        )
 
     def second(self, arg: Any, parent: Any, lengths: list[Size]) -> Any:
         """Return an argument of the second call; add its open lengths to a list."""
