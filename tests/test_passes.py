@@ -376,6 +376,15 @@ def test_in_memory_order(case):
     check(layouts.in_memory_order, "c y s i", before, after or before, outputs)
 
 
+@pytest.mark.parametrize("shape", [(3, 1, 2), (2,)])
+def test_a_constant_in_memory_order(shape):
+    program = build("c", [TURNED, ("u", np.add, "t", np.random.default_rng(0).normal(size=shape))], "u")
+    new = layouts.in_memory_order(program)
+    assert [step.function for step in new.steps] == [T, np.add, T]
+    assert new.steps[1].args[0] is program.inputs[0]
+    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+
+
 N = np.negative
 SIGNED = {
     "a sign and a number": ([("t", M, "x", 0.1), ("w", N, "t")], [("w", M, "x", -0.1)]),

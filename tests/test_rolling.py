@@ -203,6 +203,14 @@ def polynomial(x):
     return p * (2 - t), last * t
 
 
+def moved_elements(x):
+    """Views of short vectors, and vectors of constants."""
+    for _ in range(8):
+        turned = np.stack([x[::-1], 0.5 * x]).T[1:]
+        x = np.flip(turned.reshape(-1)) * np.array([1.5, -0.25]) + x
+    return np.sum(x * x)
+
+
 def through(f, *argnums):
     return mg.value_and_grad(f, argnums if len(argnums) > 1 else argnums[0] if argnums else 0)
 
@@ -226,6 +234,7 @@ CASES = {
     "a polynomial": (polynomial, V),
     "a polynomial of a number": (polynomial, np.array(0.3)),
     "descent": (descent, V, U),
+    "moved elements": (through(moved_elements), V[:2]),
     "through descent": (mg.grad(descent), V, U),
     "reversed": (through(from_the_end, 0, 1), ROWS, V),
     "set parts": (through(set_parts), V),

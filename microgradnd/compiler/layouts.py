@@ -113,15 +113,15 @@ def in_order(arg: Any, axes: Axes, laid: Laid, steps: list[Step]) -> Any:
         return arg
     if isinstance(arg, Value) and arg in laid and laid[arg][1] == axes:
         return laid[arg][0]
+    function: Any
     back = tuple(map(int, np.argsort(axes)))
     if len(arg.shape) == 1 < len(axes):  # along the last axis
-        column = tuple(arg.shape[0] if axis == len(axes) - 1 else 1 for axis in back)
-        if not isinstance(arg, Value):
-            return np.reshape(arg, column)
-        steps.append(Step(np.reshape, (arg, column), {}, Value(column, arg.dtype, arg.name)))
-        return steps[-1].out
+        shape = tuple(arg.shape[0] if axis == len(axes) - 1 else 1 for axis in back)
+        function, given = np.reshape, shape
+    else:
+        shape = tuple(arg.shape[axis] for axis in back)
+        function, given = np.transpose, back
     if not isinstance(arg, Value):
-        return np.transpose(arg, back)
-    out = Value(tuple(arg.shape[i] for i in back), arg.dtype, arg.name)
-    steps.append(Step(np.transpose, (arg, back), {}, out))
-    return out
+        return function(arg, given)
+    steps.append(Step(function, (arg, given), {}, Value(shape, arg.dtype, arg.name)))
+    return steps[-1].out

@@ -142,7 +142,7 @@ class General:
         shapes = [tree for tree in tuples if Size in (kinds := {*map(type, tree)}) and kinds <= {int, Size}]
         found += [math.prod(sizes.settled(shape)) for shape in shapes]
         found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
-        single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
+        single: dict[Any, Any] = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and not n.over}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
         self.candidates = [(n, [at(n, case) for case in lengths]) for n in (*single.values(), *products)]
         one: Terms = {(): 1}
@@ -243,41 +243,40 @@ def opened(
     texts = [END.join([text, *rest]) for text, rest in zip(texts, others, strict=True)]
     general = General(traced.general, sizes, lengths, texts)
     whole = general.text()
-    objects = [[(name, thing) for name, thing, text in row if not text] for row in rows]
-    same = all(len(row) == len(objects[0]) for row in objects) and all(
-        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1]))
-        for row in objects
-        for x, y in zip(row, objects[0], strict=True)
-    )
-    if whole is None or not same:
+    objects = [{name: thing for name, thing, text in row if not text} for row in rows]
+    contents = [{name: content(thing) for name, thing in row.items()} for row in objects]
+    if whole is None or any(row != contents[0] for row in contents):
         return None
     text, *rest = whole.split(END)
-    names, inputs = [name for _, name in first.inputs], traced.general.inputs
+    written = for_all(first._replace(constants=objects[0], text=text), traced, general)
+    return written, rest, list(general.names.values())
+
+
+def for_all(written: Written, traced: Any, general: General) -> Written:
+    """Return the one text as a program, which makes its arrays once for each length."""
+    sizes, inputs = traced.sizes, traced.general.inputs
+    names = [name for _, name in written.inputs]
     where = [(names[traced.inputs.index(i)], axis) for i, axis in (sizes.places[name][0] for name in sizes.open)]
     latest = LATEST.format(
-        name=first.name,
+        name=written.name,
         inputs=", ".join(names),
         lengths="".join(f"{name}.shape[{axis}], " for name, axis in where).strip(),
         kept=KEPT,
     )
     head = f"def sized({', '.join(general.names.values())}):\n"
-    body = textwrap.indent(f"{text.rstrip()}\n\nreturn {first.name}\n", "    ")
+    body = textwrap.indent(f"{written.text.rstrip()}\n\nreturn {written.name}\n", "    ")
     conditions = [f"{name} >= {LEAST}" for name in sizes.open] + [guard.condition() for guard in sizes.guards]
     condition = general.renamed_in(" and ".join(conditions))
     read = [f"{general.names[name]} = np.shape({x})[{axis}]" for name, (x, axis) in zip(sizes.open, where, strict=True)]
     refusal = f'raise ValueError("the program needs lengths with {condition}")'
-    written = first._replace(
-        constants=dict(objects[0]),
+    shapes = [f"({''.join(f'{shown(sizes.settled(n))}, ' for n in v.shape)})" for v in inputs]
+    return written._replace(
         text=f"{head}{body}\n\n{latest}",
-        shapes=tuple(
-            general.renamed_in(f"({''.join(f'{shown(sizes.settled(n))}, ' for n in v.shape)})") for v in inputs
-        ),
+        shapes=tuple(map(general.renamed_in, shapes)),
         lengths="".join(f"    {line}\n" for line in [*read, f"if not ({condition}):", f"    {refusal}"]),
     )
-    return written, rest, list(general.names.values())
 
 
-def alike(x: Any, y: Any) -> bool:
-    """Return whether two constants are equal arrays."""
-    arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-    return arrays and (x.shape, x.dtype) == (y.shape, y.dtype) and x.tobytes() == y.tobytes()
+def content(thing: Any) -> Any:
+    """Return a key that is equal for the same thing and for equal arrays."""
+    return (thing.shape, thing.dtype, thing.tobytes()) if isinstance(thing, np.ndarray) else thing

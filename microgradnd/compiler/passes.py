@@ -307,8 +307,8 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
 )
 
 
-def optimized(program: Program, passes: tuple[Callable[[Program], Program], ...] = PASSES) -> Program:
+def optimized(program: Program) -> Program:
     """Return the program after all passes."""
-    for rewrite in passes:
+    for rewrite in PASSES:
         program = rewrite(program)
     return program

@@ -10,6 +10,7 @@ Read next: `dispatch.py`.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -136,27 +137,16 @@ def entry_of(
     If `opening` is true and some lengths are open, it serves all of these. `before` is
     the program of the same trace for its own lengths, if there is one.
     """
-    sizes: Sizes | None = None
+    own = functools.partial(entry_of, name=name, optimize=optimize, backend=backend, arguments=arguments, opening=False)
+    sizes = traced.sizes if opening and traced.general is not None and traced.sizes and traced.sizes.open else None
     lengths: Sequence[Any] = ()
     straight = straightened(traced.program) if before is None or backend != "numpy" else traced.program
-    form = (before.program, before.written) if before is not None else printed(straight, name, optimize)
-    if opening and traced.sizes is not None and traced.general is not None and traced.sizes.open:
-        found = samples(traced.sizes)
-        forms = [form]
-        for number in range(1, len(found)):
-            forms.append(printed(straightened(instance(traced.general, found[number], True)), name, optimize))
-            lengths = found[number - 1 : number + 1]
-            if whole := opened(traced, lengths, [written for _, written in forms[-2:]]):
-                sizes, form = traced.sizes, (forms[-1][0], whole[0])
-                break
-        else:
-            now = traced.sizes.bound(arguments.shapes)  # each of the lengths has its own form
-            traced.sizes.pin(*traced.sizes.symbols())
-            if before is not None and now is not None:
-                traced = traced._replace(program=instance(traced.general, now), shapes=arguments.shapes)
-                straight = straightened(traced.program)
-                form = printed(straight, name, optimize)
-    program, written = form
+    program, written = (before.program, before.written) if before is not None else printed(straight, name, optimize)
+    if sizes is not None:
+        found = for_all(traced, name, optimize, written)
+        if found is None:
+            return own(for_one(traced, arguments), before=None)
+        program, written, lengths = found
     numbers = {value: i for i, value in enumerate(program.inputs)}
     source = written.source()
     entry = Entry(
@@ -172,14 +162,35 @@ def entry_of(
         sizes=sizes,
     )
     if backend != "numpy":
-        found_loops = with_loops(entry, straight, name, backend, arguments, lengths)
-        if found_loops is None and sizes is not None:  # loops for the lengths of this call
-            now = sizes.bound(arguments.shapes)
-            sizes.pin(*sizes.symbols())
-            closed = traced._replace(program=instance(traced.general, now), shapes=arguments.shapes)  # type: ignore[arg-type]
-            return entry_of(closed, name, optimize, backend, arguments, False, None)
-        entry = found_loops or entry
+        looped = with_loops(entry, straight, name, backend, arguments, lengths)
+        if looped is None:
+            return own(for_one(traced, arguments), before=None)
+        entry = looped
     return entry if traced.sizes is None else entry._replace(report=f"{entry.report}\n{traced.sizes.report()}")
+
+
+def for_all(traced: Any, name: str, optimize: bool, written: Written) -> tuple[Program, Written, Sequence[Any]] | None:
+    """Return the program for all lengths, and two sets of lengths that it serves.
+
+    `written` is the program for the traced call's lengths. Return None if no two sets
+    have programs that differ in nothing but numbers.
+    """
+    found = samples(traced.sizes)
+    for lengths in itertools.pairwise(found):
+        before = written
+        program, written = printed(straightened(instance(traced.general, lengths[1], True)), name, optimize)
+        if whole := opened(traced, lengths, [before, written]):
+            return program, whole[0], lengths
+    return None
+
+
+def for_one(traced: Traced, arguments: Arguments) -> Traced:
+    """Return a traced function with a program for the lengths of a call alone."""
+    sizes: Any = traced.sizes
+    general: Any = traced.general
+    program = instance(general, sizes.bound(arguments.shapes))
+    sizes.pin(*sizes.symbols())
+    return traced._replace(program=program, shapes=arguments.shapes)
 
 
 def straightened(traced: Program) -> Program:
@@ -188,7 +199,7 @@ def straightened(traced: Program) -> Program:
     Rolling up comes first, as the rest takes long for many steps.
     """
     program = in_bodies(lambda body, _: optimized(body), rolled(in_turns(traced)))
-    return hoisted(rolled(program))
+    return hoisted(program)
 
 
 def with_loops(

@@ -34,7 +34,7 @@ from microgradnd.modes import no_grad
 from microgradnd.primitives import is_basic
 from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
-from microgradnd.tape import Leaf, Node, Operation, current, describe, next_position
+from microgradnd.tape import MODE, Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
 from microgradnd.views import Family, overlap, picked, replace
 
@@ -148,8 +148,8 @@ class Recorder:
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
-        self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of its new value
-        self.before: dict[Leaf, Leaf] = {}  # a leaf made by an update: the leaf that it replaced
+        self.stands_for: dict[Leaf, Any] = {}  # a leaf made in the trace: the node of its value
+        self.firsts: dict[Leaf, Leaf] = {}  # a leaf made by an update: the one before the trace
         self.gradients: dict[Leaf, Any] = {}
         self.read: set[Leaf] = set()
         self.stand_ins: dict[Leaf, Gradient | Buffer] = {}
@@ -164,6 +164,15 @@ class Recorder:
         self.caught: TraceError | None = None
         self.start = next_position()
         self.outside = np.geterr(), warnings.filters, warnings.showwarning
+
+    @contextmanager
+    def active(self, record: Any = None) -> Iterator[None]:
+        """Record in this thread, without derivatives unless `record` passes them."""
+        token = MODE.set(current()._replace(record=record or self.record_constant, trace=self))
+        try:
+            yield
+        finally:
+            MODE.reset(token)
 
     # Operations
 
@@ -189,7 +198,7 @@ class Recorder:
         node.where = user_line()
         self.operations.append(node)
         if self.sizes is not None:
-            self.sizes.follow(node, self.stands_for)
+            self.sizes.follow(node)
         return node
 
     def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -242,7 +251,7 @@ class Recorder:
     def close(self, values: Iterable[tuple[Any, Any]]) -> None:
         """Pin the lengths of arrays, given with their nodes: a turn has one shape."""
         if self.sizes is not None:
-            self.sizes.close(values, self.stands_for)
+            self.sizes.close(values)
 
     def is_of_turn(self, node: Any) -> bool:
         """Return whether an uncomputed node belongs to the turn that stands for all."""
@@ -251,7 +260,7 @@ class Recorder:
 
     def changes(self) -> tuple[int, ...]:
         """Return a key that differs after a variable or a gradient was changed."""
-        changed: tuple[Any, ...] = self.assigned, self.gradients, self.before, self.walked, self.positions
+        changed: tuple[Any, ...] = self.assigned, self.gradients, self.firsts, self.walked, self.positions
         return tuple(map(len, changed))
 
     def values_of(self, variable: Tensor) -> Tensor:
@@ -291,7 +300,8 @@ class Recorder:
         if type(old) is Leaf and not (node is not None and node.requires_grad):
             leaf = Leaf(value._array, old.requires_grad, old.name)  # an optimizer's step: a leaf remains a leaf
             leaf.grad, leaf.hooks = old.grad, old.hooks
-            self.stands_for[leaf], self.before[leaf], node = node, old, leaf
+            self.stand_for(leaf, node)
+            self.firsts[leaf], node = self.first(old), leaf
             if old.requires_grad:  # its uses had a value that it no longer has
                 self.positions.setdefault(old, old.position)
                 old.position = next_position()
@@ -305,6 +315,12 @@ class Recorder:
                 for other in replace(values, value._array, index)[1]:
                     other.__class__ = variable.outdated
                 values._node = self.without_derivative(value)
+
+    def stand_for(self, leaf: Leaf, node: Any) -> None:
+        """Note that a leaf made in the trace stands for the value of a node."""
+        self.stands_for[leaf] = node
+        if self.sizes is not None:
+            self.sizes.alias(leaf, node)
 
     def gradient(self, leaf: Leaf) -> Any:
         """Return a variable's gradient; an earlier one is an input of the program."""
@@ -339,12 +355,9 @@ class Recorder:
 
     def gradients_left(self) -> dict[Leaf, Any]:
         """Return the changed gradients of variables from before the trace."""
-        latest: dict[Leaf, Leaf] = {}
-        for leaf in self.before:
-            latest[self.first(leaf)] = leaf
+        latest = {first: leaf for leaf, first in self.firsts.items()}
         found = {}
-        for leaf in [*self.gradients, *latest]:
-            first = self.first(leaf)
+        for first in map(self.first, [*self.gradients, *latest]):
             if self.is_outer(first):
                 now, before = latest.get(first, first).grad, self.gradients.get(first, first.grad)
                 stand_in = self.stand_ins.get(now._node) if isinstance(now, Tensor) else None  # type: ignore[arg-type]
@@ -353,10 +366,6 @@ class Recorder:
                 elif first in self.gradients and first not in self.read and now is None:
                     found[first] = now  # set to None, whatever it was before
         return found
-
-    def is_changed_outside(self, leaf: Leaf) -> bool:
-        """Return whether the caller sees what is assigned to a variable."""
-        return leaf in self.given or self.is_outer(leaf)
 
     def is_outer(self, leaf: Leaf) -> bool:
         """Return whether a variable is from before the trace."""
@@ -369,9 +378,7 @@ class Recorder:
 
     def first(self, leaf: Leaf) -> Leaf:
         """Return the leaf that a variable had before the trace."""
-        while leaf in self.before:
-            leaf = self.before[leaf]
-        return leaf
+        return self.firsts.get(leaf, leaf)
 
     def restore(self) -> None:
         """Restore the variables and their gradients."""
@@ -395,7 +402,8 @@ class Recorder:
         """
         seen = [values for values, _ in self.values.values()]
         if is_over:
-            seen += [x for x, node, _ in self.assigned.values() if type(node) is Leaf and self.is_changed_outside(node)]
+            leaves = [(x, node) for x, node, _ in self.assigned.values() if type(node) is Leaf]
+            seen += [x for x, node in leaves if node in self.given or self.is_outer(node)]  # which the caller sees
         if any(type(values) is TracedTensor.outdated for values in seen):
             raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
 
@@ -490,13 +498,19 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
 
 def needed_by() -> str:
     """Return the composite NumPy function, if any, that needs to read a value."""
+    composites = [function for function in called() if function in COMPOSITES]
+    return f", as np.{name_of(composites[-1])} does it," if composites else ""
+
+
+def called() -> list[Any]:
+    """Return the functions that the user's code is calling, the innermost first."""
     frame: Any = sys._getframe(1)
-    name = ""
+    functions = []
     while frame is not None and not is_users(frame.f_code):
-        function = frame.f_locals.get("function") if frame.f_code is apply.__code__ else None
-        name = f", as np.{name_of(function)} does it," if function in COMPOSITES else name
+        if frame.f_code is apply.__code__:
+            functions.append(frame.f_locals["function"])
         frame = frame.f_back
-    return name
+    return functions
 
 
 def last_line() -> tuple[str, int] | None:

@@ -15,8 +15,9 @@ Only the zeros around a scattered value aren't added, as in all compiled program
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,6 @@ from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.traits import traits
 
 SHORT = 4  # elements of a vector
-SAME = (np.reshape, np.expand_dims, np.squeeze, np.copy)
 ZERO = 0.0  # an element that nothing was scattered to
 
 
@@ -86,13 +86,24 @@ def scalar(name: str | None = None) -> Value:
     return Value((), np.float64, name)
 
 
+def scalars(like: Value, name: str | None = None) -> Any:
+    """Return new elements in the shape of a value."""
+    return shaped([scalar(name) for _ in range(like.size)], like.shape)
+
+
+def shaped(elements: Iterable[Any], shape: tuple[int, ...]) -> Any:
+    """Return an array of elements, which are values and numbers."""
+    return np.fromiter(elements, object).reshape(shape)
+
+
 class Apart:
     """Splits the vectors of one loop.
 
     Attributes
     ----------
-    elements : dict of Value to list
-            The elements of each short vector: values, and numbers.
+    elements : dict of Value to array
+            The elements of each short vector, and of each number that was an element:
+            values, and numbers.
     steps : list of Step
             The steps that replace the loop.
     """
@@ -100,11 +111,10 @@ class Apart:
     def __init__(self, step: Step, loop: Loop, columns: dict[Value, list[Value]]) -> None:
         if not any(is_short(out) for inner in loop.body.steps for out in inner.outs()):
             raise UnfitError
-        self.columns, self.elements = columns, dict[Value, list[Any]]()
+        self.columns, self.elements = columns, dict[Value, Any]()
         self.inside: list[Step] = []
         self.steps: list[Step] = []
         self.fixed: dict[Value, Value] = {}  # the value outside for each further input
-        self.replaced: dict[Value, Any] = {}
         self.outs: list[Value] = []
         self.rows: list[bool] = []
         n, body, outs = len(loop.rows), loop.body, step.outs()
@@ -113,11 +123,12 @@ class Apart:
         begins: list[Any] = []
         for value, begin in zip(body.inputs[:n], step.args, strict=False):
             if is_short(value):
-                self.elements[value] = [scalar(value.name) for _ in range(value.size)]
-                inputs += self.elements[value]
-                begins += self.picked(begin, value, self.steps)
+                self.elements[value] = scalars(value, value.name)
+                inputs += self.elements[value].flat
+                begins += self.picked(begin, value)
+            elif value.shape or value.dtype.kind == "c":
+                raise UnfitError
             else:
-                self.check(value)
                 inputs.append(value)
                 begins.append(begin)
         for inner in body.steps:
@@ -143,7 +154,7 @@ class Apart:
                 self.outs.append(array)
                 self.rows.append(keep)
                 continue
-            found += [self.named(part) for part in self.elements_of(value)]
+            found += map(self.named, self.elements_of(value).flat)
             length = array.shape[: len(array.shape) - len(value.shape)]
             own = [Value(length, array.dtype, array.name) for _ in range(value.size)]
             self.outs += own
@@ -153,24 +164,20 @@ class Apart:
             after += joined(own, array, None)
         return tuple(found)
 
-    def check(self, value: Value) -> None:
-        if value.shape or value.dtype.kind == "c":
-            raise UnfitError
-
-    def picked(self, array: Any, like: Value, steps: list[Step]) -> list[Any]:
-        """Return the elements of an array as values of their own."""
+    def picked(self, array: Any, like: Value) -> list[Any]:
+        """Return the elements of an array before the loop as values of their own."""
         parts = []
         for index in np.ndindex(*like.shape):
             parts.append(scalar())
-            steps.append(Step(primitives.getitem, (array, index[0] if len(index) == 1 else index), {}, parts[-1]))
+            self.steps.append(Step(primitives.getitem, (array, index[0] if len(index) == 1 else index), {}, parts[-1]))
         return parts
 
     def now(self, value: Any) -> Any:
-        """Return the value that replaces an operand without axes."""
+        """Return the value or number that replaces an operand without axes."""
         if not isinstance(value, Value):
             return value
-        if value in self.replaced:
-            return self.replaced[value]
+        if value in self.elements:
+            return self.elements[value].item()
         if value in self.outside:
             self.fixed[value] = self.outside[value]
         return value
@@ -183,30 +190,20 @@ class Apart:
         self.inside.append(Step(np.multiply, (part, 1.0), {}, out))
         return out
 
-    def elements_of(self, value: Any) -> list[Any]:
-        """Return the elements of a vector."""
+    def elements_of(self, value: Any) -> Any:
+        """Return the elements of an operand as an array."""
+        if not np.shape(value):
+            return shaped([self.now(value)], ())
+        if isinstance(value, np.ndarray):
+            if value.dtype != np.float64:
+                raise UnfitError
+            return value.astype(object)
+        if value in self.outside and value not in self.elements and is_short(value):
+            self.elements[value] = scalars(value)
+            self.fixed.update(zip(self.elements[value].flat, self.picked(self.outside[value], value), strict=True))
         if value not in self.elements:
-            if value not in self.outside or not is_short(value):
-                raise UnfitError
-            array = self.outside[value]
-            parts = self.picked(array, value, self.steps)
-            self.elements[value] = [scalar() for _ in parts]
-            self.fixed.update(zip(self.elements[value], parts, strict=True))
+            raise UnfitError
         return self.elements[value]
-
-    def aligned(self, arg: Any, out: Value) -> list[Any]:
-        """Return an operand's element for each element of a result."""
-        if isinstance(arg, np.ndarray):
-            if arg.dtype != np.float64:
-                raise UnfitError
-            return [float(x) for x in np.broadcast_to(arg, out.shape).reshape(-1)]
-        if not isinstance(arg, Value):
-            return [arg] * out.size
-        if not arg.shape:
-            return [self.now(arg)] * out.size
-        places = np.broadcast_to(np.arange(arg.size).reshape(arg.shape), out.shape).reshape(-1)
-        parts = self.elements_of(arg)
-        return [parts[i] for i in places]
 
     def apply(self, step: Step, args: tuple[Any, ...]) -> Any:
         """Compute one element."""
@@ -227,58 +224,45 @@ class Apart:
             raise UnfitError
         if not out.shape and not any(v.shape for v in step.operands()):
             self.inside.append(replace(step, args=tuple(map(self.now, args))))
-            return
-        is_part = step.function is primitives.getitem and primitives.is_basic(args[1])
-        parts = self.part(step, out) if is_part else self.computed(step, out)
-        if out.shape:
-            self.elements[out] = parts
+        elif step.function is not primitives.getitem or args[0] in self.elements or is_short(args[0]):
+            self.elements[out] = self.computed(step, out)
         else:
-            self.replaced[out] = parts[0]
+            self.elements[out] = self.row(step, out)
 
-    def computed(self, step: Step, out: Value) -> list[Any]:
+    def computed(self, step: Step, out: Value) -> Any:
         """Return the elements of a result that a step computes."""
-        function, args, vectors = step.function, step.args, [v for v in step.operands() if v.shape]
-        if step.kwargs.keys() - {"axis"} or any(v.dtype != np.float64 for v in (*vectors, out)):
+        function, args, kwargs = step.function, step.args, step.kwargs
+        vectors = [v for v in step.operands() if v.shape]
+        if kwargs.keys() - {"axis"} or any(v.dtype != np.float64 for v in (*vectors, out)):
             raise UnfitError
-        if function is np.square and is_short(out):
-            function, args = np.multiply, (args[0], args[0])
-        row = traits(function)
-        if function in SAME or (row.is_equal and row.memory == "view"):
-            return self.elements_of(args[0]) if args[0].shape else [self.now(args[0])]
-        if function is np.sum and len(args) == 1 and not out.shape and step.kwargs.get("axis") is None:
-            first, *rest = self.elements_of(args[0])
-            for part in rest:
-                first = self.apply(Step(np.add, (), {}, out, step.where), (first, part))
-            return [first]
+        is_part = function is primitives.getitem and primitives.is_basic(args[1])
+        if is_part or traits(function).is_view or function is np.copy:
+            return np.asarray(function(self.elements_of(args[0]), *args[1:], **kwargs), object)
+        if function is np.sum and len(args) == 1 and not out.shape and kwargs.get("axis") is None:
+            add = replace(step, function=np.add)
+            total = functools.reduce(lambda x, y: self.apply(add, (x, y)), self.elements_of(args[0]).flat)
+            return shaped([total], ())
         if not is_short(out):
             raise UnfitError
-        if row.scalar and function is not np.float_power:
-            columns = [self.aligned(arg, out) for arg in args]
-            return [self.apply(replace(step, function=function), part) for part in zip(*columns, strict=True)]
-        if function is primitives.concatenate and len(out.shape) == 1:
-            return [part for arg in args[2:] for part in self.elements_of(arg)]
+        if function is primitives.concatenate:
+            return np.concatenate([self.elements_of(arg) for arg in args[2:]], args[0])
         if function is primitives.scatter and primitives.is_basic(args[1]):
-            return self.scattered(step, out)
+            elements = shaped([ZERO] * out.size, out.shape)
+            elements[args[1]] = self.elements_of(args[0])[()]  # a number itself, not an array of it
+            return elements
         if function in (primitives.expand, np.broadcast_to) and not args[0].shape:
-            return [self.now(args[0])] * out.size
-        raise UnfitError
+            return np.broadcast_to(self.elements_of(args[0]), out.shape)
+        if function is np.square:
+            function, args = np.multiply, (args[0], args[0])
+        if not traits(function).scalar or function is np.float_power:
+            raise UnfitError
+        columns = [np.broadcast_to(self.elements_of(arg), out.shape).flat for arg in args]
+        each = replace(step, function=function)
+        return shaped([self.apply(each, part) for part in zip(*columns, strict=True)], out.shape)
 
-    def scattered(self, step: Step, out: Value) -> list[Any]:
-        places = np.arange(out.size).reshape(out.shape)[step.args[1]].reshape(-1)
-        values = step.args[0]
-        found = self.elements_of(values) if values.shape else [self.now(values)]
-        parts: list[Any] = [ZERO] * out.size
-        for place, part in zip(places, found, strict=True):
-            parts[int(place)] = part
-        return parts
-
-    def part(self, step: Step, out: Value) -> list[Any]:
-        """Return the elements of a part of a vector, or of an array outside."""
+    def row(self, step: Step, out: Value) -> Any:
+        """Return the elements of a row of an array outside, or one element of it."""
         source, index = step.args
-        if source in self.elements or is_short(source):
-            parts = self.elements_of(source)
-            places = np.arange(source.size).reshape(source.shape)[index].reshape(-1)
-            return [parts[int(i)] for i in places]
         index = index if isinstance(index, tuple) else (index,)
         is_number = not out.shape
         fits = source in self.outside and (is_short(out) or is_number) and out.dtype == np.float64
@@ -288,12 +272,12 @@ class Apart:
         columns = self.columns.get(whole) if len(index) == 1 and isinstance(whole, Value) else None
         if columns is None:
             self.fixed[source] = whole
-        found = [scalar(out.name if is_number else None) for _ in range(out.size)]
-        for i, (element, rest) in enumerate(zip(found, np.ndindex(*out.shape), strict=True)):
+        found = scalars(out, out.name if is_number else None)
+        for i, rest in enumerate(np.ndindex(*out.shape)):
             place = (*index, *rest) if columns is None else index
             array = source if columns is None else self.shared(columns[i])
             args = array, place if len(place) > 1 else place[0]
-            self.inside.append(Step(primitives.getitem, args, {}, element, step.where))
+            self.inside.append(Step(primitives.getitem, args, {}, found[rest], step.where))
         return found
 
     def shared(self, column: Value) -> Value:

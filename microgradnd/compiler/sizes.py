@@ -37,14 +37,14 @@ from microgradnd.anew import Anew
 from microgradnd.assignment import plain_index
 from microgradnd.compiler.passes import key_of
 from microgradnd.compiler.program import mapped, parts_of
-from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
+from microgradnd.compiler.recorder import IndexParts, TracedOperation, called, last_line, replaced
 from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
-from microgradnd.lines import installed, is_users, quoted_line
+from microgradnd.lines import installed, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
 from microgradnd.tape import current
-from microgradnd.tensor import Tensor, apply, wrap
+from microgradnd.tensor import Tensor, wrap
 
 LEAST = 2  # an axis of length 1 broadcasts, and empty ones are special: neither is ever open
 LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # added to open axes in the second call
@@ -79,15 +79,15 @@ class Guard(NamedTuple):
         return bool(COMPARISONS[self.sign](at(self.left, lengths), at(self.right, lengths))) is self.outcome
 
     def condition(self) -> str:
-        """Return it as an expression of the symbols."""
+        """Return it as an expression of the symbols, with a symbol first."""
         left, right = (x.sizes.settled(x) if type(x) is Size else x for x in (self.left, self.right))
-        return f"{shown(left)} {self.sign if self.outcome else OPPOSITE[self.sign]} {shown(right)}"
-
-    def __str__(self) -> str:
-        left, sign, right = self.left, self.sign if self.outcome else OPPOSITE[self.sign], self.right
+        sign = self.sign if self.outcome else OPPOSITE[self.sign]
         if type(left) is not Size:
             left, sign, right = right, sign.translate(MIRRORED), left
-        return f"{shown(left)} {sign} {shown(right)}{quoted_line(self.where)}"
+        return f"{shown(left)} {sign} {shown(right)}"
+
+    def __str__(self) -> str:
+        return f"{self.condition()}{quoted_line(self.where)}"
 
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
@@ -164,29 +164,25 @@ EXACT: dict[str, Callable[[Terms, Terms], Terms | None]] = {
     "mod": lambda a, b: None if divided(a, b) is None else {},
 }
 UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide}
+OPERATORS = (*EXACT, "truediv", "divmod", "pow", "and", "or", "xor", "lshift", "rshift")
+CONVERSIONS: tuple[Callable[..., Any], ...] = (  # what else an int can do
+    *(int, float, complex, str, repr, format, abs, round),
+    *(math.trunc, math.floor, math.ceil, operator.index, operator.invert),
+)
 
 
 def is_recorded() -> bool:
     """Return whether a recorded call wants the number; its step has the length."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and not is_users(frame.f_code):
-        if frame.f_code is apply.__code__:
-            return frame.f_locals["function"] not in COMPOSITES
-        frame = frame.f_back
-    return False
-
-
-def asked_by() -> Any:
-    """Return the code that works with a length, outside this file and abc."""
-    frame: Any = sys._getframe(2)
-    while frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith("<frozen"):
-        frame = frame.f_back
-    return frame.f_code
+    functions = called()
+    return bool(functions) and functions[0] not in COMPOSITES
 
 
 def is_ours() -> bool:
     """Return whether a rule, or other code of this library, works with a length."""
-    return bool(asked_by().co_filename.startswith(OURS))
+    frame: Any = sys._getframe(1)
+    while frame.f_code.co_filename.startswith((__file__, "<frozen")):  # the latter is abc
+        frame = frame.f_back
+    return bool(frame.f_code.co_filename.startswith(OURS))
 
 
 def _operator(name: str, swap: bool = False) -> Callable[[Any, Any], Any]:
@@ -294,27 +290,16 @@ class Size:
     def __pos__(self) -> Any:
         return self
 
-    __add__, __radd__ = _operator("add"), _operator("add", True)
-    __sub__, __rsub__ = _operator("sub"), _operator("sub", True)
-    __mul__, __rmul__ = _operator("mul"), _operator("mul", True)
-    __truediv__, __rtruediv__ = _operator("truediv"), _operator("truediv", True)
-    __floordiv__, __rfloordiv__ = _operator("floordiv"), _operator("floordiv", True)
-    __mod__, __rmod__ = _operator("mod"), _operator("mod", True)
-    __divmod__, __rdivmod__ = _operator("divmod"), _operator("divmod", True)
-    __pow__, __rpow__ = _operator("pow"), _operator("pow", True)
-    __and__, __rand__ = _operator("and"), _operator("and", True)
-    __or__, __ror__ = _operator("or"), _operator("or", True)
-    __xor__, __rxor__ = _operator("xor"), _operator("xor", True)
-    __lshift__, __rlshift__ = _operator("lshift"), _operator("lshift", True)
-    __rshift__, __rrshift__ = _operator("rshift"), _operator("rshift", True)
     __eq__, __ne__ = _comparison("=="), _comparison("==", False)
     __lt__, __le__ = _comparison("<"), _comparison("<=")
     __gt__, __ge__ = _comparison("<", swap=True), _comparison("<=", swap=True)
-    __index__, __int__, __float__ = _conversion(operator.index), _conversion(int), _conversion(float)
-    __complex__, __abs__, __invert__ = _conversion(complex), _conversion(abs), _conversion(operator.inv)
-    __trunc__, __floor__, __ceil__ = _conversion(math.trunc), _conversion(math.floor), _conversion(math.ceil)
-    __str__, __repr__ = _conversion(str), _conversion(repr)
-    __round__, __format__ = _conversion(round), _conversion(format)
+
+
+for _name in OPERATORS:
+    setattr(Size, f"__{_name}__", _operator(_name))
+    setattr(Size, f"__r{_name}__", _operator(_name, swap=True))
+for _function in CONVERSIONS:
+    setattr(Size, f"__{_function.__name__}__", _conversion(_function))
 
 
 class Sizes:
@@ -327,8 +312,8 @@ class Sizes:
     hints, longer : dict of str to int
             The lengths of the traced call, and those of the second call.
     guards : dict of Guard
-    pinned : dict of str to Guard
-            The symbols that stand for only one number.
+    pinned : dict of str to (str, int) or None
+            The symbols that stand for only one number, and the lines that say so.
     shapes, seconds : dict of node
             The shapes of values with an open axis, and the arrays of the second call.
     called : dict of TracedOperation
@@ -340,14 +325,13 @@ class Sizes:
     ) -> None:
         self.places = places
         self.hints = hints = {name: shapes[i][axis] for name, [(i, axis), *_] in places.items()}
-        closed = [(i, axis) for found in places.values() for i, axis in found]
-        self.fixed = [[n for axis, n in enumerate(shape) if (i, axis) not in closed] for i, shape in enumerate(shapes)]
+        self.fixed = self.closed(shapes)
         self.names = {name: f"{names[i]}.shape[{axis}]" for name, [(i, axis), *_] in places.items()}
         self.longer = {
             name: hints[name] + LONGER[i % len(LONGER)] + 100 * (i // len(LONGER)) for i, name in enumerate(places)
         }
         self.guards: dict[Guard, None] = {}
-        self.pinned: dict[str, Guard] = {}
+        self.pinned: dict[str, tuple[str, int] | None] = {}
         self.is_tentative = False
         self.shapes: dict[Any, tuple[Any, ...]] = {}
         self.seconds: dict[Any, Any] = {}
@@ -391,14 +375,13 @@ class Sizes:
         names = {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys()
         if names and self.is_tentative:
             raise Closed
-        for name in names:
-            self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, where or last_line())
+        self.pinned |= dict.fromkeys(names, where or last_line())
 
-    def close(self, values: Iterable[tuple[Any, Any]], stands_for: Mapping[Any, Any]) -> None:
+    def close(self, values: Iterable[tuple[Any, Any]]) -> None:
         """Pin the lengths of arrays, each with its node."""
         for array, node in values:
             if node is not None:
-                self.pin(*sizes_in(self.shape_of(node, array, stands_for)))
+                self.pin(*sizes_in(self.shape_of(node, array)))
 
     def forget(self) -> None:
         """Free the values of the trace."""
@@ -411,8 +394,8 @@ class Sizes:
         lines = [f"{self.names[name]} is open, as {name}" for name in self.open]
         lines += [f"open lengths must satisfy {guard}" for guard in self.guards]
         lines += [
-            f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(guard.where)}"
-            for name, guard in self.pinned.items()
+            f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(where)}"
+            for name, where in self.pinned.items()
         ]
         return "\n".join(lines)
 
@@ -430,17 +413,20 @@ class Sizes:
         lengths = {name: {shapes[i][axis] for i, axis in places} for name, places in self.places.items()}
         return {name: n for name, [n] in lengths.items()} if all(len(n) == 1 for n in lengths.values()) else None
 
+    def closed(self, shapes: Sequence[Any]) -> list[list[int]]:
+        """Return the lengths of the arguments' axes that have never been open."""
+        open_axes = [place for places in self.places.values() for place in places]
+        return [[n for axis, n in enumerate(shape) if (i, axis) not in open_axes] for i, shape in enumerate(shapes)]
+
     def serves(self, shapes: Sequence[Any]) -> bool:
         """Return whether the program serves arguments of some shapes."""
-        closed = [(i, axis) for places in self.places.values() for i, axis in places]
-        fixed = [[n for axis, n in enumerate(shape) if (i, axis) not in closed] for i, shape in enumerate(shapes)]
-        lengths = self.bound(shapes) if fixed == self.fixed else None
+        lengths = self.bound(shapes) if self.closed(shapes) == self.fixed else None
         return lengths is not None and self.holds(lengths)
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
         """Return whether the program serves some lengths."""
-        least = all(n >= LEAST for n in lengths.values())
-        return least and all(guard.holds(lengths) for guard in (*self.pinned.values(), *self.guards))
+        fits = all(n >= LEAST and (name not in self.pinned or n == self.hints[name]) for name, n in lengths.items())
+        return fits and all(guard.holds(lengths) for guard in self.guards)
 
     # Shapes
 
@@ -451,16 +437,12 @@ class Sizes:
             shape = tuple(Size(self, {(symbols[i],): 1}) if i in symbols else n for i, n in enumerate(array.shape))
             self.shapes[node], self.seconds[node] = shape, np.resize(array, at(shape, self.longer))
 
-    def shape_of(self, node: Any, array: Any, stands_for: Mapping[Any, Any]) -> tuple[Any, ...]:
+    def shape_of(self, node: Any, array: Any) -> tuple[Any, ...]:
         """Return the shape of a node's value."""
-        while node in stands_for:
-            node = stands_for[node]
         return self.settled(self.shapes[node]) if node in self.shapes else array.shape
 
-    def alias(self, node: Any, other: Any, stands_for: Mapping[Any, Any]) -> None:
+    def alias(self, node: Any, other: Any) -> None:
         """Note that a node stands for the value of another."""
-        while other in stands_for:
-            other = stands_for[other]
         if other in self.shapes:
             self.shapes[node], self.seconds[node] = self.shapes[other], self.seconds[other]
 
@@ -468,62 +450,50 @@ class Sizes:
         """Return an argument with the numbers of pinned lengths."""
         return mapped(lambda part: self.size(part.terms) if type(part) is Size and part.over is None else part, tree)
 
-    def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
+    def follow(self, node: TracedOperation) -> None:
         """Find the shape of a call's result."""
-        if self.is_fixed(node, stands_for):
+        given = [*zip(node.args or (), node.parents, strict=True)]
+        named = {name: pair(value) for name, value in node.kwargs.items()}
+        if self.is_fixed([*given, *named.values()]):
             return
         key = key_of((node.function, node.parents, node.args, node.kwargs))
         if key in self.called:  # a loop repeats calls, such as that for an element of an argument
-            self.alias(node, self.called[key], {})
-            return
-        given = [*zip(node.args or (), node.parents, strict=True)]
-        named = {k: pair(v) for k, v in node.kwargs.items()}
-        lengths = [n for operand in (*given, *named.values()) for n in self.lengths(*operand, stands_for)]
-        if not lengths:
+            self.alias(node, self.called[key])
             return
         if node.function in INDEXED:
-            self.cut(node, stands_for)
-        numbers = self.longer | {name: self.hints[name] for name in self.pinned}
-        args = [self.second(*operand, stands_for, numbers) for operand in given]
-        kwargs = {k: self.second(*operand, stands_for, numbers) for k, operand in named.items()}
+            self.cut(node)
+        lengths: list[Size] = []
+        args = [self.second(*operand, lengths) for operand in given]
+        kwargs = {name: self.second(*operand, lengths) for name, operand in named.items()}
+        if not lengths:
+            return
         if not self.has_shape(node, args, kwargs, lengths):
             self.pin(*lengths)
         elif key is not None:
             self.called[key] = node
 
-    def is_fixed(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> bool:
-        """Return whether no argument can have an open length, as in most calls."""
-        for arg, parent in zip(node.args or (), node.parents, strict=True):
-            if parent is None:
-                if type(arg) not in FIXED:
-                    return False
-            elif parent in self.seconds or parent in stands_for or type(parent) is IndexParts:
-                return False
-        return all(type(value) in FIXED for value in node.kwargs.values())
+    def is_fixed(self, operands: Sequence[tuple[Any, Any]]) -> bool:
+        """Return whether no operand can have an open length, as in most calls."""
+        return all(
+            type(arg) in FIXED if parent is None else parent not in self.seconds and type(parent) is not IndexParts
+            for arg, parent in operands
+        )
 
-    def lengths(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any]) -> list[Size]:
-        """Return the open lengths of an argument."""
+    def second(self, arg: Any, parent: Any, lengths: list[Size]) -> Any:
+        """Return an argument of the second call; add its open lengths to a list."""
         if isinstance(parent, IndexParts):
-            return [n for part in parent.parts for n in self.lengths(*pair(part), stands_for)]
-        while parent in stands_for:
-            parent = stands_for[parent]
-        return sizes_in(self.shape_of(parent, arg, {}) if parent in self.seconds else arg)
-
-    def second(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any], numbers: Mapping[str, int]) -> Any:
-        """Return an argument of the second call."""
-        if isinstance(parent, IndexParts):
-            return tuple([self.second(*pair(part), stands_for, numbers) for part in parent.parts])
-        while parent in stands_for:
-            parent = stands_for[parent]
-        return self.seconds[parent] if parent in self.seconds else at(arg, numbers)
+            return tuple([self.second(*pair(part), lengths) for part in parent.parts])
+        lengths += sizes_in(self.shape_of(parent, arg) if parent in self.seconds else arg)
+        pinned = {name: self.hints[name] for name in self.pinned}
+        return self.seconds[parent] if parent in self.seconds else at(arg, self.longer | pinned)
 
     def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
         """Find a result's shape by the second call; return whether it has one."""
         try:
-            called = np.empty if isinstance(node.function, Anew) else node.function
+            function = np.empty if isinstance(node.function, Anew) else node.function
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                out: Any = called(*args, **kwargs)
+                out: Any = function(*args, **kwargs)
         except Exception:  # it fits no other lengths
             return False
         if not is_polynomial(node.function):
@@ -556,11 +526,11 @@ class Sizes:
                 result.append(n)
         return tuple(result)
 
-    def cut(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
+    def cut(self, node: TracedOperation) -> None:
         """Note for which lengths slices keep their meaning."""
         args: Any = node.args
         x, index, *_ = args
-        shape: Any = args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)
+        shape: Any = args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x)
         parts = index if type(index) is tuple else (index,)
         self.pin(*(part for part in parts if type(part) is Size))
         used = sum(
@@ -610,7 +580,7 @@ class Sizes:
         def shape(tensor: Any) -> Any:
             if tensor._node is None or not is_open():
                 return tensor._array.shape
-            return self.shape_of(tensor._node, tensor._array, current().trace.stands_for)  # type: ignore[union-attr]
+            return self.shape_of(tensor._node, tensor._array)
 
         def size(tensor: Any) -> Any:
             return math.prod(shape(tensor))

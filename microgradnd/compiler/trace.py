@@ -18,7 +18,7 @@ import contextlib
 import enum
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +35,6 @@ from microgradnd.compiler.recorder import (
     Buffer,
     Gradient,
     Recorder,
-    TracedOperation,
     TraceError,
     gradients_observed,
     replaced,
@@ -45,7 +44,7 @@ from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
-from microgradnd.tape import MODE, Leaf, current
+from microgradnd.tape import Leaf, Path, current
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
@@ -134,93 +133,104 @@ class Recording:
         sizes: Sizes | None = None,
         scans: bool = False,
     ) -> None:
-        self.recorder = recorder = Recorder(sizes, scans)
-        self.watch = watch = Watch(recorder)
-        self.arguments, self.numbers = arguments, numbers
-        self.names = names = arguments.names(function)
+        self.recorder, self.arguments, self.numbers = Recorder(sizes, scans), arguments, numbers
+        self.watch = watch = Watch(self.recorder)
+        self.names = arguments.names(function)
+        self.updated: list[tuple[Leaf, Any, Any]] = []
         try:
-            watch.visit(getattr(function, "__name__", "function"), function)
-            for i, thing in arguments.objects():
-                watch.visit(names[i], thing)
-            for container in [step[1] for step in arguments.form.steps if step is not None]:
-                watch.visit(container.__name__, container)  # the function gets a copy of it
+            with self.restored(), watch.undo:
+                self.visit(function)
+                self.inputs = self.stand_ins(given)
+                args, kwargs = arguments.rebuilt(self.inputs)
+                shown, form = flatten((args, kwargs), is_module)
+                self.call(function, args, kwargs)
+            now, form_now = flatten((args, kwargs), is_module)
+            self.check(form_now == form and all(new is old for new, old in zip(now, shown, strict=True)))
         except BaseException:
-            watch.undo.close()  # a user's class may raise anything when it is looked at
+            watch.undo_changes()
             raise
-        self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
-        for i, t in self.inputs.items():
-            if sizes is not None:
-                sizes.given(t._node, i, t._array)
-        recorder.given = {
-            t._node: type(x) for i, t in self.inputs.items() if not isinstance(x := arguments.leaves[i], Tensor)
-        }
-        arrays = {t._node for i, t in self.inputs.items() if isinstance(arguments.leaves[i], np.ndarray)}
-        args, kwargs = arguments.rebuilt(self.inputs)
-        shown, form = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
+
+    def visit(self, function: Callable[..., Any]) -> None:
+        """Watch what the function can reach."""
+        self.watch.visit(getattr(function, "__name__", "function"), function)
+        for i, thing in self.arguments.objects():
+            self.watch.visit(self.names[i], thing)
+        for container in [step[1] for step in self.arguments.form.steps if step is not None]:
+            self.watch.visit(container.__name__, container)  # the function gets a copy of it
+
+    def stand_ins(self, given: list[int]) -> dict[int, Tensor]:
+        """Return what the function gets for the leaves that are inputs."""
+        leaves, recorder = self.arguments.leaves, self.recorder
+        inputs = {i: stand_in(leaves[i], self.names[i], self.numbers) for i in given}
+        recorder.given = {t._node: type(leaves[i]) for i, t in inputs.items() if not isinstance(leaves[i], Tensor)}
+        if recorder.sizes is not None:
+            for i, t in inputs.items():
+                recorder.sizes.given(t._node, i, t._array)
+        return inputs
+
+    def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        """Call the function, and note its result."""
+        recorder, watch = self.recorder, self.watch
         record = recorder.record_constant if current().record is None else recorder.record
-        token = MODE.set(current()._replace(record=record, trace=recorder))
-        has_failed = True
         try:
-            seen = contextlib.nullcontext() if sizes is None else sizes.observed()
-            with ExitStack() as stack:
-                stack.enter_context(watch.draws.noticing_entropy())
-                stack.enter_context(outside.noticed(watch))
-                stack.enter_context(gradients_observed(recorder))
-                stack.enter_context(threads_refused(recorder))
-                stack.enter_context(seen)
-                leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
-            self.form = with_variables(returned, leaves, recorder.is_new_variable)
-            self.leaves = [as_it_is(x) for x in leaves]
-            del leaves
-            recorder.refuse_views(is_over=True)
-            recorder.fold(x._node for x in self.leaves if isinstance(x, Tensor))
-            if (found := recorder.refused or recorder.caught) is not None:
-                raise found  # the function has caught this
-            has_failed = False
+            with recorder.active(record):
+                with (
+                    watch.draws.noticing_entropy(),
+                    outside.noticed(watch),
+                    gradients_observed(recorder),
+                    threads_refused(recorder),
+                    contextlib.nullcontext() if recorder.sizes is None else recorder.sizes.observed(),
+                ):
+                    leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
+                self.form = with_variables(returned, leaves, recorder.is_new_variable)
+                self.leaves = [as_it_is(x) for x in leaves]
+                del leaves
+                recorder.refuse_views(is_over=True)
+                recorder.fold(x._node for x in self.leaves if isinstance(x, Tensor))
+                if refused := recorder.refused or recorder.caught:
+                    raise refused  # the function has caught this
         except Exception as error:
-            cause = error.__cause__  # NumPy wraps an error in an assignment to a part of a plain array
-            refused = cause if isinstance(cause, TraceError) else recorder.refused
             if recorder.has_scanned:
                 raise UnscannedError from error
-            if refused is not None and refused is not error:
-                raise refused from None
+            if isinstance(error.__cause__, TraceError):  # NumPy wraps one in an assignment to a part of an array
+                recorder.refused = error.__cause__
+            if recorder.refused is not None and recorder.refused is not error:
+                raise recorder.refused from None
             raise
         finally:
-            MODE.reset(token)
-            watch.undo.close()
-            assigned = [] if has_failed else recorder.assigned.values()  # a value that has failed can't be read
-            self.updated = [
+            refused = None  # or it would hold this frame
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Put back what the function sets, and note what each call must set."""
+        recorder = self.recorder
+        try:
+            yield
+            given = recorder.given
+            self.updated += [
                 (before, variable._node, variable._array)
-                for variable, before, _ in assigned
-                if isinstance(before, Leaf) and (recorder.is_outer(before) or before in arrays)
+                for variable, before, _ in recorder.assigned.values()
+                if isinstance(before, Leaf)
+                if recorder.is_outer(before) or issubclass(given.get(before, float), np.ndarray)
                 if variable._node is not before
             ]
-            left, wrong = watch.put_back()
-            if has_failed:
-                watch.undo_changes()
+        finally:
+            left, self.wrong = self.watch.put_back()
             self.left: list[tuple[Any, Any]] = [
                 *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
                 *((thing, as_it_is(value)) for thing, value in left),
             ]
             recorder.restore()
-            recorder.refused = recorder.caught = refused = cause = found = None  # or they would hold this frame
-        now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
-        try:
-            if wrong is not None:
-                raise wrong
-            self.check()
-            if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
-                raise TraceError(
-                    "a list, dict or object among the arguments was changed inside a compiled function, which gets "
-                    "a copy of it; return the new value, and change it outside"
-                )
-        except Exception:
-            watch.undo_changes()
-            raise
+            recorder.refused = recorder.caught = None  # or they would hold frames
 
-    def check(self) -> None:
-        """Raise if a program can't do what the function did around its operations."""
+    def check(self, is_same: bool) -> None:
+        """Raise if a program can't do what the function did around its operations.
+
+        `is_same` says whether its arguments hold what they held before.
+        """
         watch, sizes = self.watch, self.recorder.sizes
+        if self.wrong is not None:
+            raise self.wrong
         watch.check()
         for call in (node.function for node in self.recorder.operations if type(node.function) is Anew):
             if rebound := call.rebound():
@@ -231,6 +241,11 @@ class Recording:
         if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
             sizes.pin(*sizes.symbols(), where=line)
             raise Closed  # type() distinguishes an open length from an int
+        if not is_same:
+            raise TraceError(
+                "a list, dict or object among the arguments was changed inside a compiled function, which gets "
+                "a copy of it; return the new value, and change it outside"
+            )
 
 
 @contextmanager
@@ -388,21 +403,11 @@ def finished(recording: Recording, translation: Translation, program: Program, f
 
 def sources_of(result: Any, recorder: Recorder) -> list[Any]:
     """Return the outside variables that a derivative of a result would reach."""
-    todo = [result._node] if isinstance(result, Tensor) else []
-    seen: set[Any] = set()
-    found = []
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen or not node.requires_grad:
-            continue
-        seen.add(node)
-        if node in recorder.walked:
-            return []  # backward() has freed the path to it
-        if isinstance(node, TracedOperation):
-            todo += node.parents
-        elif recorder.is_outer(recorder.first(node)) if isinstance(node, Leaf) else True:
-            found.append(node)
-    return found
+    ends: list[Any] = [result._node] if isinstance(result, Tensor) else []
+    path = Path(ends, (), recorder.start)
+    if not recorder.walked.isdisjoint(path.reached):
+        return []  # backward() has freed the path to it
+    return [node for node in path.outside if not isinstance(node, Leaf) or recorder.is_outer(recorder.first(node))]
 
 
 def is_plain_tree(form: Form) -> bool:

@@ -130,7 +130,7 @@ class TracedTensor(Tensor):
         if requires_grad:
             check_differentiable(value.dtype)
         leaf = Leaf(value._array, requires_grad, name)
-        tracer().stands_for[leaf] = value._node
+        tracer().stand_for(leaf, value._node)
         return wrap(value._array, leaf)
 
     def __deepcopy__(self, memo: Any) -> Any:

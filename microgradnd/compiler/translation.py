@@ -31,7 +31,7 @@ from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
 from microgradnd.registry import BODIES, Results
 from microgradnd.scan import LOOPS
-from microgradnd.tape import MODE, Leaf, current
+from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor, wrap
 
 
@@ -78,7 +78,7 @@ class Translation:
     def shape(self, node: Any, array: Any) -> tuple[Any, ...]:
         """Return the shape of a node's value, including open lengths."""
         sizes = self.recorder.sizes
-        return array.shape if sizes is None else sizes.shape_of(node, array, self.recorder.stands_for)
+        return array.shape if sizes is None else sizes.shape_of(node, array)
 
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
         """Translate an operation: to a step, or several if NumPy can spell its body."""
@@ -109,10 +109,10 @@ class Translation:
         formals = [(x._node, *operand) for x, operand in zip(inside, operands, strict=True) if x is not operand[0]]
         if sizes is not None:
             for formal, _, parent in formals:
-                sizes.alias(formal, parent, self.recorder.stands_for)
+                sizes.alias(formal, parent)
         try:
-            with contextlib.nullcontext() if sizes is None else sizes.tentative():
-                result = called(recorder, body, *inside, **node.kwargs)
+            with contextlib.nullcontext() if sizes is None else sizes.tentative(), recorder.active():
+                result = body(*inside, **node.kwargs)
         except (TraceError, TypeError, NotImplementedError):  # it looks at values, or has no rule
             return None
         itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that calls itself
@@ -233,11 +233,8 @@ class Translation:
         def own(value: Any, like: Any, others: Sequence[Value] = ()) -> Value:
             """Return a turn's result: its own value, or a copy of another."""
             value = same.get(value, value) if isinstance(value, Value) else value
-            is_value = isinstance(value, Value)
-            if is_value and (value in made or value in others):
-                return value
-            steps.append(Step(np.copy if is_value else np.array, (value,), {}, Value(like.shape, like.dtype)))
-            return steps[-1].out  # type: ignore[return-value]
+            is_own = isinstance(value, Value) and (value in made or value in others)
+            return value if is_own else copied(value, like, steps)
 
         ends = zip(carried, following, turn.following, strict=True)
         nexts = {value: own(end, array) for value, end, (array, _) in ends if value not in same}
@@ -253,9 +250,7 @@ class Translation:
             if number is not None and row.shape:
                 self.values[row] = primitives.expand(whole.dtype.type(number), row.shape)
                 continue
-            if not isinstance(whole, Value):
-                before.append(Step(np.array, (whole,), {}, Value(whole.shape, whole.dtype)))
-                whole = before[-1].out
+            whole = whole if isinstance(whole, Value) else copied(whole, whole, before)
             steps.append(Step(primitives.getitem, (whole, Turn(0, 1)), {}, out))
         return before, steps
 
@@ -265,8 +260,7 @@ class Translation:
             return arg
         if like.dtype == np.float64:
             return float(arg)
-        steps.append(Step(np.array, (arg,), {}, Value((), like.dtype)))
-        return steps[-1].out
+        return copied(arg, like, steps)
 
     def argument(self, arg: Any, parent: Any) -> Any:
         """Translate an argument: a value of the program, a capture, or a constant."""
@@ -315,6 +309,13 @@ class Translation:
         return self.values[key]
 
 
+def copied(thing: Any, like: Any, steps: list[Step]) -> Value:
+    """Add a step that copies a value or a constant, and return its result."""
+    out = Value(like.shape, like.dtype)
+    steps.append(Step(np.copy if isinstance(thing, Value) else np.array, (thing,), {}, out))
+    return out
+
+
 def in_turns(program: Program) -> Program:
     """Replace each primitive that is a loop by the loop that its body runs."""
     steps: list[Step] = []
@@ -338,22 +339,14 @@ def turns_of(step: Step, scans: bool = True) -> tuple[list[Step], Sequence[Any]]
     recorder = Recorder(scans=scans)
     given = {i: np.zeros(x.shape, x.dtype) for i, x in enumerate(step.args) if isinstance(x, Value)}
     inputs = {i: wrap(array, Leaf(array, False)) for i, array in given.items()}
-    result = called(recorder, BODIES[step.function], *[inputs.get(i, x) for i, x in enumerate(step.args)])
+    with recorder.active():
+        result = BODIES[step.function](*[inputs.get(i, x) for i, x in enumerate(step.args)])
     translation = Translation(recorder, inputs, [""] * len(step.args))
     results = translation.constant(result if isinstance(result, tuple) else (result,))
     operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
     body = translation.program(results, ())
     body = body.substitute(dict(zip(body.inputs, operands, strict=True)))
     return [replace(inner, where=step.where) for inner in body.steps], body.outputs
-
-
-def called(recorder: Recorder, function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function, and record its operations."""
-    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
-    try:
-        return function(*args, **kwargs)
-    finally:
-        MODE.reset(token)
 
 
 def is_row(array: Any, whole: Any) -> bool:
