@@ -25,7 +25,7 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
-from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same
+from microgradnd.compiler.places import CONTAINERS, MISSING, Place, names_of, same
 from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient, Setting
 from microgradnd.compiler.replay import recorded
@@ -267,6 +267,9 @@ class Dispatcher:
         value, owner = self.name(place.value), self.name(place.owner)
         if isinstance(place.owner, CONTAINERS) and place.key is None:
             return self.holds(owner, place)
+        if isinstance(place.owner, type) and place.key is None:
+            names = [*vars(place.owner)] if names_of(place.owner) == place.value else None
+            return f"[*{self.name(vars(place.owner))}] == {self.name(names)}"
         if type(place.owner) is dict:  # the globals of a function, or a table of rules
             key = repr(place.key) if type(place.key) is str else self.name(place.key)
             return f"{key} not in {owner}" if place.value is MISSING else f"{owner}[{key}] is {value}"

@@ -32,7 +32,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from io import IOBase
 from mmap import mmap
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -84,11 +84,9 @@ STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (weakref.ref, lambda reference: reference()),
     (weakref.ProxyTypes, referent),
     (threading.local, vars),
-    (types.CellType, lambda cell: (*gc.get_referents(cell),)),
     (types.MappingProxyType, lambda proxy: (*gc.get_referents(proxy),)),
     (IOBase, file_state),
-    ((bytearray, typed.array, memoryview, mmap), bytes),
-    (np.void, np.void.tobytes),
+    ((bytearray, typed.array, memoryview, mmap, np.void), bytes),
     (np.dtype, operator.attrgetter("names")),
     (slice, lambda part: (part.start, part.stop, part.step)),
     ((datetime, time), operator.attrgetter("tzinfo")),
@@ -99,34 +97,22 @@ STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 )
 
 
-class Named(NamedTuple):
-    """A state that is watched only if the code has one of some names.
-
-    Attributes
-    ----------
-    kinds : type or tuple of type
-            Of the objects that have it.
-    names : set of str
-    read : callable
-            Returns the state of an object.
-    """
-
-    kinds: Any
-    names: set[str]
-    read: Callable[[Any], Any]
-
-
 ANNOTATIONS = {"__annotations__", "get_type_hints", "get_annotations", "signature"}
-NAMED = (
-    *(Named(FunctionType, {key}, operator.attrgetter(key)) for key in ("__name__", "__qualname__", "__doc__")),
-    Named(FunctionType, ANNOTATIONS, lambda function: contents(function.__annotations__)),
-    *(Named(BaseException, {key}, operator.attrgetter(key)) for key in ("__traceback__", "__context__")),
-    Named(functools._lru_cache_wrapper, {"cache_info"}, lambda cache: tuple(cache.cache_info())),
-    Named(np.ndarray, {"flags"}, lambda array: array.flags.num),
-    Named(LOCKS, {"locked", "_is_owned", "acquire"}, lambda lock: repr(lock).partition(" ")[0]),
-    Named(property, {"__doc__"}, operator.attrgetter("__doc__")),
-    Named(decimal.Context, {"flags"}, lambda context: tuple(context.flags.values())),
-    Named(GENERATORS, {"state", "getstate", "get_state", "__getstate__", "bit_generator"}, pickle.dumps),
+# What is watched only if the code has one of some names: of which objects (None: what
+# all code shares), the names, and how it is read.
+NAMED: tuple[tuple[Any, set[str], Callable[[Any], Any]], ...] = (
+    *((FunctionType, {key}, operator.attrgetter(key)) for key in ("__name__", "__qualname__", "__doc__")),
+    *((type, {key}, operator.attrgetter(key)) for key in ("__name__", "__qualname__")),
+    (type, {"__subclasses__"}, lambda cls: (*type.__subclasses__(cls),)),
+    (FunctionType, ANNOTATIONS, lambda function: contents(function.__annotations__)),
+    *((BaseException, {key}, operator.attrgetter(key)) for key in ("__traceback__", "__context__")),
+    (functools._lru_cache_wrapper, {"cache_info"}, lambda cache: tuple(cache.cache_info())),
+    (np.ndarray, {"flags"}, lambda array: array.flags.num),
+    (LOCKS, {"locked", "_is_owned", "acquire"}, lambda lock: repr(lock).partition(" ")[0]),
+    (property, {"__doc__"}, operator.attrgetter("__doc__")),
+    (decimal.Context, {"flags"}, lambda context: tuple(context.flags.values())),
+    (GENERATORS, {"state", "getstate", "get_state", "__getstate__", "bit_generator"}, pickle.dumps),
+    (None, {"Decimal"}, lambda _: settings_of(decimal.getcontext())),
 )
 
 

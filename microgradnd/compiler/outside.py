@@ -4,47 +4,50 @@ Owns: noticing it while the function runs.
 Must not own: what is watched besides (`watch.py`), random numbers (`draws.py`).
 Read next: `watch.py`.
 
-A module that is imported and a file that is opened or looked for are watched from then
-on. The clock is different in each call, so reading it is an error.
+While a function is traced, the functions by which it can ask are replaced by those that
+take note of it. A module that is imported, a file that is opened or looked for, and an
+answer that may be another one later are watched from then on. The clock is different in
+each call, so reading it is an error.
 """
 
 from __future__ import annotations
 
 import builtins
+import decimal
 import functools
 import importlib
 import io
 import os
+import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from microgradnd.compiler.places import MISSING, Place
+import numpy as np
+
+from microgradnd.compiler.natives import frozen, settings_of
+from microgradnd.compiler.places import MISSING
 from microgradnd.compiler.recorder import TraceError, last_line, replaced
 from microgradnd.lines import is_users, quoted_line
 from microgradnd.tape import current
 
+Asking = Callable[[Any, Any], Callable[..., Any]]
+
 CLOCKS = ("time", "perf_counter", "monotonic", "process_time", "thread_time")
-READ_CLOCK = {getattr(time, f"{name}{unit}"): f"{name}{unit}" for name in CLOCKS for unit in ("", "_ns")}
 # Instructions of a line that reads the clock by a method of a date.
 READ_DATE = {f"LOAD_{kind} {name}" for kind in ("ATTR", "METHOD") for name in ("now", "today", "utcnow")}
+PRINTING = sys.modules[np.set_printoptions.__globals__["__name__"]]  # makes the texts of arrays
 stat = os.stat
 
 
 @contextmanager
 def noticed(watch: Any) -> Iterator[None]:
     """Notice what a function asks for while it runs."""
-    kinds: list[tuple[Any, str, Callable[..., Any]]] = [
-        (builtins, "__import__", importing),
-        (importlib, "import_module", importing),
-        *((owner, "open", reading) for owner in (builtins, io)),
-        *((os, name, reading) for name in ("stat", "listdir", "scandir")),
-        *((time, name, timing) for name in READ_CLOCK.values()),
-    ]
     with ExitStack() as stack:
-        for owner, name, way in kinds:
+        for owner, name, way in WAYS:
             stack.enter_context(replaced(owner, name, way(watch, getattr(owner, name))))
         yield
 
@@ -69,7 +72,7 @@ def importing(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 def reading(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
         if is_noted(watch) and isinstance(path, str | os.PathLike) and not os.fspath(path).endswith(".py"):
-            watch.place(("file", os.fspath(path)), Place(os.fspath(path), functools.partial(state_of_file, path)))
+            watch.place(("file", os.fspath(path)), os.fspath(path), functools.partial(state_of_file, path))
         return function(path, *args, **kwargs)
 
     return call
@@ -99,3 +102,39 @@ def of_the_clock(where: tuple[str, int] | None) -> TraceError:
         f"inside a compiled function{quoted_line(where)}, the clock is read, which the program does not repeat; read "
         f"it outside and pass the time, or write mg.anew(time.time)"
     )
+
+
+def asking(watch: Any, function: Callable[..., Any], read: Callable[[], Any] | None = None) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        is_logging = "thread" in function.__module__ and not is_users(sys._getframe(1).f_code)
+        if is_noted(watch) and not is_logging:
+            watch.place(("", function), function.__name__, functools.partial(answer, read or function))
+        return function(*args, **kwargs)
+
+    return call
+
+
+def answer(read: Callable[[], Any]) -> Any:
+    """Return what can be compared of the answer to a question."""
+    found = read()
+    if isinstance(found, threading.Thread):
+        return found, found.name
+    return settings_of(found) if isinstance(found, decimal.Context) else frozen(found)
+
+
+WAYS: tuple[tuple[Any, str, Asking], ...] = (
+    (builtins, "__import__", importing),
+    (importlib, "import_module", importing),
+    *((owner, "open", reading) for owner in (builtins, io)),
+    *((os, name, reading) for name in ("stat", "listdir", "scandir")),
+    *((time, f"{name}{unit}", timing) for name in CLOCKS for unit in ("", "_ns")),
+    *((os, name, asking) for name in ("getcwd", "getpid")),
+    *((np, name, asking) for name in ("geterr", "geterrcall", "getbufsize", "get_printoptions")),
+    (PRINTING, "_make_options_dict", functools.partial(asking, read=np.get_printoptions)),
+    *((threading, name, asking) for name in ("get_ident", "get_native_id", "current_thread")),
+    *((decimal, name, functools.partial(asking, read=decimal.getcontext)) for name in ("getcontext", "localcontext")),
+    (sys, "getrecursionlimit", asking),
+    (np.random, "get_state", asking),
+    (random, "getstate", asking),
+)
+ASKED = {getattr(owner, name): way for owner, name, way in WAYS}  # by the function itself

@@ -23,6 +23,8 @@ MISSING = object()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
 VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
+HOOKS = ("__getattribute__", "__setattr__", "__delattr__")  # which classes get for the time of a trace
+ADDED = {*HOOKS, "__slotnames__", "__annotations__", "__annotations_cache__"}  # and what Python adds when it is asked
 CHANGEABLE = (dict, list, set, deque)  # whose contents can be put back
 
 
@@ -162,7 +164,7 @@ def times_missed(cache: Any) -> int:
 
 def names_of(cls: type) -> tuple[str, ...]:
     """Return the names that a class itself defines."""
-    return tuple(name for name in vars(cls) if not name.startswith("__"))  # Python itself adds some of those
+    return tuple(name for name in vars(cls) if name not in ADDED)
 
 
 def attributes(thing: Any) -> dict[str, Any]:

@@ -2,62 +2,56 @@
 
 Owns: finding everything that the function can reach, and noting the attributes that it
 reads and sets.
-Must not own: how a place is read and compared (`places.py`), arguments
-(`arguments.py`), random numbers (`draws.py`).
+Must not own: how a place is read and compared (`places.py`), what the function asks the
+system for (`outside.py`), arguments (`arguments.py`), random numbers (`draws.py`).
 Read next: `draws.py`.
 
 A program is written once, so it contains the settings that the function reads, with
 their values at that time. Everything that was read must be compared before each later
-call. This file finds it: globals and closures of the function and of the functions that
-it can call, the contents of containers, and the attributes of objects. Reads of
-attributes are observed, not guessed: while the function runs, the classes of all
-objects that it can reach report them, so it doesn't matter who reads an attribute, or
-how. Built-in classes can't report, so the whole state of their objects is watched
-(`natives.py`). Setting an attribute is noted too, and undone after the trace: either
-the program does it in each call, or it is an error.
+call. This file finds it by these rules:
+
+- A function of the user's: its code, defaults and closure, and the global names in its
+  code. Installed code isn't looked into; what it asks for is noticed (`outside.py`).
+- A container: what it contains.
+- An object: the attributes that are read. They are observed, not guessed: while the
+  function runs, the classes of all objects that it can reach report who reads what.
+- An object of a built-in class, which can't report: all that Python shows of its state
+  (`natives.py`). What few functions ask for, only if the code names it (`NAMED`).
+- A class of the user's: its bases, the names that it defines, special methods, and the
+  attributes that the code names; all, if the code can come by the class itself.
+- A module of a package: the attributes that the code names.
+
+Setting an attribute is noted too, and undone after the trace: either the program does
+it in each call, or it is an error.
 """
 
 from __future__ import annotations
 
 import abc
 import builtins
-import decimal
 import enum
 import functools
 import gc
 import math
-import operator
-import os
-import random
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import Context
 from io import IOBase
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
-from microgradnd.compiler.natives import (
-    NAMED,
-    Named,
-    hidden,
-    is_changeable,
-    is_native,
-    is_plain,
-    native,
-    reader,
-    settings_of,
-)
-from microgradnd.compiler.outside import READ_CLOCK, READ_DATE, of_the_clock, timing
+from microgradnd.compiler.natives import NAMED, hidden, is_changeable, is_native, is_plain, native, reader
+from microgradnd.compiler.outside import ASKED, READ_DATE, of_the_clock, timing
 from microgradnd.compiler.places import (
     CHANGEABLE,
     CONTAINERS,
+    HOOKS,
     MISSING,
     Place,
     Surroundings,
@@ -81,76 +75,26 @@ from microgradnd.registry import JVPS, VJPS
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
+# Words of a line that reads what can't be found by names.
 BLIND = {f"LOAD_GLOBAL {name}" for name in ("eval", "exec", "globals")}
-BLIND |= {
-    f"LOAD_{kind} {name}"
-    for kind in ("GLOBAL", "ATTR", "METHOD")
-    for name in ("f_globals", "f_back", "__globals__", "_getframe", "get_objects", "get_referrers", "get_referents")
-}
-BLIND_NAMES = {word.partition(" ")[2] for word in BLIND}
+BLIND |= {"f_globals", "f_back", "__globals__", "_getframe", "get_objects", "get_referrers", "get_referents"}
 LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
 FUNCTIONS = (np.ufunc, type(np.sum))  # NumPy's functions, which never change
-# What all code shares, by the name of the function or object that reads it, and what
-# such a function lists of a class.
-SHARED: dict[str, Callable[[], Any]] = {
-    "environ": lambda: vars(os.environ)["_data"],
-    "getenv": lambda: vars(os.environ)["_data"],
-    "argv": lambda: sys.argv,
-    "environb": lambda: vars(os.environ)["_data"],
-    "expandvars": lambda: vars(os.environ)["_data"],
-    "expanduser": lambda: vars(os.environ)["_data"],
-    **dict.fromkeys(("getcwd", "cwd", "abspath", "realpath", "resolve", "absolute"), os.getcwd),
-    "geterr": lambda: contents(np.geterr()),
-    "geterrcall": np.geterrcall,
-    "getbufsize": np.getbufsize,
-    "get_printoptions": lambda: contents(np.get_printoptions()),
-    "get_state": lambda: str(np.random.get_state(legacy=False)),  # noqa: NPY002  (the one that everybody shares)
-    "getstate": random.getstate,
-    "getrecursionlimit": sys.getrecursionlimit,
-    "getpid": os.getpid,
-    **dict.fromkeys(("get_ident", "get_native_id"), threading.get_ident),
-    "current_thread": lambda: (threading.get_ident(), threading.current_thread().name),  # a later one gets the number
-    "modules": lambda: tuple(
-        module for module in list(sys.modules.values()) if isinstance(module, ModuleType) and not is_installed(module)
-    ),
-    **dict.fromkeys(("getcontext", "localcontext", "Decimal"), lambda: settings_of(decimal.getcontext())),
-}
-LISTED: dict[str, Callable[[Any], Any]] = {
-    "dir": lambda cls: tuple(dir(cls)),
-    "__subclasses__": lambda cls: tuple(type.__subclasses__(cls)),
-    **dict.fromkeys(("isinstance", "issubclass", "__mro__", "mro", "__base__"), operator.attrgetter("__mro__")),
-    "__bases__": operator.attrgetter("__bases__"),
-    "__name__": operator.attrgetter("__name__"),
-    "__qualname__": operator.attrgetter("__qualname__"),
-}
 # By these names, code comes by a class of an object, and can read any attribute of it.
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
 GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
 # These reach the attributes of an object past its class, which can't report that.
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
-TEXTS = {"str", "repr", "format", "array2string", "array_str", "array_repr"}
-# What Python itself and `dataclass` write into the namespace of a class.
-USUAL = {"__module__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__firstlineno__"}
-USUAL |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
 # The attributes in which such an object holds functions.
 WRAPPERS: dict[Any, tuple[str, ...]] = {
-    property: ("fget", "fset"),
-    classmethod: ("__func__",),
-    staticmethod: ("__func__",),
-    functools.cached_property: ("func",),
-    functools.partialmethod: ("func",),
-    functools._lru_cache_wrapper: ("__wrapped__",),
-    functools.partial: ("func", "args", "keywords"),
-    MethodType: ("__func__", "__self__"),
-    types.BuiltinFunctionType: ("__self__",),
-    types.MethodWrapperType: ("__self__",),
+    cls: tuple(key for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType) and key[:3] != "__d")
+    for cls in (property, classmethod, staticmethod, functools.partial, functools._lru_cache_wrapper)
 }
-BOUND = (MethodType, types.BuiltinFunctionType, types.MethodWrapperType)  # which never change
+BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType)  # which never change
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
-HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
-UNREAD = {"__annotate_func__"}  # not what a function calls: Python 3.14 makes annotations with the last
+UNREAD = "__annotate_func__"  # makes annotations in Python 3.14; nobody else calls it
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
 WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
@@ -185,13 +129,12 @@ class Watch:
         self.known: dict[int, tuple[str, Any]] = {}  # keeps what was visited alive, so that no id is used twice
         self.classes: dict[type, str] = {}
         self.natives: list[tuple[str, Any]] = []
-        self.named: list[tuple[str, Any, Named]] = []
+        self.named: list[Any] = [("", None, names, read) for kinds, names, read in NAMED if kinds is None]
+        self.named.append(("", None, {"modules"}, lambda _: users_modules()))
         self.objects: list[tuple[str, Any]] = []  # that report reads
-        self.aliases: list[str] = []  # names of built-in functions that hide what is read
         self.packages: dict[str, ModuleType] = {}
         self.later: dict[Any, tuple[str, Callable[[], Any]]] = {}  # what the trace itself may change, as a cache
         self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
-        self.looked: set[tuple[type, str]] = set()
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
@@ -223,7 +166,7 @@ class Watch:
         if is_plain(thing) or type(thing) in FUNCTIONS or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
-        self.named += [(name, thing, row) for row in NAMED if isinstance(thing, row.kinds)]
+        self.add_named(name, thing)
         if isinstance(thing, np.ndarray):
             self.arrays[id(thing)] = name, thing, thing.copy() if thing.nbytes <= LARGE else sample(thing)
             self.todo.append((f"{name}.dtype", thing.dtype))
@@ -237,10 +180,10 @@ class Watch:
             self.look_at_function(name, thing)
         elif type(thing) in WRAPPERS:
             self.look_at_wrapper(name, thing)
+        elif isinstance(thing, BOUND):
+            self.look_at_bound(name, thing)
         elif isinstance(thing, type):
             self.handed_on.add(thing)
-            if not is_installed_class(thing) and thing.__module__ != "builtins":
-                self.place((id(thing), ""), Place(name, functools.partial(names_of, thing)))
             self.add_class(name, thing)
         elif isinstance(thing, ModuleType):
             self.look_at_module(name, thing)
@@ -269,12 +212,12 @@ class Watch:
         theirs = not is_users(code)
         for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             if not theirs:
-                self.place((id(cell), "cell_contents"), Place(variable, content_of(cell), cell, "cell_contents"))
+                self.place((id(cell), "cell_contents"), variable, content_of(cell), cell, "cell_contents")
             self.todo.append((variable, content_of(cell)()))
         for table in (VJPS, JVPS):
             if function in table:
                 read = functools.partial(table.get, function, MISSING)
-                self.place((id(table), id(function)), Place(f"the rule of {name}", read, table, function))
+                self.place((id(table), id(function)), f"the rule of {name}", read, table, function)
                 rules = table[function]
                 self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         if theirs:
@@ -288,9 +231,6 @@ class Watch:
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
         found = set() if is_generated(code) else set(names_in(code))
         self.names |= found
-        for key in found & SHARED.keys():
-            self.place(("", key), Place(key, SHARED[key]))
-            self.todo.append((key, SHARED[key]()))
         for scope in (function.__globals__, sys.modules):  # it may import modules
             for key in sorted(found & scope.keys()):
                 self.look_up(scope, key, key)
@@ -307,31 +247,33 @@ class Watch:
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
         """Watch a name in a namespace, unless it is that of an installed module."""
         value = scope.get(key, MISSING)
-        if isinstance(value, types.BuiltinFunctionType) and value in READ_CLOCK:
-            scope[key] = timing(self, value)
+        if isinstance(value, BuiltinFunctionType | FunctionType) and value in ASKED:
+            scope[key] = ASKED[value](self, value)
             self.undo.callback(scope.__setitem__, key, value)
         elif isinstance(value, ModuleType) and is_installed(value):
             self.packages[name] = value
         else:
-            self.place((id(scope), key), Place(name, functools.partial(scope.get, key, MISSING), scope, key))
+            self.place((id(scope), key), name, functools.partial(scope.get, key, MISSING), scope, key)
             self.todo.append((name, value))
 
     def look_at_wrapper(self, name: str, wrapper: Any) -> None:
         """Look at the functions that an object calls."""
         if hasattr(wrapper, "cache_info"):
             self.later[id(wrapper)] = name, functools.partial(times_missed, wrapper)
-        if isinstance(wrapper, BOUND):
-            self.names.add(wrapper.__name__)
-            if wrapper in (eval, exec, globals):
-                self.aliases.append(wrapper.__name__)
-            elif isinstance(wrapper, types.BuiltinFunctionType) and wrapper in READ_CLOCK and "anew" not in self.names:
-                raise of_the_clock(None)
-        for attribute in WRAPPERS[type(wrapper)]:
-            if not isinstance(wrapper, BOUND):
-                self.attribute(name, wrapper, attribute)
-            self.todo.append((name, getattr(wrapper, attribute)))
+        for key in WRAPPERS[type(wrapper)]:
+            self.attribute(name, wrapper, key)
+            self.todo.append((name, getattr(wrapper, key)))
         if is_native(type(wrapper)):
             self.todo.append((name, attributes(wrapper)))
+
+    def look_at_bound(self, name: str, bound: Any) -> None:
+        """Look at a built-in function, or at a method and its object."""
+        self.names.add(bound.__name__)
+        if bound in (eval, exec, globals):
+            raise self.side_effect(f"{bound.__name__} is captured, which hides what is read; use names instead", None)
+        if ASKED.get(bound) is timing and "anew" not in self.names:
+            raise of_the_clock(None)
+        self.todo += [(name, part) for part in gc.get_referents(bound)]
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""
@@ -355,7 +297,7 @@ class Watch:
         self.look_at_state(name, thing)
         kinds = attributes(thing).get("_kinds", {}) if hasattr(kind, "__changes__") else {}
         if kinds:  # a module's, whose class counts its changes
-            self.place((id(kinds), ""), Place(name, functools.partial(contents, kinds), thing))
+            self.place((id(kinds), ""), name, functools.partial(contents, kinds), thing)
         for key, what in kinds.items():
             if what != "buffer":  # a part of a module, which the library may read in another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
@@ -372,7 +314,8 @@ class Watch:
         if type(thing).__dictoffset__:  # asking the object could run anything
             self.whole(name, attributes(thing))
             self.todo += [(f"{name}.{key}", value) for key, value in attributes(thing).items()]
-        slots = {key for cls in type(thing).__mro__ if not is_native(cls) for key, x in vars(cls).items() if is_slot(x)}
+        classes = [cls for cls in type(thing).__mro__ if not is_native(cls)]
+        slots = {key for cls in classes for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType)}
         for key in sorted(slots):
             self.attribute(f"{name}.{key}", thing, key)
             self.todo.append((f"{name}.{key}", getattr(thing, key, None)))
@@ -380,7 +323,7 @@ class Watch:
     def look_at_state(self, name: str, thing: Any) -> None:
         """Watch the state that an object's class, or a base of it, keeps in C."""
         if (read := reader(thing)) is not None:
-            self.place((id(thing), "state"), Place(name, functools.partial(read, thing)))
+            self.place((id(thing), "state"), name, functools.partial(read, thing))
             if not isinstance(thing, Context):  # whose variables belong to everybody
                 self.todo.append((name, read(thing)))
         if isinstance(thing, types.GeneratorType):
@@ -388,54 +331,46 @@ class Watch:
         self.natives.append((name, thing))
 
     def add_class(self, name: str, cls: type) -> None:
-        self.classes.setdefault(cls, name)
-        if is_changeable(type(cls)):
-            self.classes.setdefault(type(cls), type(cls).__name__)
+        for kind in (cls, type(cls)):
+            if is_changeable(kind) and kind not in self.classes:
+                self.classes[kind] = name if kind is cls else kind.__name__
+                self.add_named(name, kind)
 
     def look_into_classes(self) -> None:
         """Look up in the classes the names in the code, and special methods."""
         is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, name in list(self.classes.items()):
-            listed = self.names & LISTED.keys() if is_users_class(cls) else set()
-            for key in listed:
-                if (cls, key) not in self.looked:
-                    self.looked.add((cls, key))
-                    self.place((id(cls), key), Place(name, functools.partial(LISTED[key], cls)))
-                    self.todo.append((name, LISTED[key](cls)))
-            for base in cls.__mro__:
-                if not is_users_class(base):
-                    continue
-                self.look_at_length(name, base)
-                is_whole = cls in self.handed_on or is_reflected
+            is_whole = is_reflected or cls in self.handed_on
+            for base in filter(is_users_class, cls.__mro__):
+                self.place((id(base), ""), name, functools.partial(names_of, base), base)
+                self.place((id(base), "__mro__"), name, lambda base=base: base.__mro__, base, "__mro__")
                 for key, value in list(vars(base).items()):
-                    dunder = key.startswith("__") and isinstance(value, FunctionType | classmethod | staticmethod)
-                    is_asked = dunder or key in self.names or (is_whole and key not in USUAL)
-                    is_asked = is_asked and key not in UNREAD and not (key in HOOKS and id(base) in self.hooked)
+                    dunder = key.startswith("__")
+                    is_special = isinstance(value, FunctionType | classmethod | staticmethod) and key != UNREAD
+                    is_asked = key in self.names or (is_special if dunder else is_whole)
                     owner = cls if home(cls, key) is base else base  # one that is overridden can be read by super()
-                    if (owner, key) not in self.looked and is_asked:
-                        self.looked.add((owner, key))
+                    is_ours = key in HOOKS and id(base) in self.hooked
+                    if is_asked and not is_ours and (id(owner), key) not in self.places:
                         self.in_class(name, owner, key)
 
-    def look_at_length(self, name: str, cls: type) -> None:
-        """Watch for attributes that a class gets, as methods that it has not."""
-        if not is_installed_class(cls):
-            self.place((id(cls), "length"), Place(name, functools.partial(length_of, vars(cls)), cls))
+    def add_named(self, name: str, thing: Any) -> None:
+        """Note what is watched if the code names it."""
+        self.named += [(name, thing, names, read) for kinds, names, read in NAMED if kinds and isinstance(thing, kinds)]
 
     def look_at_named(self) -> None:
         """Watch what is watched only if the code has a name for it."""
-        for i, (name, thing, row) in reversed([*enumerate(self.named)]):
-            if not row.names.isdisjoint(self.names):
-                del self.named[i]
-                self.place((id(thing), min(row.names)), Place(name, functools.partial(row.read, thing)))
-                self.todo.append((name, row.read(thing)))
+        found = [row for row in self.named if not row[2].isdisjoint(self.names)]
+        self.named = [row for row in self.named if row[2].isdisjoint(self.names)]
+        for name, thing, names, read in found:
+            self.place((id(thing), min(names)), name or min(names), functools.partial(read, thing))
+            self.todo.append((name, read(thing)))
         for name, package in list(self.packages.items()):
             for key in sorted(self.names & vars(package).keys()):
                 value = vars(package)[key]
                 if package not in (np, math) and is_setting(value) and (id(vars(package)), key) not in self.places:
                     self.look_up(vars(package), key, f"{name}.{key}")
-        if not {"isinstance", "issubclass"}.isdisjoint(self.names) or any(
-            isinstance(x, abc.ABCMeta) for x in self.classes
-        ):
+        is_asked = not self.names.isdisjoint(("isinstance", "issubclass"))
+        if is_asked or any(isinstance(cls, abc.ABCMeta) for cls in self.classes):
             self.later["registered"] = "isinstance", abc.get_cache_token
         if not DIRECT.isdisjoint(self.names):
             while self.objects:
@@ -446,13 +381,14 @@ class Watch:
         value = lookup(cls, key)
         read = functools.partial(lookup, cls, key)
         direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
-        self.place((id(cls), key), Place(f"{name}.{key}", read, *((cls, key) if direct else ())))
+        self.place((id(cls), key), f"{name}.{key}", read, *((cls, key) if direct else ()))
         self.todo.append((f"{name}.{key}", value))
 
     # Places
 
-    def place(self, key: Any, place: Place) -> None:
-        self.places.setdefault(key, place)
+    def place(self, key: Any, name: str, read: Callable[[], Any], *where: Any) -> None:
+        if key not in self.places:
+            self.places[key] = Place(name, read, *where)
 
     def attribute(self, name: str, owner: Any, key: str) -> None:
         if (id(owner), key) not in self.places:
@@ -466,12 +402,12 @@ class Watch:
         if leaf.grad is None:
             self.attribute(name, leaf, "grad")
         else:
-            self.place((id(leaf), "grad"), Place(name, lambda: type(leaf.grad)))
+            self.place((id(leaf), "grad"), name, lambda: type(leaf.grad))
 
     def whole(self, name: str, container: Any) -> None:
         self.known.setdefault(id(container), (name, container))
         if not isinstance(container, tuple | frozenset):
-            self.place((id(container), ""), Place(name, functools.partial(contents, container), container))
+            self.place((id(container), ""), name, functools.partial(contents, container), container)
 
     # While the function runs
 
@@ -485,7 +421,6 @@ class Watch:
         own = home(cls, "__getattribute__")
         reports = self.hooked.get(id(own), not isinstance(vars(own)["__getattribute__"], FunctionType))
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
-        self.look_at_length(cls.__name__, cls)  # before it gets some for the time of the trace
         read: Any = cls.__getattribute__
         recorder = self.recorder
 
@@ -555,13 +490,13 @@ class Watch:
         path = f"{self.known[id(owner)][0]}.{name}"
         found = lookup(type(owner), name)
         is_computed = isinstance(found, types.GetSetDescriptorType) and same(value, getattr(owner, name, MISSING))
-        if name in attributes(owner) or isinstance(found, types.MemberDescriptorType) or is_computed:
+        if name in attributes(owner) or isinstance(found, MemberDescriptorType) or is_computed:
             self.attribute(path, owner, name)
         else:
             self.names.add(name)  # the class may define it
             if hasattr(owner, "__dict__"):
                 read = functools.partial(own_attribute, owner, name)
-                self.place((id(owner), name), Place(path, read, owner, name))
+                self.place((id(owner), name), path, read, owner, name)
             if found is MISSING:
                 self.in_class(type(owner).__name__, type(owner), name)
         of_package = value is found and value is not MISSING and is_installed_class(home(type(owner), name))
@@ -585,7 +520,7 @@ class Watch:
                 return  # its setter sets something else, and that is noted
             if id(owner) in self.known and (id(owner), name) not in self.written and not (name[0] == "_" and ours):
                 before = attributes(owner).get(name, MISSING)
-                if before is MISSING and isinstance(lookup(type(owner), name), types.MemberDescriptorType):
+                if before is MISSING and isinstance(lookup(type(owner), name), MemberDescriptorType):
                     before = getattr(owner, name, MISSING)
                 self.written[id(owner), name] = owner, name, before, last_line()
 
@@ -649,11 +584,9 @@ class Watch:
 
     def check_code(self) -> None:
         """Raise if the code reads what can't be watched."""
-        for where, words in lines_of(self.codes) if not self.names.isdisjoint(BLIND_NAMES) else ():
-            if found := next(iter(BLIND & words), "").partition(" ")[2]:
+        for where, words in lines_of(self.codes):
+            if found := next(iter(BLIND & words), "").rpartition(" ")[2]:
                 raise self.side_effect(f"{found} is used, which hides what is read; use names instead", where)
-        if self.aliases:
-            raise self.side_effect(f"{self.aliases[0]} is captured, which hides what is read; use names instead", None)
         if not self.names.isdisjoint(("date", "datetime")) and (line := self.line_with(READ_DATE)) is not None:
             raise of_the_clock(line)
         for name, thing in self.natives:
@@ -682,11 +615,6 @@ class Watch:
         """Return a line of the code that has one of some words."""
         return next((line for line, found in lines_of(self.codes) if found & words), None)
 
-    def words(self) -> set[str]:
-        """Return the words of the users' code."""
-        codes = [code for code in self.codes if not is_generated(code)]
-        return {word for _, words in lines_of(codes) for word in words}
-
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
         """Return the line that most likely changed a name, or None."""
         name = name.rpartition(".")[2]
@@ -704,8 +632,6 @@ class Watch:
         """
         places = [place for key, place in self.places.items() if key not in without]
         places += [Place(name, read) for name, read in self.later.values()]
-        if self.arrays and (not TEXTS.isdisjoint(self.names) or any(map(is_of_text, self.names | self.words()))):
-            places.append(Place("get_printoptions", SHARED["get_printoptions"]))
         arrays = {id(array): ("a mask", array, True) for array in must}
         for name, array, _ in self.arrays.values():
             arrays.setdefault(id(array), (name, array, array.nbytes <= LARGE or not given(array)))
@@ -745,6 +671,12 @@ def is_installed(module: ModuleType) -> bool:
     return file.startswith(INSTALLED) if file else module.__name__.split(".")[0] in sys.stdlib_module_names
 
 
+def users_modules() -> tuple[ModuleType, ...]:
+    """Return the modules that aren't installed."""
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    return tuple(module for module in modules if not is_installed(module))
+
+
 @functools.cache
 def is_generated(code: CodeType) -> bool:
     """Return whether `dataclass` has written the code of a method: it uses fields only,
@@ -771,19 +703,3 @@ def is_setting(value: Any) -> bool:
     if isinstance(value, type):
         return not is_installed_class(value)
     return not callable(value) and not isinstance(value, ModuleType | IOBase) and value is not sys.modules
-
-
-def length_of(attributes: Any) -> int:
-    """Count a class's attributes, without those that a trace in a thread gives it."""
-    first, second, third = HOOKS
-    return len(attributes) - (first in attributes) - (second in attributes) - (third in attributes)
-
-
-def is_slot(value: Any) -> bool:
-    """Return whether an attribute of a class is one of its slots."""
-    return isinstance(value, types.MemberDescriptorType)
-
-
-def is_of_text(word: str) -> bool:
-    """Return whether a word of code shows that it makes a text of something."""
-    return word.startswith("FORMAT_") or "%" in word
