@@ -150,28 +150,24 @@ def reader(thing: Any) -> Callable[[Any], Any] | None:
     base = native(type(thing))
     if base in (object, list, tuple, dict, set, frozenset) or isinstance(thing, STATELESS):
         return None
-    read = functools.partial(shown, descriptors=descriptors_of(base), is_whole=type(thing) is base)
+    defined = [item for cls in base.__mro__ if cls is not object for item in vars(cls).items()]
+    one = [x.__get__ for key, x in defined if isinstance(x, ATTRIBUTES) and key not in UNREAD]
+    several: list[Callable[[Any], Any]] = []
+    if not isinstance(thing, CONTAINERS):  # whose contents are watched as such
+        several += [gc.get_referents] if type(thing) is base and not isinstance(thing, BaseException) else []
+        several += [cls.__reduce__ for cls in [home(base, "__reduce__")] if cls is not object]
+    read = functools.partial(shown, one=one, several=several)
     now = read(thing)
     return read if now and same(now, read(thing)) else None  # some show new objects each time
 
 
-def descriptors_of(cls: type) -> list[Any]:
-    """Return what reads the attributes that a class written in C defines."""
-    bases = [base for base in cls.__mro__ if base is not object]
-    return [x for base in bases for key, x in vars(base).items() if isinstance(x, ATTRIBUTES) and key not in UNREAD]
-
-
-def shown(thing: Any, descriptors: list[Any], is_whole: bool) -> tuple[Any, ...]:
-    """Return all that Python shows of an object's state."""
-    parts = [value_of(descriptor, thing) for descriptor in descriptors]
-    if isinstance(thing, CONTAINERS):
-        return (*parts,)  # the contents are watched as such
+def shown(thing: Any, one: list[Callable[[Any], Any]], several: list[Callable[[Any], Any]]) -> tuple[Any, ...]:
+    """Return all that Python shows of an object's state, by functions that read it."""
     own = attributes(thing)  # are watched one by one, or as a dict
-    if is_whole and not isinstance(thing, BaseException):
-        parts += [part for part in gc.get_referents(thing) if part is not type(thing)]
-    reduce = home(native(type(thing)), "__reduce__")
-    if reduce is not object:
-        parts += pickled(thing, reduce)
+    parts = [value_of(read, thing) for read in one]
+    for read in several:
+        found = value_of(read, thing)
+        parts += found if isinstance(found, list | tuple) else [found]
     return tuple(frozen(part) for part in parts if part is not own)
 
 
@@ -184,20 +180,11 @@ def frozen(part: Any, depth: int = 2) -> Any:
     return part
 
 
-def value_of(descriptor: Any, thing: Any) -> Any:
+def value_of(read: Callable[[Any], Any], thing: Any) -> Any:
     try:
-        return descriptor.__get__(thing)
+        return read(thing)
     except Exception:  # whatever a class raises if an attribute has no value
         return MISSING
-
-
-def pickled(thing: Any, cls: Any) -> tuple[Any, ...]:
-    """Return the parts that an object would be made from again."""
-    try:
-        made = cls.__reduce__(thing)
-    except (TypeError, ValueError):
-        return ()
-    return made[1:] if isinstance(made, tuple) else (made,)
 
 
 def hidden(thing: Any, names: set[str]) -> str | None:

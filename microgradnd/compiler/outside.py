@@ -40,6 +40,7 @@ CLOCKS = ("time", "perf_counter", "monotonic", "process_time", "thread_time")
 # Instructions of a line that reads the clock by a method of a date.
 READ_DATE = {f"LOAD_{kind} {name}" for kind in ("ATTR", "METHOD") for name in ("now", "today", "utcnow")}
 PRINTING = sys.modules[np.set_printoptions.__globals__["__name__"]]  # makes the texts of arrays
+FOR_OTHERS = (os.getcwd, PRINTING._make_options_dict)  # code of packages asks for its caller
 stat = os.stat
 
 
@@ -106,8 +107,7 @@ def of_the_clock(where: tuple[str, int] | None) -> TraceError:
 
 def asking(watch: Any, function: Callable[..., Any], read: Callable[[], Any] | None = None) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        is_logging = "thread" in function.__module__ and not is_users(sys._getframe(1).f_code)
-        if is_noted(watch) and not is_logging:
+        if is_noted(watch) and (function in FOR_OTHERS or is_users(sys._getframe(1).f_code)):
             watch.place(("", function), function.__name__, functools.partial(answer, read or function))
         return function(*args, **kwargs)
 

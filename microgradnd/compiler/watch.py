@@ -32,7 +32,9 @@ import builtins
 import enum
 import functools
 import gc
+import itertools
 import math
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -67,7 +69,7 @@ from microgradnd.compiler.places import (
     same,
     times_missed,
 )
-from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line
+from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
@@ -143,6 +145,8 @@ class Watch:
         self.undo = ExitStack()  # gives the classes their methods back
         self.todo: list[tuple[str, Any]] = []
         self.is_looking = False
+        self.known[id(os.environ)] = "os.environ", os.environ
+        self.hook(type(os.environ))  # whoever reads it, as `os.path.expanduser` does
 
     # Finding
 
@@ -234,15 +238,10 @@ class Watch:
         for scope in (function.__globals__, sys.modules):  # it may import modules
             for key in sorted(found & scope.keys()):
                 self.look_up(scope, key, key)
-        self.look_at_missing(name, function, frozenset(globals_in(code)).difference(function.__globals__))
-
-    def look_at_missing(self, name: str, function: FunctionType, missing: frozenset[str]) -> None:
-        """Watch for global names that a function has not, and for users' built-ins."""
-        known = vars(builtins)
-        for key in missing:
+        for key in frozenset(globals_in(code)).difference(function.__globals__):
             self.look_up(function.__globals__, key, key)  # a new global name would hide a built-in one
-            if key in known and is_setting(known[key]):
-                self.look_up(known, key, key)
+            if is_setting(vars(builtins).get(key, builtins)):
+                self.look_up(vars(builtins), key, key)
 
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
         """Watch a name in a namespace, unless it is that of an installed module."""
@@ -282,8 +281,7 @@ class Watch:
         else:
             kind = type(module)
             watched = type(kind.__name__, (kind,), {})
-            module.__class__ = watched
-            self.undo.callback(setattr, module, "__class__", kind)
+            self.undo.enter_context(replaced(module, "__class__", watched))
             self.add_class(kind.__name__, kind)
             self.hook(watched)
             self.todo.append((name, vars(module).get("__getattr__")))
@@ -341,7 +339,7 @@ class Watch:
         is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, name in list(self.classes.items()):
             is_whole = is_reflected or cls in self.handed_on
-            for base in filter(is_users_class, cls.__mro__):
+            for base in itertools.filterfalse(is_installed_class, cls.__mro__):
                 self.place((id(base), ""), name, functools.partial(names_of, base), base)
                 self.place((id(base), "__mro__"), name, lambda base=base: base.__mro__, base, "__mro__")
                 for key, value in list(vars(base).items()):
@@ -441,8 +439,7 @@ class Watch:
         try:
             methods = getattribute, noting(cls.__setattr__), noting(cls.__delattr__)
             for name, method in zip(HOOKS, methods, strict=True):
-                setattr(cls, name, method)
-                self.undo.callback(*((setattr, cls, name, before[name]) if name in before else (delattr, cls, name)))
+                self.undo.enter_context(replaced(cls, name, method))
         except (TypeError, AttributeError):
             return False
         self.hooked[id(cls)] = reports
@@ -683,11 +680,6 @@ def is_generated(code: CodeType) -> bool:
     which are watched as they are read.
     """
     return code.co_filename == "<string>" and code.co_name in GENERATED
-
-
-def is_users_class(cls: type) -> bool:
-    """Return whether a class is neither Python's nor that of an installed package."""
-    return cls.__module__ not in ("builtins", "abc") and not is_installed_class(cls)
 
 
 def is_installed_class(cls: type) -> bool:
