@@ -181,6 +181,12 @@ def own_attribute(thing: Any, name: str) -> Any:
     return attributes(thing).get(name, MISSING)
 
 
+def held(module: types.ModuleType, name: str) -> Any:
+    """Return what a module has by a name, also while a trace has replaced that."""
+    value = vars(module).get(name, MISSING)
+    return vars(value).get("replaces", value) if isinstance(value, types.FunctionType) else value
+
+
 def lookup(cls: type, name: str) -> Any:
     """Return the plain attribute of a class or of one of its bases."""
     return vars(base)[name] if (base := home(cls, name)) is not None else MISSING

@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 from weakref import ref
 
@@ -531,6 +532,8 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Replace an attribute of a class or module for a while."""
     before = vars(owner).get(name, MISSING) if isinstance(owner, type) else getattr(owner, name)
+    if isinstance(value, FunctionType):
+        vars(value)["replaces"] = before
     setattr(owner, name, value)
     try:
         yield

@@ -33,7 +33,6 @@ import enum
 import functools
 import gc
 import itertools
-import math
 import os
 import sys
 import types
@@ -62,6 +61,7 @@ from microgradnd.compiler.places import (
     contents,
     equal,
     function_of,
+    held,
     home,
     lookup,
     names_of,
@@ -134,7 +134,7 @@ class Watch:
         self.named: list[Any] = [("", None, names, read) for kinds, names, read in NAMED if kinds is None]
         self.named.append(("", None, {"modules"}, lambda _: users_modules()))
         self.objects: list[tuple[str, Any]] = []  # that report reads
-        self.packages: dict[str, ModuleType] = {}
+        self.packages: dict[str, ModuleType] = {"builtins": builtins}
         self.later: dict[Any, tuple[str, Callable[[], Any]]] = {}  # what the trace itself may change, as a cache
         self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
         self.tensors: list[Tensor] = []
@@ -240,17 +240,13 @@ class Watch:
                 self.look_up(scope, key, key)
         for key in frozenset(globals_in(code)).difference(function.__globals__):
             self.look_up(function.__globals__, key, key)  # a new global name would hide a built-in one
-            if is_setting(vars(builtins).get(key, builtins)):
-                self.look_up(vars(builtins), key, key)
 
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
-        """Watch a name in a namespace, unless it is that of an installed module."""
+        """Watch a name in a namespace."""
         value = scope.get(key, MISSING)
         if isinstance(value, BuiltinFunctionType | FunctionType) and value in ASKED:
             scope[key] = ASKED[value](self, value)
             self.undo.callback(scope.__setitem__, key, value)
-        elif isinstance(value, ModuleType) and is_installed(value):
-            self.packages[name] = value
         else:
             self.place((id(scope), key), name, functools.partial(scope.get, key, MISSING), scope, key)
             self.todo.append((name, value))
@@ -272,7 +268,7 @@ class Watch:
             raise self.side_effect(f"{bound.__name__} is captured, which hides what is read; use names instead", None)
         if ASKED.get(bound) is timing and "anew" not in self.names:
             raise of_the_clock(None)
-        self.todo += [(name, part) for part in gc.get_referents(bound)]
+        self.todo += [(name, part) for part in gc.get_referents(bound) if not isinstance(part, ModuleType)]
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""
@@ -285,6 +281,14 @@ class Watch:
             self.add_class(kind.__name__, kind)
             self.hook(watched)
             self.todo.append((name, vars(module).get("__getattr__")))
+
+    def look_at_attribute(self, name: str, package: ModuleType, key: str) -> None:
+        """Watch an attribute of an installed module, and follow it if it may change."""
+        value = held(package, key)
+        if (id(package), key) not in self.places and not isinstance(value, IOBase):
+            self.place((id(package), key), name, functools.partial(held, package, key), package, key)
+            if isinstance(value, ModuleType) or is_setting(value):
+                self.todo.append((name, value))
 
     def look_at_object(self, name: str, thing: Any) -> None:
         """Watch an object: the attributes that are read or all, and its contents."""
@@ -364,9 +368,7 @@ class Watch:
             self.todo.append((name, read(thing)))
         for name, package in list(self.packages.items()):
             for key in sorted(self.names & vars(package).keys()):
-                value = vars(package)[key]
-                if package not in (np, math) and is_setting(value) and (id(vars(package)), key) not in self.places:
-                    self.look_up(vars(package), key, f"{name}.{key}")
+                self.look_at_attribute(f"{name}.{key}", package, key)
         is_asked = not self.names.isdisjoint(("isinstance", "issubclass"))
         if is_asked or any(isinstance(cls, abc.ABCMeta) for cls in self.classes):
             self.later["registered"] = "isinstance", abc.get_cache_token
@@ -694,4 +696,4 @@ def is_setting(value: Any) -> bool:
         return is_users(value.__code__)
     if isinstance(value, type):
         return not is_installed_class(value)
-    return not callable(value) and not isinstance(value, ModuleType | IOBase) and value is not sys.modules
+    return not callable(value) and value is not sys.modules
