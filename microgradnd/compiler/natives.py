@@ -78,7 +78,7 @@ def file_state(file: Any) -> tuple[Any, ...]:
     return file.seekable() and file.tell(), file.getvalue() if hasattr(file, "getvalue") else None
 
 
-STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+STATES: tuple[tuple[Any, Callable[[Any], Any] | None], ...] = (
     (ContextVar, lambda variable: variable.get(MISSING)),
     (Context, lambda context: (*context.items(),)),
     (weakref.ref, lambda reference: reference()),
@@ -94,6 +94,7 @@ STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (decimal.Context, settings_of),
     (decimal.Decimal, lambda _: settings_of(decimal.getcontext())),
     (Iterator, state_of),
+    (STATELESS, None),
 )
 
 
@@ -148,7 +149,7 @@ def reader(thing: Any) -> Callable[[Any], Any] | None:
         if isinstance(thing, kinds):
             return read
     base = native(type(thing))
-    if base in (object, list, tuple, dict, set, frozenset) or isinstance(thing, STATELESS):
+    if base in (object, list, tuple, dict, set, frozenset):
         return None
     defined = [item for cls in base.__mro__ if cls is not object for item in vars(cls).items()]
     one = [x.__get__ for key, x in defined if isinstance(x, ATTRIBUTES) and key not in UNREAD]
@@ -190,9 +191,8 @@ def value_of(read: Callable[[Any], Any], thing: Any) -> Any:
 def hidden(thing: Any, names: set[str]) -> str | None:
     """Return a named method that may read what an object doesn't show."""
     base = native(type(thing))
-    if base is object or isinstance(thing, (*STATELESS, *CONTAINERS)) or home(base, "__reduce__") is not object:
-        return None
-    if any(isinstance(thing, kinds) for kinds, _ in STATES):
+    is_shown = isinstance(thing, CONTAINERS) or any(isinstance(thing, kinds) for kinds, _ in STATES)
+    if is_shown or base is object or home(base, "__reduce__") is not object:
         return None
     found = (key for cls in base.__mro__ for key, x in vars(cls).items() if isinstance(x, METHODS))
     return next((key for key in found if key in names and not key.startswith("__")), None)

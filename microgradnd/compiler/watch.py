@@ -233,13 +233,9 @@ class Watch:
         if code.co_kwonlyargcount:
             self.attribute(name, function, "__kwdefaults__")
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
-        found = set() if is_generated(code) else set(names_in(code))
-        self.names |= found
-        for scope in (function.__globals__, sys.modules):  # it may import modules
-            for key in sorted(found & scope.keys()):
-                self.look_up(scope, key, key)
-        for key in frozenset(globals_in(code)).difference(function.__globals__):
-            self.look_up(function.__globals__, key, key)  # a new global name would hide a built-in one
+        self.names |= set() if is_generated(code) else names_in(code)
+        for key in sorted(globals_in(code)):
+            self.look_up(function.__globals__, key, key)  # also a missing one: a new one would hide a built-in one
 
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
         """Watch a name in a namespace."""
@@ -296,7 +292,13 @@ class Watch:
         if isinstance(thing, CONTAINERS):
             self.whole(name, thing)
             self.todo += [(name, part) for part in contents(thing)]
-        self.look_at_state(name, thing)
+        if (read := reader(thing)) is not None:  # what its class, or a base of it, keeps in C
+            self.place((id(thing), "state"), name, functools.partial(read, thing))
+            if not isinstance(thing, Context):  # whose variables belong to everybody
+                self.todo.append((name, read(thing)))
+        if isinstance(thing, types.GeneratorType):
+            self.todo.append((name, function_of(thing)))
+        self.natives.append((name, thing))
         kinds = attributes(thing).get("_kinds", {}) if hasattr(kind, "__changes__") else {}
         if kinds:  # a module's, whose class counts its changes
             self.place((id(kinds), ""), name, functools.partial(contents, kinds), thing)
@@ -321,16 +323,6 @@ class Watch:
         for key in sorted(slots):
             self.attribute(f"{name}.{key}", thing, key)
             self.todo.append((f"{name}.{key}", getattr(thing, key, None)))
-
-    def look_at_state(self, name: str, thing: Any) -> None:
-        """Watch the state that an object's class, or a base of it, keeps in C."""
-        if (read := reader(thing)) is not None:
-            self.place((id(thing), "state"), name, functools.partial(read, thing))
-            if not isinstance(thing, Context):  # whose variables belong to everybody
-                self.todo.append((name, read(thing)))
-        if isinstance(thing, types.GeneratorType):
-            self.todo.append((name, function_of(thing)))
-        self.natives.append((name, thing))
 
     def add_class(self, name: str, cls: type) -> None:
         for kind in (cls, type(cls)):
@@ -474,8 +466,7 @@ class Watch:
         if id(owner) not in self.known or self.known[id(owner)][1] is not owner:
             return value  # an object that the function has made
         if name in WHOLE and not ours:
-            self.whole(self.known[id(owner)][0], attributes(owner))
-            self.todo += [(self.known[id(owner)][0], part) for part in attributes(owner).values()]
+            self.all_attributes(self.known[id(owner)][0], owner)
         elif name.startswith("__") or (name.startswith("_") and name != "_kinds" and ours):
             return value
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
