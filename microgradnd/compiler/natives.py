@@ -152,7 +152,9 @@ def reader(thing: Any) -> Callable[[Any], Any] | None:
     if base in (object, list, tuple, dict, set, frozenset):
         return None
     defined = [item for cls in base.__mro__ if cls is not object for item in vars(cls).items()]
-    one = [x.__get__ for key, x in defined if isinstance(x, ATTRIBUTES) and key not in UNREAD]
+    one: list[Callable[[Any], Any]] = [
+        x.__get__ for key, x in defined if isinstance(x, ATTRIBUTES) and key not in UNREAD
+    ]
     several: list[Callable[[Any], Any]] = []
     if not isinstance(thing, CONTAINERS):  # whose contents are watched as such
         several += [gc.get_referents] if type(thing) is base and not isinstance(thing, BaseException) else []

@@ -108,7 +108,7 @@ def of_the_clock(where: tuple[str, int] | None) -> TraceError:
 def asking(watch: Any, function: Callable[..., Any], read: Callable[[], Any] | None = None) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         if is_noted(watch) and (function in FOR_OTHERS or is_users(sys._getframe(1).f_code)):
-            watch.place(("", function), function.__name__, functools.partial(answer, read or function))
+            watch.place(("", function), function.__name__, functools.partial(answer, read or function), follows=False)
         return function(*args, **kwargs)
 
     return call

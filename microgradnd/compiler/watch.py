@@ -201,38 +201,37 @@ class Watch:
             tensor._node = Leaf(np.asarray(tensor._array), False)  # shows later assignments to it
             tensor._node.position = 0
         self.tensors.append(tensor)
-        self.attribute(name, tensor, "_node")
+        self.attribute(name, tensor, "_node", follows=False)
         _, node, _ = self.recorder.assigned.get(id(tensor), (tensor, tensor._node, None))
         self.places[id(tensor), "_node"].value = node  # the function may have assigned to it earlier
         if isinstance(node, Leaf):
             self.attribute(f"{name}.requires_grad", node, "requires_grad")
             self.attribute(f"the hooks of {name}", node, "hooks")
-            if node.hooks is not None:
-                self.todo.append((f"the hooks of {name}", node.hooks))
 
     def look_at_function(self, name: str, function: FunctionType) -> None:
         """Look up the names in a function's code: globals and closed-over variables."""
         code = function.__code__
         theirs = not is_users(code)
         for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            if not theirs:
+            if theirs:
+                self.todo.append((variable, content_of(cell)()))
+            else:
                 self.place((id(cell), "cell_contents"), variable, content_of(cell), cell, "cell_contents")
-            self.todo.append((variable, content_of(cell)()))
         for table in (VJPS, JVPS):
             if function in table:
                 read = functools.partial(table.get, function, MISSING)
                 self.place((id(table), id(function)), f"the rule of {name}", read, table, function)
-                rules = table[function]
-                self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         if theirs:
             return
         self.codes[code] = None
-        self.attribute(name, function, "__code__")
-        if code.co_argcount:
-            self.attribute(name, function, "__defaults__")
-        if code.co_kwonlyargcount:
-            self.attribute(name, function, "__kwdefaults__")
-        self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
+        for key, is_used in (
+            ("__code__", 1),
+            ("__defaults__", code.co_argcount),
+            ("__kwdefaults__", code.co_kwonlyargcount),
+        ):
+            if is_used:
+                self.attribute(name, function, key)
+        self.todo.append((name, vars(function)))
         self.names |= set() if is_generated(code) else names_in(code)
         for key in sorted(globals_in(code)):
             self.look_up(function.__globals__, key, key)  # also a missing one: a new one would hide a built-in one
@@ -245,7 +244,6 @@ class Watch:
             self.undo.callback(scope.__setitem__, key, value)
         else:
             self.place((id(scope), key), name, functools.partial(scope.get, key, MISSING), scope, key)
-            self.todo.append((name, value))
 
     def look_at_wrapper(self, name: str, wrapper: Any) -> None:
         """Look at the functions that an object calls."""
@@ -253,7 +251,6 @@ class Watch:
             self.later[id(wrapper)] = name, functools.partial(times_missed, wrapper)
         for key in WRAPPERS[type(wrapper)]:
             self.attribute(name, wrapper, key)
-            self.todo.append((name, getattr(wrapper, key)))
         if is_native(type(wrapper)):
             self.todo.append((name, attributes(wrapper)))
 
@@ -280,22 +277,18 @@ class Watch:
 
     def look_at_attribute(self, name: str, package: ModuleType, key: str) -> None:
         """Watch an attribute of an installed module, and follow it if it may change."""
-        value = held(package, key)
-        if (id(package), key) not in self.places and not isinstance(value, IOBase):
-            self.place((id(package), key), name, functools.partial(held, package, key), package, key)
-            if isinstance(value, ModuleType) or is_setting(value):
-                self.todo.append((name, value))
+        if not isinstance(value := held(package, key), IOBase):
+            follows = isinstance(value, ModuleType) or is_setting(value)
+            self.place((id(package), key), name, functools.partial(held, package, key), package, key, follows=follows)
 
     def look_at_object(self, name: str, thing: Any) -> None:
         """Watch an object: the attributes that are read or all, and its contents."""
         kind = type(thing)
         if isinstance(thing, CONTAINERS):
             self.whole(name, thing)
-            self.todo += [(name, part) for part in contents(thing)]
         if (read := reader(thing)) is not None:  # what its class, or a base of it, keeps in C
-            self.place((id(thing), "state"), name, functools.partial(read, thing))
-            if not isinstance(thing, Context):  # whose variables belong to everybody
-                self.todo.append((name, read(thing)))
+            follows = not isinstance(thing, Context)  # whose variables belong to everybody
+            self.place((id(thing), "state"), name, functools.partial(read, thing), follows=follows)
         if isinstance(thing, types.GeneratorType):
             self.todo.append((name, function_of(thing)))
         self.natives.append((name, thing))
@@ -307,7 +300,7 @@ class Watch:
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and native(kind) is not kind and not isinstance(thing, enum.Enum):
             self.add_class(kind.__name__, kind)
-            self.attribute(f"the class of {name}", thing, "__class__")
+            self.attribute(f"the class of {name}", thing, "__class__", follows=False)
             if self.hook(kind):
                 self.objects.append((name, thing))
                 return
@@ -322,7 +315,6 @@ class Watch:
         slots = {key for cls in classes for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType)}
         for key in sorted(slots):
             self.attribute(f"{name}.{key}", thing, key)
-            self.todo.append((f"{name}.{key}", getattr(thing, key, None)))
 
     def add_class(self, name: str, cls: type) -> None:
         for kind in (cls, type(cls)):
@@ -337,7 +329,8 @@ class Watch:
             is_whole = is_reflected or cls in self.handed_on
             for base in itertools.filterfalse(is_installed_class, cls.__mro__):
                 self.place((id(base), ""), name, functools.partial(names_of, base), base)
-                self.place((id(base), "__mro__"), name, lambda base=base: base.__mro__, base, "__mro__")
+                mro = functools.partial(getattr, base, "__mro__")
+                self.place((id(base), "__mro__"), name, mro, base, "__mro__", follows=False)
                 for key, value in list(vars(base).items()):
                     dunder = key.startswith("__")
                     is_special = isinstance(value, FunctionType | classmethod | staticmethod) and key != UNREAD
@@ -357,7 +350,6 @@ class Watch:
         self.named = [row for row in self.named if row[2].isdisjoint(self.names)]
         for name, thing, names, read in found:
             self.place((id(thing), min(names)), name or min(names), functools.partial(read, thing))
-            self.todo.append((name, read(thing)))
         for name, package in list(self.packages.items()):
             for key in sorted(self.names & vars(package).keys()):
                 self.look_at_attribute(f"{name}.{key}", package, key)
@@ -374,19 +366,19 @@ class Watch:
         read = functools.partial(lookup, cls, key)
         direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
         self.place((id(cls), key), f"{name}.{key}", read, *((cls, key) if direct else ()))
-        self.todo.append((f"{name}.{key}", value))
 
     # Places
 
-    def place(self, key: Any, name: str, read: Callable[[], Any], *where: Any) -> None:
+    def place(self, key: Any, name: str, read: Callable[[], Any], *where: Any, follows: bool = True) -> None:
+        """Compare a place before each later call, and look at what it holds."""
         if key not in self.places:
             self.places[key] = Place(name, read, *where)
+            self.todo += [(name, self.places[key].value)] * follows
 
-    def attribute(self, name: str, owner: Any, key: str) -> None:
-        if (id(owner), key) not in self.places:
-            self.known.setdefault(id(owner), (name, owner))
-            read = functools.partial(getattr, owner, key, MISSING)
-            self.places[id(owner), key] = Place(name, read, owner, key)
+    def attribute(self, name: str, owner: Any, key: str, follows: bool = True) -> None:
+        self.known.setdefault(id(owner), (name, owner))
+        read = functools.partial(getattr, owner, key, MISSING)
+        self.place((id(owner), key), name, read, owner, key, follows=follows)
 
     def gradient(self, leaf: Leaf) -> None:
         """Watch whether a variable whose gradient the function has read has one."""
@@ -398,7 +390,9 @@ class Watch:
 
     def whole(self, name: str, container: Any) -> None:
         self.known.setdefault(id(container), (name, container))
-        if not isinstance(container, tuple | frozenset):
+        if isinstance(container, tuple | frozenset):
+            self.todo += [(name, part) for part in container]
+        else:
             self.place((id(container), ""), name, functools.partial(contents, container), container)
 
     # While the function runs
@@ -481,12 +475,12 @@ class Watch:
         found = lookup(type(owner), name)
         is_computed = isinstance(found, types.GetSetDescriptorType) and same(value, getattr(owner, name, MISSING))
         if name in attributes(owner) or isinstance(found, MemberDescriptorType) or is_computed:
-            self.attribute(path, owner, name)
+            self.attribute(path, owner, name, follows=False)
         else:
             self.names.add(name)  # the class may define it
             if hasattr(owner, "__dict__"):
                 read = functools.partial(own_attribute, owner, name)
-                self.place((id(owner), name), path, read, owner, name)
+                self.place((id(owner), name), path, read, owner, name, follows=False)
             if found is MISSING:
                 self.in_class(type(owner).__name__, type(owner), name)
         of_package = value is found and value is not MISSING and is_installed_class(home(type(owner), name))
@@ -534,7 +528,7 @@ class Watch:
             if not was_read and type(now) in CONSTANTS:
                 left.append((Setting(owner, name, now), None))
             elif now is before or same(before, now):
-                self.attribute(path, owner, name)
+                self.attribute(path, owner, name, follows=False)
                 continue
             elif type(now) is Size:
                 now.number()
