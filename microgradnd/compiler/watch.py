@@ -48,7 +48,7 @@ import numpy as np
 from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
 from microgradnd.compiler.natives import NAMED, hidden, is_changeable, is_native, is_plain, native, reader
-from microgradnd.compiler.outside import ASKED, READ_DATE, of_the_clock, timing
+from microgradnd.compiler.outside import ASKED, READ_DATE, is_noted, of_the_clock, timing
 from microgradnd.compiler.places import (
     CHANGEABLE,
     CONTAINERS,
@@ -74,7 +74,7 @@ from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
-from microgradnd.tape import Leaf, current
+from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
 
 # Words of a line that reads what can't be found by names.
@@ -332,13 +332,12 @@ class Watch:
                 mro = functools.partial(getattr, base, "__mro__")
                 self.place((id(base), "__mro__"), name, mro, base, "__mro__", follows=False)
                 for key, value in list(vars(base).items()):
-                    dunder = key.startswith("__")
-                    is_special = isinstance(value, FunctionType | classmethod | staticmethod) and key != UNREAD
-                    is_asked = key in self.names or (is_special if dunder else is_whole)
-                    owner = cls if home(cls, key) is base else base  # one that is overridden can be read by super()
-                    is_ours = key in HOOKS and id(base) in self.hooked
-                    if is_asked and not is_ours and (id(owner), key) not in self.places:
-                        self.in_class(name, owner, key)
+                    is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key != UNREAD
+                    is_asked = key in self.names or (is_function if key.startswith("__") else is_whole)
+                    if is_asked and not (key in HOOKS and id(base) in self.hooked):
+                        is_direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
+                        read = functools.partial(vars(base).get, key, MISSING)
+                        self.place((id(base), key), f"{name}.{key}", read, *((base, key) if is_direct else ()))
 
     def add_named(self, name: str, thing: Any) -> None:
         """Note what is watched if the code names it."""
@@ -359,13 +358,6 @@ class Watch:
         if not DIRECT.isdisjoint(self.names):
             while self.objects:
                 self.all_attributes(*self.objects.pop())
-
-    def in_class(self, name: str, cls: type, key: str) -> None:
-        """Watch an attribute of a class, whichever of its bases has it."""
-        value = lookup(cls, key)
-        read = functools.partial(lookup, cls, key)
-        direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
-        self.place((id(cls), key), f"{name}.{key}", read, *((cls, key) if direct else ()))
 
     # Places
 
@@ -408,17 +400,13 @@ class Watch:
         reports = self.hooked.get(id(own), not isinstance(vars(own)["__getattribute__"], FunctionType))
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
         read: Any = cls.__getattribute__
-        recorder = self.recorder
-
-        def is_noted() -> bool:
-            return current().trace is recorder and not self.is_looking
 
         def getattribute(thing: Any, name: str) -> Any:
-            return self.reads(thing, name, read) if is_noted() else read(thing, name)
+            return self.reads(thing, name, read) if is_noted(self) else read(thing, name)
 
         def noting(change: Callable[..., None]) -> Callable[..., None]:
             def method(thing: Any, name: str, *value: Any) -> None:
-                if is_noted():
+                if is_noted(self):
                     self.writes(thing, name)
                 change(thing, name, *value)
 
@@ -482,7 +470,7 @@ class Watch:
                 read = functools.partial(own_attribute, owner, name)
                 self.place((id(owner), name), path, read, owner, name, follows=False)
             if found is MISSING:
-                self.in_class(type(owner).__name__, type(owner), name)
+                self.place((id(type(owner)), name), path, functools.partial(lookup, type(owner), name))
         of_package = value is found and value is not MISSING and is_installed_class(home(type(owner), name))
         if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
