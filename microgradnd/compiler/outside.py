@@ -34,13 +34,13 @@ from microgradnd.compiler.recorder import TraceError, last_line, replaced
 from microgradnd.lines import is_users, quoted_line
 from microgradnd.tape import current
 
-Asking = Callable[[Any, Any], Callable[..., Any]]
+Way = Callable[[Any, Callable[..., Any]], Callable[..., Any]]
 
 CLOCKS = ("time", "perf_counter", "monotonic", "process_time", "thread_time")
 # Instructions of a line that reads the clock by a method of a date.
 READ_DATE = {f"LOAD_{kind} {name}" for kind in ("ATTR", "METHOD") for name in ("now", "today", "utcnow")}
 PRINTING = sys.modules[np.set_printoptions.__globals__["__name__"]]  # makes the texts of arrays
-FOR_OTHERS = (os.getcwd, PRINTING._make_options_dict)  # code of packages asks for its caller
+FOR_OTHERS = (os, "getcwd"), (PRINTING, "_make_options_dict")  # packages ask for their callers
 stat = os.stat
 
 
@@ -63,20 +63,31 @@ def importing(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(name, *args, **kwargs)
         finally:
             if is_noted(watch):
-                with watch.looking():
+                with replaced(watch, "is_looking", True):
                     watch.look_up(sys.modules, name, name)
                     watch.look_at_all()
 
     return call
 
 
-def reading(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
-        if is_noted(watch) and isinstance(path, str | os.PathLike) and not os.fspath(path).endswith(".py"):
-            watch.place(("file", os.fspath(path)), os.fspath(path), functools.partial(state_of_file, path))
-        return function(path, *args, **kwargs)
+def asking(note: Callable[..., None], by_anybody: bool = False) -> Way:
+    """Return a way to notice calls of a function by the user's code, or by any."""
 
-    return call
+    def way(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if is_noted(watch) and (by_anybody or is_users(sys._getframe(1).f_code)):
+                note(watch, function, *args, **kwargs)
+            return function(*args, **kwargs)
+
+        return call
+
+    return way
+
+
+def note_file(watch: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    path = next(iter((*args, *(kwargs[key] for key in ("file", "path") if key in kwargs), ".")))
+    if isinstance(path, str | os.PathLike) and not os.fspath(path).endswith(".py"):
+        watch.place(("file", os.fspath(path)), os.fspath(path), functools.partial(state_of_file, path))
 
 
 def state_of_file(path: Any) -> Any:
@@ -88,13 +99,8 @@ def state_of_file(path: Any) -> Any:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def timing(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    def call() -> Any:
-        if is_noted(watch) and is_users(sys._getframe(1).f_code):
-            watch.recorder.refused = watch.recorder.refused or of_the_clock(last_line())
-        return function()
-
-    return call
+def note_clock(watch: Any, function: Callable[..., Any]) -> None:
+    watch.recorder.refused = watch.recorder.refused or of_the_clock(last_line())
 
 
 def of_the_clock(where: tuple[str, int] | None) -> TraceError:
@@ -105,13 +111,9 @@ def of_the_clock(where: tuple[str, int] | None) -> TraceError:
     )
 
 
-def asking(watch: Any, function: Callable[..., Any], read: Callable[[], Any] | None = None) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if is_noted(watch) and (function in FOR_OTHERS or is_users(sys._getframe(1).f_code)):
-            watch.place(("", function), function.__name__, functools.partial(answer, read or function), follows=False)
-        return function(*args, **kwargs)
-
-    return call
+def note_answer(watch: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    read = functools.partial(answer, READ_BY.get(function.__name__, function))
+    watch.place(("", function), function.__name__, read, follows=False)
 
 
 def answer(read: Callable[[], Any]) -> Any:
@@ -122,19 +124,19 @@ def answer(read: Callable[[], Any]) -> Any:
     return settings_of(found) if isinstance(found, decimal.Context) else frozen(found)
 
 
-WAYS: tuple[tuple[Any, str, Asking], ...] = (
+ANSWER, FILE, CLOCK = asking(note_answer), asking(note_file, by_anybody=True), asking(note_clock)
+READ_BY = {"localcontext": decimal.getcontext, "_make_options_dict": np.get_printoptions}
+WAYS: tuple[tuple[Any, str, Way], ...] = (
     (builtins, "__import__", importing),
     (importlib, "import_module", importing),
-    *((owner, "open", reading) for owner in (builtins, io)),
-    *((os, name, reading) for name in ("stat", "listdir", "scandir")),
-    *((time, f"{name}{unit}", timing) for name in CLOCKS for unit in ("", "_ns")),
-    *((os, name, asking) for name in ("getcwd", "getpid")),
-    *((np, name, asking) for name in ("geterr", "geterrcall", "getbufsize", "get_printoptions")),
-    (PRINTING, "_make_options_dict", functools.partial(asking, read=np.get_printoptions)),
-    *((threading, name, asking) for name in ("get_ident", "get_native_id", "current_thread")),
-    *((decimal, name, functools.partial(asking, read=decimal.getcontext)) for name in ("getcontext", "localcontext")),
-    (sys, "getrecursionlimit", asking),
-    (np.random, "get_state", asking),
-    (random, "getstate", asking),
+    *((owner, "open", FILE) for owner in (builtins, io)),
+    *((os, name, FILE) for name in ("stat", "listdir", "scandir")),
+    *((time, f"{name}{unit}", CLOCK) for name in CLOCKS for unit in ("", "_ns")),
+    *((owner, name, asking(note_answer, by_anybody=True)) for owner, name in FOR_OTHERS if hasattr(owner, name)),
+    *((np, name, ANSWER) for name in ("geterr", "geterrcall", "getbufsize", "get_printoptions")),
+    *((threading, name, ANSWER) for name in ("get_ident", "get_native_id", "current_thread")),
+    *((decimal, name, ANSWER) for name in ("getcontext", "localcontext")),
+    *((os, "getpid", ANSWER), (sys, "getrecursionlimit", ANSWER)),
+    *((np.random, "get_state", ANSWER), (random, "getstate", ANSWER)),
 )
 ASKED = {getattr(owner, name): way for owner, name, way in WAYS}  # by the function itself

@@ -157,11 +157,6 @@ def function_of(generator: types.GeneratorType[Any, Any, Any]) -> types.Function
     return types.FunctionType(generator.gi_code, frame.f_globals, closure=cells)
 
 
-def times_missed(cache: Any) -> int:
-    """Return how often a cached function has run since its cache was last empty."""
-    return int(cache.cache_info().misses)
-
-
 def names_of(cls: type) -> tuple[str, ...]:
     """Return the names that a class itself defines."""
     return tuple(name for name in vars(cls) if name not in ADDED)

@@ -37,7 +37,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from contextvars import Context
 from io import IOBase
 from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
@@ -48,7 +48,7 @@ import numpy as np
 from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
 from microgradnd.compiler.natives import NAMED, hidden, is_changeable, is_native, is_plain, native, reader
-from microgradnd.compiler.outside import ASKED, READ_DATE, is_noted, of_the_clock, timing
+from microgradnd.compiler.outside import ASKED, CLOCK, READ_DATE, is_noted, of_the_clock
 from microgradnd.compiler.places import (
     CHANGEABLE,
     CONTAINERS,
@@ -67,7 +67,6 @@ from microgradnd.compiler.places import (
     names_of,
     own_attribute,
     same,
-    times_missed,
 )
 from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
@@ -82,7 +81,6 @@ BLIND = {f"LOAD_GLOBAL {name}" for name in ("eval", "exec", "globals")}
 BLIND |= {"f_globals", "f_back", "__globals__", "_getframe", "get_objects", "get_referrers", "get_referents"}
 LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
-FUNCTIONS = (np.ufunc, type(np.sum))  # NumPy's functions, which never change
 # By these names, code comes by a class of an object, and can read any attribute of it.
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
 GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
@@ -93,7 +91,7 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
     cls: tuple(key for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType) and key[:3] != "__d")
     for cls in (property, classmethod, staticmethod, functools.partial, functools._lru_cache_wrapper)
 }
-BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType)  # which never change
+BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType, np.ufunc)  # never change, but hold what they call
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 UNREAD = "__annotate_func__"  # makes annotations in Python 3.14; nobody else calls it
@@ -153,7 +151,7 @@ class Watch:
     def visit(self, name: str, thing: Any) -> None:
         """Look at a thing, and at everything that a function can reach through it."""
         self.todo.append((name, thing))
-        with self.looking():
+        with replaced(self, "is_looking", True):
             self.look_at_all()
 
     def look_at_all(self) -> None:
@@ -165,9 +163,7 @@ class Watch:
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
-        if isinstance(thing, np.ufunc):  # one of np.frompyfunc calls a function
-            self.todo += [(name, part) for part in gc.get_referents(thing) if isinstance(part, FunctionType)]
-        if is_plain(thing) or type(thing) in FUNCTIONS or id(thing) in self.known:
+        if is_plain(thing) or type(thing) is type(np.sum) or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
         self.add_named(name, thing)
@@ -248,18 +244,18 @@ class Watch:
     def look_at_wrapper(self, name: str, wrapper: Any) -> None:
         """Look at the functions that an object calls."""
         if hasattr(wrapper, "cache_info"):
-            self.later[id(wrapper)] = name, functools.partial(times_missed, wrapper)
+            self.later[id(wrapper)] = name, lambda: wrapper.cache_info().misses  # since it was last empty
         for key in WRAPPERS[type(wrapper)]:
             self.attribute(name, wrapper, key)
         if is_native(type(wrapper)):
             self.todo.append((name, attributes(wrapper)))
 
     def look_at_bound(self, name: str, bound: Any) -> None:
-        """Look at a built-in function, or at a method and its object."""
+        """Look at what a built-in function or a method has: its object and function."""
         self.names.add(bound.__name__)
         if bound in (eval, exec, globals):
             raise self.side_effect(f"{bound.__name__} is captured, which hides what is read; use names instead", None)
-        if ASKED.get(bound) is timing and "anew" not in self.names:
+        if ASKED.get(bound) is CLOCK and "anew" not in self.names:
             raise of_the_clock(None)
         self.todo += [(name, part) for part in gc.get_referents(bound) if not isinstance(part, ModuleType)]
 
@@ -327,7 +323,7 @@ class Watch:
         is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, name in list(self.classes.items()):
             is_whole = is_reflected or cls in self.handed_on
-            for base in itertools.filterfalse(is_installed_class, cls.__mro__):
+            for base in itertools.filterfalse(is_of_package, cls.__mro__):
                 self.place((id(base), ""), name, functools.partial(names_of, base), base)
                 mro = functools.partial(getattr, base, "__mro__")
                 self.place((id(base), "__mro__"), name, mro, base, "__mro__", follows=False)
@@ -429,18 +425,9 @@ class Watch:
             value = read(thing, name)
         finally:
             ours = is_ours()
-            with self.looking():
+            with replaced(self, "is_looking", True):
                 value = self.noted(thing, name, value, ours)
         return value
-
-    @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Read without taking notes."""
-        before, self.is_looking = self.is_looking, True
-        try:
-            yield
-        finally:
-            self.is_looking = before
 
     def noted(self, thing: Any, name: str, value: Any, ours: bool) -> Any:
         """Note that an attribute was read, and return its value for the function."""
@@ -471,7 +458,7 @@ class Watch:
                 self.place((id(owner), name), path, read, owner, name, follows=False)
             if found is MISSING:
                 self.place((id(type(owner)), name), path, functools.partial(lookup, type(owner), name))
-        of_package = value is found and value is not MISSING and is_installed_class(home(type(owner), name))
+        of_package = value is found and value is not MISSING and is_of_package(home(type(owner), name))
         if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
 
@@ -486,7 +473,7 @@ class Watch:
     def writes(self, thing: Any, name: str) -> None:
         """Note the value of an attribute before it is set."""
         ours = is_ours()
-        with self.looking():
+        with replaced(self, "is_looking", True):
             owner = original(thing)
             if isinstance(lookup(type(owner), name), property):
                 return  # its setter sets something else, and that is noted
@@ -657,16 +644,13 @@ def is_generated(code: CodeType) -> bool:
     return code.co_filename == "<string>" and code.co_name in GENERATED
 
 
-def is_installed_class(cls: type) -> bool:
-    """Return whether a class belongs to an installed package."""
-    module = sys.modules.get(cls.__module__)
+def is_of_package(thing: Any) -> bool:
+    """Return whether a class or a function belongs to an installed package."""
+    module = sys.modules.get(thing.__module__)
     return module is not None and is_installed(module)
 
 
 def is_setting(value: Any) -> bool:
-    """Return whether what an installed module has by a name may be a setting."""
-    if isinstance(value, FunctionType):
-        return is_users(value.__code__)
-    if isinstance(value, type):
-        return not is_installed_class(value)
-    return not callable(value) and value is not sys.modules
+    """Return whether what an installed module has by a name may be a user's setting."""
+    is_users_own = isinstance(value, FunctionType | type) and not is_of_package(value)
+    return is_users_own or not (callable(value) or value is sys.modules)
