@@ -526,6 +526,70 @@ def attribute_of_an_installed_module():
     return lambda x: x * operator.scale, setting(operator, "scale", 2.0)
 
 
+def patched_builtin():
+    return lambda x: x * divmod(5, 2)[0], setting(builtins, "divmod", lambda a, b: (7, a), divmod)
+
+
+def patched_function_of_numpy():
+    return lambda x: np.clip(x, 0.0, 2.0), setting(np, "clip", lambda x, low, high: x * high, np.clip)
+
+
+def patched_function_of_a_package():
+    return lambda x: x * operator.floordiv(5, 2), setting(operator, "floordiv", lambda a, b: 7, operator.floordiv)
+
+
+def patched_function_of_a_part_of_a_package():
+    return lambda x: x * np.linalg.cond(np.eye(2)), setting(np.linalg, "cond", lambda a: 7.0, np.linalg.cond)
+
+
+def package_by_another_name():
+    scale, other = types.ModuleType("scale"), types.ModuleType("other")
+    scale.__file__, scale.of, other.of = np.__file__, 2.0, 3.0
+    globals()["scaling"] = scale
+    return lambda x: x * scaling.of, [lambda: globals().update(scaling=other)]  # noqa: F821  (the point)
+
+
+def environment_that_a_function_reads():
+    os.environ["NATIVES_SCALE"] = "1.0"
+    return lambda x: x * float(os.getenv("NATIVES_SCALE")), values(
+        functools.partial(os.environ.__setitem__, "NATIVES_SCALE"), ("2.0", "3.0")
+    )
+
+
+def environment_that_a_package_reads():
+    return lambda x: x * len(os.path.expanduser("~")), values(
+        functools.partial(os.environ.__setitem__, "HOME"), ("/a", "/abc", os.environ["HOME"])
+    )
+
+
+def folder_that_a_package_asks_for():
+    start = Path.cwd()
+    return lambda x: x * len(os.path.abspath("a")), [lambda: os.chdir("/"), lambda: os.chdir(start)]
+
+
+def folder_by_a_global_name():
+    start = Path.cwd()
+    globals()["getcwd"] = os.getcwd
+    return lambda x: x * len(getcwd()), [lambda: os.chdir("/"), lambda: os.chdir(start)]  # noqa: F821  (the point)
+
+
+def precision_of_new_decimals():
+    context = decimal.getcontext()
+    return lambda x: x * float(decimal.Decimal(1) / 3), setting(context, "prec", 3, 28)
+
+
+def precision_that_a_context_has():
+    context = decimal.getcontext()
+    return lambda x: x * decimal.getcontext().prec, setting(context, "prec", 3, 28)
+
+
+def text_that_a_helper_makes():
+    found = np.array([1.23456789])
+    return lambda x: x * len("".join(map(str, [found]))), values(
+        lambda precision: np.set_printoptions(precision=precision), (2, 8)
+    )
+
+
 def attribute_of_a_module_with_a_class():
     class Own(types.ModuleType):
         @property

@@ -8,31 +8,27 @@ Read next: `watch.py`.
 from __future__ import annotations
 
 import dis
+import functools
 from collections.abc import Iterable, Iterator
 from types import CodeType
 
 Line = tuple[str, int]  # file and number
 
 
-def names_in(code: CodeType | None) -> Iterator[str]:
-    """Yield the names and texts in code and in the functions defined in it."""
-    for part in all_codes([code] if code is not None else []):
-        yield from part.co_names
-        todo = list(part.co_consts)
-        while todo:
-            constant = todo.pop()
-            if isinstance(constant, str):
-                yield constant
-            elif isinstance(constant, tuple | frozenset):
-                todo += constant
+def names_in(code: CodeType) -> set[str]:
+    """Return the names and texts in code, without the names of local variables."""
+    return {name for kind, name in pairs_in(code) if not any(word in kind for word in ("FAST", "DEREF", "CLOSURE"))}
 
 
-def globals_in(code: CodeType) -> Iterator[str]:
-    """Yield the names that code, and the functions defined in it, look up globally."""
-    for part in all_codes([code]):
-        for instruction in dis.get_instructions(part):
-            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                yield instruction.argval
+def globals_in(code: CodeType) -> set[str]:
+    """Return the names that code looks up globally."""
+    return {name for kind, name in pairs_in(code) if "GLOBAL" in kind or kind == "LOAD_NAME"}
+
+
+def pairs_in(code: CodeType) -> Iterator[tuple[str, str]]:
+    """Yield instructions with a name or text, of code and of the functions in it."""
+    words = {word for _, words in lines_of([code]) for word in words if " " in word}
+    return ((kind, name) for kind, _, name in (word.partition(" ") for word in words) if kind in dis.opmap)
 
 
 def all_codes(codes: Iterable[CodeType]) -> Iterator[CodeType]:
@@ -50,20 +46,26 @@ def lines_of(codes: Iterable[CodeType]) -> Iterator[tuple[Line, set[str]]]:
     An augmented assignment, whatever its operator, is the instruction `BINARY_OP=`.
     """
     for code in all_codes(codes):
-        words: dict[int, set[str]] = {}
-        for instruction in dis.get_instructions(code):
-            line = instruction.positions.lineno if instruction.positions else None
-            found = words.setdefault(line or code.co_firstlineno, set())
-            name = instruction.opname
-            if name == "BINARY_OP" and "=" in instruction.argrepr:
-                name = "BINARY_OP="
-            about = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
-            if instruction.opname == "KW_NAMES" and instruction.arg is not None:
-                about = code.co_consts[instruction.arg]
-            texts = {text for text in about if isinstance(text, str)}
-            found |= {name, *texts, *(f"{name} {text}" for text in texts)}
-        for line, found in words.items():
-            yield (code.co_filename, line), found
+        for line, words in words_of(code).items():
+            yield (code.co_filename, line), words
+
+
+@functools.lru_cache(1024)
+def words_of(code: CodeType) -> dict[int, set[str]]:
+    """Return the words of each line of code."""
+    words: dict[int, set[str]] = {}
+    for instruction in dis.get_instructions(code):
+        line = instruction.positions.lineno if instruction.positions else None
+        name, about = instruction.opname, instruction.argval
+        if name == "BINARY_OP" and "=" in instruction.argrepr:
+            name = "BINARY_OP="
+        if name == "KW_NAMES" and instruction.arg is not None:
+            about = code.co_consts[instruction.arg]
+        texts = {text for text in (about if isinstance(about, tuple | frozenset) else [about]) if isinstance(text, str)}
+        words.setdefault(line or code.co_firstlineno, set()).update(
+            {name, *texts}, (f"{name} {text}" for text in texts)
+        )
+    return words
 
 
 def words_at(code: CodeType, line: int) -> set[str]:

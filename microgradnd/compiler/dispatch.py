@@ -16,16 +16,18 @@ same function without the checks.
 
 from __future__ import annotations
 
+import builtins
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from types import BuiltinFunctionType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
-from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same
+from microgradnd.compiler.places import CONTAINERS, MISSING, Place, held, names_of, same
 from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient, Setting
 from microgradnd.compiler.replay import recorded
@@ -36,6 +38,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.trees import Form, flatten, is_module, kind_of
 
 CONSTANTS = (bool, int, str, type(None))  # parts of the program
+BY_IDENTITY = (CodeType, FunctionType, BuiltinFunctionType, type, type(None))  # none equals another
 SHORT = 4  # entries of a dict that are looked up one by one
 LONG = 1000  # parts of a container that are compared in a loop, not one by one
 MISS = object()  # returned by a dispatcher for a call that it doesn't know
@@ -120,7 +123,7 @@ class Dispatcher:
                 f"        if not (is_known or {' and '.join(self.checks)}):",
                 "            return MISS",
                 *(f"        {line}" for line in self.parts_held()),
-                "    except (AttributeError, LookupError, TypeError, ValueError):",
+                "    except (AttributeError, LookupError, NameError, TypeError, ValueError):",
                 "        return MISS",
                 *(f"    {line}" for line in self.apart(given)),
                 f"    result = {call}",
@@ -238,12 +241,16 @@ class Dispatcher:
         """Check that the function's surroundings are unchanged."""
         traced = self.entry.traced
         counted: dict[Any, list[Place]] = {}
+        scopes: dict[int, list[Place]] = {}
         for place in traced.surroundings.places:
             changes = getattr(type(place.owner), "__changes__", None)
             if changes is not None:
                 counted.setdefault(changes, []).append(place)
+            elif type(place.owner) is dict and "__builtins__" in place.owner and place.key.isidentifier():
+                scopes.setdefault(id(place.owner), []).append(place)
             else:
                 self.checks.append(self.there(place))
+        self.checks += [f"{self.name(names_held(places))}()" for places in scopes.values()]
         for changes, places in counted.items():  # their classes count every attribute that is set
             known = Counted(changes, places)
             self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
@@ -267,11 +274,16 @@ class Dispatcher:
         value, owner = self.name(place.value), self.name(place.owner)
         if isinstance(place.owner, CONTAINERS) and place.key is None:
             return self.holds(owner, place)
-        if type(place.owner) is dict:  # the globals of a function, or a table of rules
+        if isinstance(place.owner, type) and place.key is None:
+            names = [*vars(place.owner)] if names_of(place.owner) == place.value else None
+            return f"[*{self.name(vars(place.owner))}] == {self.name(names)}"
+        if type(place.owner) is dict:  # a table of rules, or of modules
             key = repr(place.key) if type(place.key) is str else self.name(place.key)
             return f"{key} not in {owner}" if place.value is MISSING else f"{owner}[{key}] is {value}"
         if place.value is MISSING and place.owner is not None:
             return f"{place.key!r} not in {owner}.__dict__"
+        if isinstance(place.value, BY_IDENTITY) and place.key is not None and place.key.isidentifier():
+            return f"{owner}.{place.key} is {value}"
         if place.key is not None and place.key.isidentifier():
             return f"((now := {owner}.{place.key}) is {value} or {self.name(same)}({value}, now))"
         return f"((now := {self.name(place.read)}()) is {value} or {self.name(same)}({value}, now))"
@@ -325,6 +337,24 @@ class Counted:
             return False
         self.count = count
         return True
+
+
+def names_held(places: list[Place]) -> Callable[[], bool]:
+    """Return a function that looks up the names in one namespace, and compares.
+
+    Python finds global names, and the built-in ones that they don't hide, much faster
+    than entries of a dict.
+    """
+    scope = places[0].owner
+    prefix = "_" * (1 + max(len(place.key) for place in places))  # no name starts with it
+    values = [scope, *(held(builtins, place.key) if place.value is MISSING else place.value for place in places)]
+    checks = [
+        f"{place.key!r} not in {prefix}0" if value is MISSING else f"{place.key} is {prefix}{i}"
+        for i, (place, value) in enumerate(zip(places, values[1:], strict=True), 1)
+    ]
+    names = ", ".join(f"{prefix}{i}" for i in range(len(values)))
+    code = eval(f"lambda {names}: {' and '.join(checks)}", {}).__code__
+    return FunctionType(code, scope, "names_held", tuple(values))
 
 
 def taken_apart(tree: Any, form: Form, is_known: bool) -> list[Any]:

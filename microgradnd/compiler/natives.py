@@ -32,7 +32,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from io import IOBase
 from mmap import mmap
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -78,17 +78,15 @@ def file_state(file: Any) -> tuple[Any, ...]:
     return file.seekable() and file.tell(), file.getvalue() if hasattr(file, "getvalue") else None
 
 
-STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+STATES: tuple[tuple[Any, Callable[[Any], Any] | None], ...] = (
     (ContextVar, lambda variable: variable.get(MISSING)),
     (Context, lambda context: (*context.items(),)),
     (weakref.ref, lambda reference: reference()),
     (weakref.ProxyTypes, referent),
     (threading.local, vars),
-    (types.CellType, lambda cell: (*gc.get_referents(cell),)),
     (types.MappingProxyType, lambda proxy: (*gc.get_referents(proxy),)),
     (IOBase, file_state),
-    ((bytearray, typed.array, memoryview, mmap), bytes),
-    (np.void, np.void.tobytes),
+    ((bytearray, typed.array, memoryview, mmap, np.void), bytes),
     (np.dtype, operator.attrgetter("names")),
     (slice, lambda part: (part.start, part.stop, part.step)),
     ((datetime, time), operator.attrgetter("tzinfo")),
@@ -96,37 +94,26 @@ STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (decimal.Context, settings_of),
     (decimal.Decimal, lambda _: settings_of(decimal.getcontext())),
     (Iterator, state_of),
+    (STATELESS, None),
 )
 
 
-class Named(NamedTuple):
-    """A state that is watched only if the code has one of some names.
-
-    Attributes
-    ----------
-    kinds : type or tuple of type
-            Of the objects that have it.
-    names : set of str
-    read : callable
-            Returns the state of an object.
-    """
-
-    kinds: Any
-    names: set[str]
-    read: Callable[[Any], Any]
-
-
 ANNOTATIONS = {"__annotations__", "get_type_hints", "get_annotations", "signature"}
-NAMED = (
-    *(Named(FunctionType, {key}, operator.attrgetter(key)) for key in ("__name__", "__qualname__", "__doc__")),
-    Named(FunctionType, ANNOTATIONS, lambda function: contents(function.__annotations__)),
-    *(Named(BaseException, {key}, operator.attrgetter(key)) for key in ("__traceback__", "__context__")),
-    Named(functools._lru_cache_wrapper, {"cache_info"}, lambda cache: tuple(cache.cache_info())),
-    Named(np.ndarray, {"flags"}, lambda array: array.flags.num),
-    Named(LOCKS, {"locked", "_is_owned", "acquire"}, lambda lock: repr(lock).partition(" ")[0]),
-    Named(property, {"__doc__"}, operator.attrgetter("__doc__")),
-    Named(decimal.Context, {"flags"}, lambda context: tuple(context.flags.values())),
-    Named(GENERATORS, {"state", "getstate", "get_state", "__getstate__", "bit_generator"}, pickle.dumps),
+# What is watched only if the code has one of some names: of which objects (None: what
+# all code shares), the names, and how it is read.
+NAMED: tuple[tuple[Any, set[str], Callable[[Any], Any]], ...] = (
+    *((FunctionType, {key}, operator.attrgetter(key)) for key in ("__name__", "__qualname__", "__doc__")),
+    *((type, {key}, operator.attrgetter(key)) for key in ("__name__", "__qualname__")),
+    (type, {"__subclasses__"}, lambda cls: (*type.__subclasses__(cls),)),
+    (FunctionType, ANNOTATIONS, lambda function: contents(function.__annotations__)),
+    *((BaseException, {key}, operator.attrgetter(key)) for key in ("__traceback__", "__context__")),
+    (functools._lru_cache_wrapper, {"cache_info"}, lambda cache: tuple(cache.cache_info())),
+    (np.ndarray, {"flags"}, lambda array: array.flags.num),
+    (LOCKS, {"locked", "_is_owned", "acquire"}, lambda lock: repr(lock).partition(" ")[0]),
+    (property, {"__doc__"}, operator.attrgetter("__doc__")),
+    (decimal.Context, {"flags"}, lambda context: tuple(context.flags.values())),
+    (GENERATORS, {"state", "getstate", "get_state", "__getstate__", "bit_generator"}, pickle.dumps),
+    (None, {"Decimal"}, lambda _: settings_of(decimal.getcontext())),
 )
 
 
@@ -162,30 +149,28 @@ def reader(thing: Any) -> Callable[[Any], Any] | None:
         if isinstance(thing, kinds):
             return read
     base = native(type(thing))
-    if base in (object, list, tuple, dict, set, frozenset) or isinstance(thing, STATELESS):
+    if base in (object, list, tuple, dict, set, frozenset):
         return None
-    read = functools.partial(shown, descriptors=descriptors_of(base), is_whole=type(thing) is base)
+    defined = [item for cls in base.__mro__ if cls is not object for item in vars(cls).items()]
+    one: list[Callable[[Any], Any]] = [
+        x.__get__ for key, x in defined if isinstance(x, ATTRIBUTES) and key not in UNREAD
+    ]
+    several: list[Callable[[Any], Any]] = []
+    if not isinstance(thing, CONTAINERS):  # whose contents are watched as such
+        several += [gc.get_referents] if type(thing) is base and not isinstance(thing, BaseException) else []
+        several += [cls.__reduce__ for cls in [home(base, "__reduce__")] if cls is not object]
+    read = functools.partial(shown, one=one, several=several)
     now = read(thing)
     return read if now and same(now, read(thing)) else None  # some show new objects each time
 
 
-def descriptors_of(cls: type) -> list[Any]:
-    """Return what reads the attributes that a class written in C defines."""
-    bases = [base for base in cls.__mro__ if base is not object]
-    return [x for base in bases for key, x in vars(base).items() if isinstance(x, ATTRIBUTES) and key not in UNREAD]
-
-
-def shown(thing: Any, descriptors: list[Any], is_whole: bool) -> tuple[Any, ...]:
-    """Return all that Python shows of an object's state."""
-    parts = [value_of(descriptor, thing) for descriptor in descriptors]
-    if isinstance(thing, CONTAINERS):
-        return (*parts,)  # the contents are watched as such
+def shown(thing: Any, one: list[Callable[[Any], Any]], several: list[Callable[[Any], Any]]) -> tuple[Any, ...]:
+    """Return all that Python shows of an object's state, by functions that read it."""
     own = attributes(thing)  # are watched one by one, or as a dict
-    if is_whole and not isinstance(thing, BaseException):
-        parts += [part for part in gc.get_referents(thing) if part is not type(thing)]
-    reduce = home(native(type(thing)), "__reduce__")
-    if reduce is not object:
-        parts += pickled(thing, reduce)
+    parts = [value_of(read, thing) for read in one]
+    for read in several:
+        found = value_of(read, thing)
+        parts += found if isinstance(found, list | tuple) else [found]
     return tuple(frozen(part) for part in parts if part is not own)
 
 
@@ -198,28 +183,18 @@ def frozen(part: Any, depth: int = 2) -> Any:
     return part
 
 
-def value_of(descriptor: Any, thing: Any) -> Any:
+def value_of(read: Callable[[Any], Any], thing: Any) -> Any:
     try:
-        return descriptor.__get__(thing)
+        return read(thing)
     except Exception:  # whatever a class raises if an attribute has no value
         return MISSING
-
-
-def pickled(thing: Any, cls: Any) -> tuple[Any, ...]:
-    """Return the parts that an object would be made from again."""
-    try:
-        made = cls.__reduce__(thing)
-    except (TypeError, ValueError):
-        return ()
-    return made[1:] if isinstance(made, tuple) else (made,)
 
 
 def hidden(thing: Any, names: set[str]) -> str | None:
     """Return a named method that may read what an object doesn't show."""
     base = native(type(thing))
-    if base is object or isinstance(thing, (*STATELESS, *CONTAINERS)) or home(base, "__reduce__") is not object:
-        return None
-    if any(isinstance(thing, kinds) for kinds, _ in STATES):
+    is_shown = isinstance(thing, CONTAINERS) or any(isinstance(thing, kinds) for kinds, _ in STATES)
+    if is_shown or base is object or home(base, "__reduce__") is not object:
         return None
     found = (key for cls in base.__mro__ for key, x in vars(cls).items() if isinstance(x, METHODS))
     return next((key for key in found if key in names and not key.startswith("__")), None)

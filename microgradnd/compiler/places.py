@@ -23,6 +23,8 @@ MISSING = object()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
 VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
+HOOKS = ("__getattribute__", "__setattr__", "__delattr__")  # which classes get for the time of a trace
+ADDED = {*HOOKS, "__slotnames__", "__annotations__", "__annotations_cache__"}  # and what Python adds when it is asked
 CHANGEABLE = (dict, list, set, deque)  # whose contents can be put back
 
 
@@ -155,14 +157,9 @@ def function_of(generator: types.GeneratorType[Any, Any, Any]) -> types.Function
     return types.FunctionType(generator.gi_code, frame.f_globals, closure=cells)
 
 
-def times_missed(cache: Any) -> int:
-    """Return how often a cached function has run since its cache was last empty."""
-    return int(cache.cache_info().misses)
-
-
 def names_of(cls: type) -> tuple[str, ...]:
     """Return the names that a class itself defines."""
-    return tuple(name for name in vars(cls) if not name.startswith("__"))  # Python itself adds some of those
+    return tuple(name for name in vars(cls) if name not in ADDED)
 
 
 def attributes(thing: Any) -> dict[str, Any]:
@@ -177,6 +174,12 @@ def attributes(thing: Any) -> dict[str, Any]:
 def own_attribute(thing: Any, name: str) -> Any:
     """Return an attribute of an object itself."""
     return attributes(thing).get(name, MISSING)
+
+
+def held(module: types.ModuleType, name: str) -> Any:
+    """Return what a module has by a name, also while a trace has replaced that."""
+    value = vars(module).get(name, MISSING)
+    return vars(value).get("replaces", value) if isinstance(value, types.FunctionType) else value
 
 
 def lookup(cls: type, name: str) -> Any:

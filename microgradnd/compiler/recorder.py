@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 from weakref import ref
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.folding import fold
+from microgradnd.compiler.places import MISSING
 from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
@@ -543,9 +545,11 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Replace an attribute of a class or module for a while."""
-    before = getattr(owner, name)
+    before = vars(owner).get(name, MISSING) if isinstance(owner, type) else getattr(owner, name)
+    if isinstance(value, FunctionType):
+        vars(value)["replaces"] = before
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        delattr(owner, name) if before is MISSING else setattr(owner, name, before)
