@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,6 +72,22 @@ class Turn(int):
     def at(self, turn: int) -> int:
         """Return the number in a turn."""
         return int(self) + self.stride * turn
+
+
+class Given(Turn):
+    """An integer that a loop receives, the same in all its turns but not in those of the
+    loop around it; as a number, that of the first.
+    """
+
+    place: int
+
+    def __new__(cls, number: int, place: int) -> Given:
+        self = super().__new__(cls, number, 0)
+        self.place = place
+        return self
+
+    def __repr__(self) -> str:
+        return f"Given({self.place})"
 
 
 class Listed(float):
@@ -266,6 +282,11 @@ def parts_of(tree: Any) -> list[Any]:
 def in_turn(tree: Any, turn: int) -> Any:
     """Return an argument as it is in some turn."""
     return mapped(lambda part: part.at(turn) if isinstance(part, Turn | Listed) else part, tree)
+
+
+def with_given(tree: Any, numbers: Sequence[int]) -> Any:
+    """Return an argument with the integers that a loop receives."""
+    return mapped(lambda part: numbers[part.place] if isinstance(part, Given) else part, tree)
 
 
 def moves(tree: Any) -> bool:

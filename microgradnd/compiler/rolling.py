@@ -20,6 +20,7 @@ steps run in the same order.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,19 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import drop_dead, share_equal, uniform
-from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, mapped, moves
+from microgradnd.compiler.program import (
+    Constant,
+    Given,
+    Listed,
+    Program,
+    Step,
+    Turn,
+    Value,
+    in_turn,
+    mapped,
+    moves,
+    with_given,
+)
 from microgradnd.compiler.traits import gives_view, traits
 
 FEWEST = 4  # turns of a loop
@@ -41,7 +54,7 @@ INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
 CONTEXTS = (1, 8, 64)  # how many consecutive steps the search for a period compares
 
 
-primitives.BASIC.add(Turn)  # an index that moves names one element in each turn
+primitives.BASIC.update((Turn, Given))  # an index that moves names one element in each turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +78,17 @@ class Loop:
     body: Program
     rows: tuple[bool, ...]
 
-    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+    def __call__(self, *arrays: Any, numbers: Sequence[int] = ()) -> tuple[Any, ...]:
+        body = with_numbers(self.body, numbers)
         carried, rest = list(arrays[: len(self.rows)]), arrays[len(self.rows) :]
         seen: list[list[Any]] = [[x] for x in carried]
         kept: list[list[Any]] = [[] for _ in self.body.outputs[1]]
         last: tuple[Any, ...] = ()
         for turn in range(self.count):
-            steps = tuple(replace(s, args=in_turn(s.args, turn)) for s in self.body.steps)
-            carried, new, last = replace(self.body, steps=steps).run(*carried, *rest)
+            steps = tuple(
+                replace(s, args=in_turn(s.args, turn), kwargs=in_turn(dict(s.kwargs), turn)) for s in body.steps
+            )
+            carried, new, last = replace(body, steps=steps).run(*carried, *rest)
             for values, value in (*zip(seen, carried, strict=True), *zip(kept, new, strict=True)):
                 values.append(value)
         carries = [np.stack(values) if rows else values[-1] for values, rows in zip(seen, self.rows, strict=True)]
@@ -112,6 +128,33 @@ def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: P
     return rewrite(replace(program, steps=tuple(steps)), own)
 
 
+def with_numbers(body: Program, numbers: Sequence[int]) -> Program:
+    """Return a loop's body with the integers that it receives."""
+    steps = [
+        replace(s, args=with_given(s.args, numbers), kwargs=with_given(dict(s.kwargs), numbers)) for s in body.steps
+    ]
+    return replace(body, steps=tuple(steps))
+
+
+def settled(program: Program) -> Program:
+    """Write the integers that loops receive into their bodies, unless they move."""
+    program = program.substitute({step.out: step.args[1] for step in program.steps if is_begin(step)})
+    steps = []
+    for step in program.steps:
+        if is_begin(step):
+            continue
+        if isinstance(loop := step.function, Loop):
+            moving, numbers = list[Any](), list[Any]()
+            for number in step.kwargs.get("numbers", ()):
+                numbers.append(Given(number, len(moving)) if moves(number) else number)
+                moving += [number] * moves(number)
+            body = settled(with_numbers(loop.body, numbers))
+            kwargs = {"numbers": tuple(moving)} if moving else {}
+            step = replace(step, function=replace(loop, body=share_equal(body)), kwargs=kwargs)
+        steps.append(step)
+    return replace(program, steps=tuple(steps))
+
+
 def hoisted(program: Program) -> Program:
     """Move steps that do the same in every turn before the loop."""
     steps: list[Step] = []
@@ -130,7 +173,7 @@ def hoisted_from(step: Step) -> list[Step]:
     factors = {v for s in products for v in s.operands()}
     for inner in body.steps:
         fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
-        if not fixed or moves(inner.args) or not outside.keys() >= set(inner.operands()):
+        if not fixed or moves((inner.args, dict(inner.kwargs))) or not outside.keys() >= set(inner.operands()):
             inside.append(inner)
             continue
         outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
@@ -155,6 +198,66 @@ def function_key(function: Any) -> Any:
     return function.key() if isinstance(function, Loop) else function
 
 
+# Sums over all turns
+
+
+class Zero(Constant):
+    """An array to which the first term of a sum is added."""
+
+
+@functools.cache
+def zero(shape: tuple[int, ...], dtype: Any, is_scattered: bool) -> Any:
+    """Return the zero that a sum may begin with: -0.0 + x is x for every x. Where values
+    are scattered, all other elements are 0.0.
+    """
+    number = 0.0 if is_scattered else -0.0
+    if not shape:
+        return number
+    kind = "" if dtype == np.float64 else f", np.{dtype.name}"
+    text = f"np.zeros({shape}{kind})" if is_scattered else f"np.full({shape}, -0.0{kind})"
+    return Zero(text, primitives.expand(dtype.type(number), shape))
+
+
+def begun(program: Program) -> Program:
+    """Add the first term of each long sum to zero, so that its turn is like the others."""
+    uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
+    first: dict[Any, Step] = {}  # of each sum of several terms, by its last value so far
+    terms: dict[Step, int] = {}
+    for step in program.steps:
+        if step.function is np.add and len(step.operands()) == 2 and not step.kwargs and is_float(step.out):
+            total = step.operands()[0]
+            first[step.out] = head = first.get(total, step) if uses[total] == 1 else step
+            terms[head] = terms.get(head, 1) + 1
+    begins: dict[Value, list[Step]] = {}  # by the first term
+    heads: dict[Step, Step] = {}
+    for head, count in terms.items():
+        x, y = map(made.get, head.operands())
+        if count >= FEWEST and x is not None and y is not None and is_like(x, y) and is_float(x.out):
+            begin = zero(x.out.shape, x.out.dtype, x.function is primitives.scatter)
+            out = Value(x.out.shape, x.out.dtype)
+            begins.setdefault(x.out, []).append(Step(np.add, (begin, x.out), {}, out, head.where))
+            heads[head] = replace(head, args=(out, head.args[1]))
+    steps = [[heads.get(step, step), *begins.get(step.out, ())] for step in program.steps]
+    return replace(program, steps=tuple(itertools.chain.from_iterable(steps)))
+
+
+def is_float(value: Any) -> bool:
+    """Return whether a value is an array of floats, or a Python float's equal."""
+    return isinstance(value, Value) and value.dtype.kind == "f" and (bool(value.shape) or value.dtype == np.float64)
+
+
+def is_like(x: Step, y: Step) -> bool:
+    """Return whether two steps may belong to turns of one loop."""
+    alike = (x.function, x.where) == (y.function, y.where)
+    return alike and isinstance(x.out, Value) and isinstance(y.out, Value) and x.out.shape == y.out.shape
+
+
+def is_begin(step: Step) -> bool:
+    """Return whether a step adds a first term to zero."""
+    first = step.args[0] if step.function is np.add else None
+    return isinstance(first, Zero) or (type(first) is float and repr(first) == "-0.0")
+
+
 # The search
 
 
@@ -165,9 +268,15 @@ def is_free(step: Step) -> bool:
     return gives_view(step.function, step.args, len(step.operands()))
 
 
+def is_last_row(step: Step) -> bool:
+    """Return whether a step picks the last row of an array, by its number."""
+    is_row = step.function is primitives.getitem and type(step.args[1]) is int
+    return is_row and step.args[1] == step.args[0].shape[0] - 1
+
+
 def numbers_of(step: Step) -> tuple[type, ...]:
     """Return the types of a step's number arguments that may differ between turns."""
-    if step.function in INDEXED:
+    if step.function in INDEXED or isinstance(step.function, Loop):
         return (int,)
     if not isinstance(step.function, np.ufunc):
         return ()
@@ -252,9 +361,10 @@ class Search:
         self.read_codes: list[int] = []
         self.spread: dict[Value, tuple[Any, list[Any], list[int]]] = {}  # the form, leaves and codes of a view
         known: dict[Any, int] = {}
+        rows: set[Value] = set()  # arrays with all values of a carried one
         tokens, starts = [], [0]
         for step in program.steps:
-            if is_free(step):
+            if is_free(step) and not (step.args[0] in rows and is_last_row(step)):
                 self.views[step.out] = step  # type: ignore[index]
                 continue
             form = self.form(step)
@@ -264,6 +374,8 @@ class Search:
             for code, out in enumerate(outs, len(self.steps) * self.width):
                 self.code_of[out] = code
             self.steps.append(step)
+            if isinstance(step.function, Loop):
+                rows.update(itertools.compress(outs, step.function.rows))
             starts.append(len(self.leaves))
         self.tokens, self.starts, self.codes = np.array(tokens, int), starts, np.array(self.read_codes, int)
 
@@ -271,8 +383,8 @@ class Search:
         """Return what a step does apart from its leaves; note these."""
         varies = numbers_of(step)
         args = tuple([self.form_of(arg, varies) for arg in step.args])
-        options = [(key, self.form_of(arg, ())) for key, arg in step.kwargs.items()]
-        return function_key(step.function), args, *options
+        options = self.form_of(dict(step.kwargs), varies if isinstance(step.function, Loop) else ())
+        return function_key(step.function), args, options
 
     def form_of(self, tree: Any, varies: tuple[type, ...]) -> Any:
         """Return the form of an argument, and note its leaves."""
@@ -290,7 +402,7 @@ class Search:
         if kind is slice:
             return (kind, *[self.form_of(part, varies) for part in (tree.start, tree.stop, tree.step)])
         if kind is dict:
-            return (kind, *[(key, self.form_of(part, ())) for key, part in tree.items()])
+            return (kind, *[(key, self.form_of(part, varies)) for key, part in tree.items()])
         return kind, repr(tree) if kind in (float, complex) else tree if hashable(tree) else id(tree)
 
     def noted(self, leaf: Any, key: Any, form: Any) -> Any:
@@ -333,24 +445,49 @@ class Search:
 
     def runs(self) -> list[Run]:
         """Return the disjoint runs that can be loops, shortest periods first."""
-        todo, tried, found = periods(self.tokens), set[int](), list[Run]()
+        todo, tried, failed, found = periods(self.tokens), set[int](), set[int](), list[Run]()
+        self.loop_of = np.full(len(self.steps), -1)  # the number of the run that each step belongs to
         while todo:
             period = heapq.heappop(todo)
             if period in tried:
                 continue
             tried.add(period)
-            free = 0
+            count = len(found)
             for start, stop in repeated(self.tokens, period):
-                run = Run(self, max(start, free), stop, period)
-                if run.turns >= FEWEST and run.fits(found):
-                    found.append(run)
-                    places = run.places()
-                    free = places.stop
-                    self.tokens[places.start : free] = -1 - np.arange(places.start, free)
-                elif run.turns >= 2 * FEWEST:  # equal steps may differ in where their operands come from
-                    heapq.heappush(todo, 2 * period)
+                before, free = len(found), start
+                for first, last in self.stretches(start, stop, period):
+                    run = Run(self, max(free, start, first - period), min(last + period, stop), period, first)
+                    if run.turns >= FEWEST and run.fits(found):
+                        places = run.places()
+                        free = places.stop
+                        self.tokens[places.start : free] = -1 - np.arange(places.start, free)
+                        self.loop_of[places.start : free] = len(found)
+                        found.append(run)
+                if len(found) == before:
+                    failed.add(period)
+                if len(found) == before and stop - start >= 2 * FEWEST * period:
+                    heapq.heappush(todo, 2 * period)  # equal steps may differ in where their operands come from
                     heapq.heappush(todo, 3 * period)
+            if len(found) > count:  # other runs may read rows of these
+                todo = sorted([*todo, *failed])
+                tried -= failed
+                failed.clear()
         return found
+
+    def stretches(self, start: int, stop: int, period: int) -> list[tuple[int, int]]:
+        """Return the parts of a repetition in which every leaf moves evenly."""
+        begin, n = self.starts[start], self.starts[start + period] - self.starts[start]
+        codes = self.codes[begin : self.starts[stop]]
+        kinds = codes // FAR
+        loops = np.where(kinds == 0, self.loop_of[np.where(kinds == 0, codes // self.width, 0)], kinds)
+        moved = codes[n:] - codes[:-n]
+        even = (moved[n:] == moved[:-n]) | (kinds[n:-n] < -1)
+        even &= (loops[2 * n :] == loops[n:-n]) & (loops[n:-n] == loops[: -2 * n])
+        uneven = np.concatenate([[0], np.cumsum(~even)])
+        ends = np.array(self.starts[start : stop - 2 * period + 1]) - begin
+        steady = np.concatenate([[False], uneven[ends[1:]] == uneven[ends[:-1]], [False]])
+        edges = start + np.flatnonzero(np.diff(steady.astype(np.int8)))
+        return [(int(a), int(b) + 2 * period) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 class Run:
@@ -372,15 +509,16 @@ class Run:
             The turns that become the loop.
     """
 
-    def __init__(self, search: Search, start: int, stop: int, period: int) -> None:
+    def __init__(self, search: Search, start: int, stop: int, period: int, steady: int) -> None:
         self.search, self.start, self.period = search, start, period
         self.turns = (stop - start) // period
+        self.steady = max(0, -((start - steady) // period))  # the first turn in which every leaf moves evenly
         self.leaves_at = search.starts[start]
         self.stride = period * search.width  # the difference between the codes of one turn and the next
 
     def fits(self, others: Sequence[Run]) -> bool:
         """Classify the leaves; return whether there is a loop, and note where."""
-        search, middle = self.search, self.turns // 2
+        search, middle = self.search, max(self.steady, self.turns // 2 - 1)
         self.rows: dict[int, tuple[Value, int]] = {}  # each source's array, and the row of its first value
         functions = {search.steps[self.start + j].function for j in range(self.period)}
         if functions == {np.copy} or any(isinstance(function, Anew) for function in functions):
@@ -405,8 +543,10 @@ class Run:
         agree &= (self.kind != "own") | (codes >= zero)
         self.ago, self.source = middle - made, (at - zero) % self.stride
         self.lists: dict[int, Run] = {}  # the run that computed a row
-        for other in others:
-            rows = np.flatnonzero((kinds == 0) & other.has(at) & (strides != 0) & (strides % other.stride == 0))
+        loops = np.where(kinds == 0, search.loop_of[np.where(kinds == 0, at // search.width, 0)], -1)
+        for number in np.unique(loops[loops >= 0]).tolist():
+            other = others[number]
+            rows = np.flatnonzero((loops == number) & (strides != 0) & (strides % other.stride == 0))
             self.kind[rows] = "row"
             self.lists.update(dict.fromkeys(rows.tolist(), other))
             agree[:, rows] &= other.has(codes[:, rows])
@@ -550,18 +690,25 @@ class Body:
         self.count = run.end - run.first
         self.inputs: dict[Any, tuple[Value, Any]] = {}  # values that are the same in each turn: inside, outside
         self.carried: dict[tuple[int, int], Value] = {}  # the carried values, as they are inside
+        self.numbers: list[int] = []  # integers that are the same in each turn
         self.steps: list[Step] = []
         self.made: dict[int, Value] = {}
         self.leaves = itertools.count()  # the number of the next leaf
         for j in range(run.period):
             step = run.step(j)
-            args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
+            args, kwargs = self.arguments(step)
             first = j * self.search.width
             outs = tuple(Value(v.shape, v.dtype, run.name(o)) for o, v in enumerate(step.outs(), first))
             self.made.update(enumerate(outs, first))
             out = outs if isinstance(step.out, tuple) else outs[0]
             self.steps.append(replace(step, args=args, kwargs=kwargs, out=out))
         self.write()
+
+    def arguments(self, step: Step) -> tuple[Any, Any]:
+        """Return a step's arguments inside the loop, and its keyword arguments."""
+        varies = numbers_of(step)
+        args = self.argument(step.args, varies)
+        return args, self.argument(dict(step.kwargs), varies if isinstance(step.function, Loop) else ())
 
     def argument(self, tree: Any, varies: tuple[type, ...]) -> Any:
         """Return an argument inside the loop."""
@@ -574,7 +721,7 @@ class Body:
             return kind([self.argument(part, varies) for part in tree])
         if kind is slice:
             return slice(*[self.argument(part, varies) for part in (tree.start, tree.stop, tree.step)])
-        return {key: self.argument(part, ()) for key, part in tree.items()} if kind is dict else tree
+        return {key: self.argument(part, varies) for key, part in tree.items()} if kind is dict else tree
 
     def leaf(self, i: int) -> Any:
         """Return a leaf inside the loop."""
@@ -582,6 +729,9 @@ class Body:
         kind, first, second = run.kind[i], run.leaf(i, 0), run.leaf(i, 1)
         if kind == "number":
             codes = run.codes[run.first : run.end, i]
+            if (codes == codes[0]).all() and type(first) is int:
+                self.numbers.append(first)
+                return Given(first, len(self.numbers) - 1)
             if (codes == codes[0]).all():
                 return first
             if type(first) is int:
@@ -626,11 +776,14 @@ class Body:
         base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
         parts = index if type(index) is tuple else (index,)
         if parts and all(type(part) in (int, slice) for part in parts) and base not in self.search.views:
-            i, place = next(self.leaves), self.argument(index, (int,))
+            i, before = next(self.leaves), len(self.numbers)
+            place = self.argument(index, (int,))
             if self.run.kind[i] == "same":
+                place = mapped(lambda part: int(part) if isinstance(part, Given) else part, place)
+                del self.numbers[before:]
                 return self.element(step, place if type(index) is tuple else (place,))
             return self.added(replace(step, args=(self.leaf(i), place)))
-        args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
+        args, kwargs = self.arguments(step)
         return self.added(replace(step, args=args, kwargs=kwargs))
 
     def element(self, step: Step, index: tuple[Any, ...]) -> Any:
@@ -640,6 +793,8 @@ class Body:
         moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
         while moving and moving[-1] == slice(None):
             moving.pop()
+        while fixed and fixed[-1] == slice(None):
+            fixed = fixed[:-1]
         key = base if all(part == slice(None) for part in fixed) else (base, repr(fixed))
         if key is not base and key not in self.inputs:
             part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
@@ -689,9 +844,10 @@ class Body:
             result(source, None, 0)
         inputs = (*self.carried.values(), *[inside for inside, _ in self.inputs.values()])
         results = tuple(nexts), tuple(self.made[source] for source in kept), tuple(self.made[source] for source in last)
-        loop = Loop(self.count, share_equal(Program(inputs, tuple(self.steps), results)), rows)
+        loop = Loop(self.count, Program(inputs, tuple(self.steps), results), rows)
         args += [outer for _, outer in self.inputs.values()]
-        self.rolling.steps.append(Step(loop, tuple(args), {}, tuple(outs), run.step(0).where))
+        options = {"numbers": tuple(self.numbers)}
+        self.rolling.steps.append(Step(loop, tuple(args), options, tuple(outs), run.step(0).where))
 
 
 def plural(name: str | None) -> str:
@@ -701,9 +857,10 @@ def plural(name: str | None) -> str:
 
 def rolled(program: Program) -> Program:
     """Roll up every run that can be a loop."""
+    program = begun(program)
     while runs := (search := Search(program)).runs():
         program = Rolling(search, runs).program
-    return restacked(program)
+    return restacked(settled(program))
 
 
 def restacked(program: Program) -> Program:

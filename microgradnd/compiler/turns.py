@@ -69,8 +69,11 @@ class Turns(Part):
         """Print a loop whose operands and results already have names."""
         loop = step.function
         assert isinstance(loop, Rolled)
-        counter, outer = self.names.new("t"), self.writer.counter
-        self.writer.counter = counter
+        counter = self.names.new("t")
+        with self.writer.inside(counter, step):
+            self.in_turns(loop, step, counter, depth)
+
+    def in_turns(self, loop: Rolled, step: Step, counter: str, depth: int) -> None:
         body = InPlace(self, loop, step, counter)
         for text, begin in body.firsts:
             self.line(depth, f"{text} = {self.number(begin)}")
@@ -117,7 +120,6 @@ class Turns(Part):
                 self.line(depth, f"{self.parameters[out]}[0] = {text}")
             else:
                 self.names.of[out] = text
-        self.writer.counter = outer
         self.layout = before
 
     def number(self, value: Any) -> str:
