@@ -23,7 +23,7 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -237,8 +237,26 @@ def begun(program: Program) -> Program:
             out = Value(x.out.shape, x.out.dtype)
             begins.setdefault(x.out, []).append(Step(np.add, (begin, x.out), {}, out, head.where))
             heads[head] = replace(head, args=(out, head.args[1]))
+    brief = {step for step in program.steps if step.where is None and terms.get(first.get(step.out), 9) < FEWEST}
     steps = [[heads.get(step, step), *begins.get(step.out, ())] for step in program.steps]
-    return replace(program, steps=tuple(itertools.chain.from_iterable(steps)))
+    return delayed(replace(program, steps=tuple(itertools.chain.from_iterable(steps))), brief)
+
+
+def delayed(program: Program, sums: Collection[Step]) -> Program:
+    """Return a program in which some sums are computed only where they are used."""
+    steps: list[Step] = []
+    waiting: dict[Value, Step] = {}
+    for step in program.steps:
+        if step in sums:
+            waiting[step.out] = step  # type: ignore[index]
+            continue
+        todo = [step]
+        while todo:
+            needed = [waiting.pop(value) for value in todo[-1].operands() if value in waiting]
+            if not needed:
+                steps.append(todo.pop())
+            todo += needed
+    return replace(program, steps=(*steps, *waiting.values()))
 
 
 def is_float(value: Any) -> bool:
