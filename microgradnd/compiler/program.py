@@ -21,6 +21,8 @@ import numpy as np
 
 from microgradnd import primitives
 
+FEWEST = 4  # turns of a loop
+
 
 class Value:
     """An array that a program computes or receives.
@@ -75,8 +77,8 @@ class Turn(int):
 
 
 class Given(Turn):
-    """An integer that a loop receives, the same in all its turns but not in those of the
-    loop around it; as a number, that of the first.
+    """An integer that a loop receives: the same in all its turns, but not in those of
+    the loop around it. As a number, the first one.
     """
 
     place: int
@@ -106,6 +108,25 @@ class Listed(float):
     def at(self, turn: int) -> Any:
         """Return the number in a turn."""
         return self.numbers[turn]
+
+
+class GivenFloat(Listed):
+    """A float that a loop receives, like `Given`."""
+
+    place: int
+
+    def __new__(cls, number: float, place: int) -> GivenFloat:
+        self = super().__new__(cls, (number,))
+        self.place = place
+        return self
+
+    def __repr__(self) -> str:
+        return f"GivenFloat({self.place})"
+
+
+def given(number: Any, place: int) -> Any:
+    """Return the number that a loop receives at a place."""
+    return (Given if isinstance(number, int) else GivenFloat)(number, place)
 
 
 @dataclass(frozen=True)
@@ -284,9 +305,9 @@ def in_turn(tree: Any, turn: int) -> Any:
     return mapped(lambda part: part.at(turn) if isinstance(part, Turn | Listed) else part, tree)
 
 
-def with_given(tree: Any, numbers: Sequence[int]) -> Any:
-    """Return an argument with the integers that a loop receives."""
-    return mapped(lambda part: numbers[part.place] if isinstance(part, Given) else part, tree)
+def with_given(tree: Any, numbers: Sequence[Any]) -> Any:
+    """Return an argument with the numbers that a loop receives."""
+    return mapped(lambda part: numbers[part.place] if isinstance(part, Given | GivenFloat) else part, tree)
 
 
 def moves(tree: Any) -> bool:

@@ -20,10 +20,8 @@ steps run in the same order.
 
 from __future__ import annotations
 
-import functools
-import heapq
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +31,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import drop_dead, share_equal, uniform
 from microgradnd.compiler.program import (
+    FEWEST,
     Constant,
     Given,
     Listed,
@@ -40,16 +39,18 @@ from microgradnd.compiler.program import (
     Step,
     Turn,
     Value,
+    given,
     in_turn,
     mapped,
     moves,
     with_given,
 )
+from microgradnd.compiler.sums import begun, is_begin
 from microgradnd.compiler.traits import gives_view, traits
 
-FEWEST = 4  # turns of a loop
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
 FAR = 1 << 58  # separates the codes of computed values, integers, numbers, and other arrays
+NUMBERS = (int, float, np.float64)  # the types of numbers that may differ between turns
 INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
 CONTEXTS = (1, 8, 64)  # how many consecutive steps the search for a period compares
 
@@ -128,6 +129,12 @@ def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: P
     return rewrite(replace(program, steps=tuple(steps)), own)
 
 
+def with_body(step: Step, rewrite: Callable[[Program], Program]) -> Step:
+    """Return a loop with another body."""
+    loop: Any = step.function
+    return replace(step, function=replace(loop, body=rewrite(loop.body)))
+
+
 def with_numbers(body: Program, numbers: Sequence[int]) -> Program:
     """Return a loop's body with the integers that it receives."""
     steps = [
@@ -146,7 +153,7 @@ def settled(program: Program) -> Program:
         if isinstance(loop := step.function, Loop):
             moving, numbers = list[Any](), list[Any]()
             for number in step.kwargs.get("numbers", ()):
-                numbers.append(Given(number, len(moving)) if moves(number) else number)
+                numbers.append(given(number, len(moving)) if moves(number) else number)
                 moving += [number] * moves(number)
             body = settled(with_numbers(loop.body, numbers))
             kwargs = {"numbers": tuple(moving)} if moving else {}
@@ -198,84 +205,6 @@ def function_key(function: Any) -> Any:
     return function.key() if isinstance(function, Loop) else function
 
 
-# Sums over all turns
-
-
-class Zero(Constant):
-    """An array to which the first term of a sum is added."""
-
-
-@functools.cache
-def zero(shape: tuple[int, ...], dtype: Any, is_scattered: bool) -> Any:
-    """Return the zero that a sum may begin with: -0.0 + x is x for every x. Where values
-    are scattered, all other elements are 0.0.
-    """
-    number = 0.0 if is_scattered else -0.0
-    if not shape:
-        return number
-    kind = "" if dtype == np.float64 else f", np.{dtype.name}"
-    text = f"np.zeros({shape}{kind})" if is_scattered else f"np.full({shape}, -0.0{kind})"
-    return Zero(text, primitives.expand(dtype.type(number), shape))
-
-
-def begun(program: Program) -> Program:
-    """Add the first term of each long sum to zero, so that its turn is like the others."""
-    uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
-    first: dict[Any, Step] = {}  # of each sum of several terms, by its last value so far
-    terms: dict[Step, int] = {}
-    for step in program.steps:
-        if step.function is np.add and len(step.operands()) == 2 and not step.kwargs and is_float(step.out):
-            total = step.operands()[0]
-            first[step.out] = head = first.get(total, step) if uses[total] == 1 else step
-            terms[head] = terms.get(head, 1) + 1
-    begins: dict[Value, list[Step]] = {}  # by the first term
-    heads: dict[Step, Step] = {}
-    for head, count in terms.items():
-        x, y = map(made.get, head.operands())
-        if count >= FEWEST and x is not None and y is not None and is_like(x, y) and is_float(x.out):
-            begin = zero(x.out.shape, x.out.dtype, x.function is primitives.scatter)
-            out = Value(x.out.shape, x.out.dtype)
-            begins.setdefault(x.out, []).append(Step(np.add, (begin, x.out), {}, out, head.where))
-            heads[head] = replace(head, args=(out, head.args[1]))
-    brief = {step for step in program.steps if step.where is None and terms.get(first.get(step.out), 9) < FEWEST}
-    steps = [[heads.get(step, step), *begins.get(step.out, ())] for step in program.steps]
-    return delayed(replace(program, steps=tuple(itertools.chain.from_iterable(steps))), brief)
-
-
-def delayed(program: Program, sums: Collection[Step]) -> Program:
-    """Return a program in which some sums are computed only where they are used."""
-    steps: list[Step] = []
-    waiting: dict[Value, Step] = {}
-    for step in program.steps:
-        if step in sums:
-            waiting[step.out] = step  # type: ignore[index]
-            continue
-        todo = [step]
-        while todo:
-            needed = [waiting.pop(value) for value in todo[-1].operands() if value in waiting]
-            if not needed:
-                steps.append(todo.pop())
-            todo += needed
-    return replace(program, steps=(*steps, *waiting.values()))
-
-
-def is_float(value: Any) -> bool:
-    """Return whether a value is an array of floats, or a Python float's equal."""
-    return isinstance(value, Value) and value.dtype.kind == "f" and (bool(value.shape) or value.dtype == np.float64)
-
-
-def is_like(x: Step, y: Step) -> bool:
-    """Return whether two steps may belong to turns of one loop."""
-    alike = (x.function, x.where) == (y.function, y.where)
-    return alike and isinstance(x.out, Value) and isinstance(y.out, Value) and x.out.shape == y.out.shape
-
-
-def is_begin(step: Step) -> bool:
-    """Return whether a step adds a first term to zero."""
-    first = step.args[0] if step.function is np.add else None
-    return isinstance(first, Zero) or (type(first) is float and repr(first) == "-0.0")
-
-
 # The search
 
 
@@ -294,11 +223,11 @@ def is_last_row(step: Step) -> bool:
 
 def numbers_of(step: Step) -> tuple[type, ...]:
     """Return the types of a step's number arguments that may differ between turns."""
-    if step.function in INDEXED or isinstance(step.function, Loop):
+    if step.function in INDEXED:
         return (int,)
     if not isinstance(step.function, np.ufunc):
         return ()
-    return (int, float, np.float64) if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
+    return NUMBERS if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
 
 
 def is_array(tree: Any) -> bool:
@@ -401,7 +330,7 @@ class Search:
         """Return what a step does apart from its leaves; note these."""
         varies = numbers_of(step)
         args = tuple([self.form_of(arg, varies) for arg in step.args])
-        options = self.form_of(dict(step.kwargs), varies if isinstance(step.function, Loop) else ())
+        options = self.form_of(dict(step.kwargs), NUMBERS if isinstance(step.function, Loop) else ())
         return function_key(step.function), args, options
 
     def form_of(self, tree: Any, varies: tuple[type, ...]) -> Any:
@@ -412,6 +341,8 @@ class Search:
             return (form, self.view(tree)) if tree in self.views else self.noted(tree, tree, form)
         if is_array(tree):
             return self.noted(tree, identity_of(tree), (tree.shape, tree.dtype))
+        if isinstance(tree, Turn | Listed):  # of the loop around
+            return self.noted(tree, repr(tree), NUMBER if np.float64 in varies else int)
         if may_vary(tree, varies):
             key = tree if kind is int else (kind, repr(tree))
             return self.noted(tree, key, NUMBER if np.float64 in varies else kind)
@@ -463,34 +394,39 @@ class Search:
 
     def runs(self) -> list[Run]:
         """Return the disjoint runs that can be loops, shortest periods first."""
-        todo, tried, failed, found = periods(self.tokens), set[int](), set[int](), list[Run]()
+        found: list[Run] = []
         self.loop_of = np.full(len(self.steps), -1)  # the number of the run that each step belongs to
+        todo = periods(self.tokens)
         while todo:
-            period = heapq.heappop(todo)
-            if period in tried:
-                continue
-            tried.add(period)
-            count = len(found)
-            for start, stop in repeated(self.tokens, period):
-                before, free = len(found), start
-                for first, last in self.stretches(start, stop, period):
-                    run = Run(self, max(free, start, first - period), min(last + period, stop), period, first)
-                    if run.turns >= FEWEST and run.fits(found):
-                        places = run.places()
-                        free = places.stop
-                        self.tokens[places.start : free] = -1 - np.arange(places.start, free)
-                        self.loop_of[places.start : free] = len(found)
-                        found.append(run)
-                if len(found) == before:
-                    failed.add(period)
-                if len(found) == before and stop - start >= 2 * FEWEST * period:
-                    heapq.heappush(todo, 2 * period)  # equal steps may differ in where their operands come from
-                    heapq.heappush(todo, 3 * period)
-            if len(found) > count:  # other runs may read rows of these
-                todo = sorted([*todo, *failed])
-                tried -= failed
-                failed.clear()
+            count, failed = len(found), set[int]()
+            unfit = np.zeros(len(self.steps), int)  # the shortest period with which steps repeat in vain
+            for period in todo:
+                for start, stop in repeated(self.tokens, period):
+                    shortest = unfit[start:stop]
+                    if shortest[0] and period % shortest[0] == 0 and (shortest == shortest[0]).all():
+                        continue
+                    if not self.take(start, stop, period, found):
+                        unfit[start:stop] = period
+                        failed.add(period)
+            if len(found) > count:  # others may read rows of these
+                todo = sorted(failed)
+            else:  # equal steps may differ in where their operands come from
+                todo = sorted({k * period for period in failed for k in (2, 3)})
+                todo = [period for period in todo if period * FEWEST <= len(self.steps)]
         return found
+
+    def take(self, start: int, stop: int, period: int, found: list[Run]) -> bool:
+        """Find the runs in a repetition; return whether there are any."""
+        free, count = start, len(found)
+        for first, last in self.stretches(start, stop, period):
+            run = Run(self, max(free, start, first - period), min(last + period, stop), period, first)
+            if run.turns >= FEWEST and run.fits(found):
+                places = run.places()
+                free = places.stop
+                self.tokens[places.start : free] = -1 - np.arange(places.start, free)
+                self.loop_of[places.start : free] = len(found)
+                found.append(run)
+        return len(found) > count
 
     def stretches(self, start: int, stop: int, period: int) -> list[tuple[int, int]]:
         """Return the parts of a repetition in which every leaf moves evenly."""
@@ -708,7 +644,7 @@ class Body:
         self.count = run.end - run.first
         self.inputs: dict[Any, tuple[Value, Any]] = {}  # values that are the same in each turn: inside, outside
         self.carried: dict[tuple[int, int], Value] = {}  # the carried values, as they are inside
-        self.numbers: list[int] = []  # integers that are the same in each turn
+        self.numbers: list[Any] = []  # those that are the same in each turn
         self.steps: list[Step] = []
         self.made: dict[int, Value] = {}
         self.leaves = itertools.count()  # the number of the next leaf
@@ -724,16 +660,15 @@ class Body:
 
     def arguments(self, step: Step) -> tuple[Any, Any]:
         """Return a step's arguments inside the loop, and its keyword arguments."""
-        varies = numbers_of(step)
-        args = self.argument(step.args, varies)
-        return args, self.argument(dict(step.kwargs), varies if isinstance(step.function, Loop) else ())
+        args = self.argument(step.args, numbers_of(step))
+        return args, self.argument(dict(step.kwargs), NUMBERS if isinstance(step.function, Loop) else ())
 
     def argument(self, tree: Any, varies: tuple[type, ...]) -> Any:
         """Return an argument inside the loop."""
         kind = type(tree)
         if kind is Value and tree in self.search.views:
             return self.view(self.search.views[tree])
-        if kind is Value or is_array(tree) or may_vary(tree, varies):
+        if kind is Value or is_array(tree) or isinstance(tree, Turn | Listed) or may_vary(tree, varies):
             return self.leaf(next(self.leaves))
         if kind is tuple or kind is list:
             return kind([self.argument(part, varies) for part in tree])
@@ -747,16 +682,13 @@ class Body:
         kind, first, second = run.kind[i], run.leaf(i, 0), run.leaf(i, 1)
         if kind == "number":
             codes = run.codes[run.first : run.end, i]
-            if (codes == codes[0]).all() and type(first) is int:
-                self.numbers.append(first)
-                return Given(first, len(self.numbers) - 1)
             if (codes == codes[0]).all():
-                return first
+                return self.received(first)
             if type(first) is int:
                 return Turn(first, second - first)
             return Listed(tuple([float(run.leaf(i, turn)) for turn in range(self.count)]))
         if kind == "same":
-            return self.outside(second, second)
+            return self.received(second) if moves(second) else self.outside(second, second)
         if kind == "row":
             other = run.lists[i]
             turns = (run.codes[run.first + 1 : run.first + 3, i] - other.code(0, 0)) // other.stride
@@ -766,6 +698,11 @@ class Body:
             return self.added(Step(primitives.getitem, (self.outside(rows, rows), place), {}, second))
         source, ago = int(run.source[i]), int(run.ago[i])
         return self.carry(source, ago) if ago else self.made[source]
+
+    def received(self, number: Any) -> Any:
+        """Return a number that is the same in each turn, inside the loop."""
+        self.numbers.append(number)
+        return given(number, len(self.numbers) - 1)
 
     def added(self, step: Step) -> Value:
         """Add a step that makes a view, and return the view."""
@@ -793,11 +730,12 @@ class Body:
         """Return a view that is taken in each turn."""
         base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
         parts = index if type(index) is tuple else (index,)
-        if parts and all(type(part) in (int, slice) for part in parts) and base not in self.search.views:
+        plain = bool(parts) and all(type(part) in (int, slice) for part in parts) and not moves(index)
+        if plain and base not in self.search.views:
             i, before = next(self.leaves), len(self.numbers)
             place = self.argument(index, (int,))
             if self.run.kind[i] == "same":
-                place = mapped(lambda part: int(part) if isinstance(part, Given) else part, place)
+                place = with_given(place, self.numbers)
                 del self.numbers[before:]
                 return self.element(step, place if type(index) is tuple else (place,))
             return self.added(replace(step, args=(self.leaf(i), place)))
@@ -875,7 +813,8 @@ def plural(name: str | None) -> str:
 
 def rolled(program: Program) -> Program:
     """Roll up every run that can be a loop."""
-    program = begun(program)
+    steps = [with_body(step, rolled) if isinstance(step.function, Loop) else step for step in program.steps]
+    program = begun(replace(program, steps=tuple(steps)))
     while runs := (search := Search(program)).runs():
         program = Rolling(search, runs).program
     return restacked(settled(program))

@@ -24,7 +24,18 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Constant, Given, Listed, Program, Step, Turn, Value, mapped, values_in
+from microgradnd.compiler.program import (
+    Constant,
+    Given,
+    GivenFloat,
+    Listed,
+    Program,
+    Step,
+    Turn,
+    Value,
+    mapped,
+    values_in,
+)
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
@@ -168,7 +179,7 @@ class Writer:
     def __init__(self, program: Program, names: Names, inline: dict[Value, Step]) -> None:
         self.program, self.names, self.inline = program, names, inline
         self.counter = ""  # of the loop that is being written
-        self.given: list[tuple[str, int]] = []  # the integers that it receives
+        self.given: list[tuple[str, int]] = []  # the numbers that it receives
 
     def expression(self, arg: Any) -> tuple[str, int]:
         """Return an argument as source, with its outermost operator's precedence."""
@@ -185,6 +196,8 @@ class Writer:
             return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
         if type(arg) is dict:
             return f"{{{', '.join(f'{self.text(key)}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
+        if isinstance(arg, Given | GivenFloat):
+            return self.given[arg.place]
         if isinstance(arg, Turn):
             return self.turn(arg)
         if isinstance(arg, Listed):
@@ -216,8 +229,6 @@ class Writer:
 
     def turn(self, number: Turn) -> tuple[str, int]:
         """Return a moving number in terms of the loop's counter."""
-        if isinstance(number, Given):
-            return self.given[number.place]
         start, stride = int(number), abs(number.stride)
         text = self.counter if stride == 1 else f"{stride} * {self.counter}"
         if number.stride < 0:

@@ -22,7 +22,7 @@ from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.fusion import Access, Op
 from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, literal
 from microgradnd.compiler.passes import loop_of, uniform
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
+from microgradnd.compiler.program import GivenFloat, Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.rolling import Row, is_free
 from microgradnd.compiler.source import Writer
@@ -70,6 +70,8 @@ class Turns(Part):
         loop = step.function
         assert isinstance(loop, Rolled)
         counter = self.names.new("t")
+        if any(type(number) is Listed for number in step.kwargs.get("numbers", ())):
+            raise UnfitError("it passes on numbers that differ between turns")
         with self.writer.inside(counter, step):
             self.in_turns(loop, step, counter, depth)
 
@@ -358,7 +360,7 @@ class InPlace:
                 dtype = loop_of(step, step.args)[i]
                 args[i] = number = Value((), dtype)
                 self.inputs.append(number)
-                if isinstance(arg, Turn):
+                if isinstance(arg, Turn | GivenFloat):
                     text = self.turns.writer.text(arg)
                     self.turns.names.of[number] = f"np.{dtype.name}({text})"
                 else:
