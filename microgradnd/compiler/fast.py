@@ -104,7 +104,7 @@ def turns(
     outs, n = step.outs(), len(loop.rows)
     nexts, kept, last = loop.body.outputs
     before, head, tail = list[str](), list[str](), list[tuple[Value, str, Value]]()
-    counter, outer = names.new("t"), writer.counter
+    counter = names.new("t")
     steps, changes, rows = list(loop.body.steps), dict[Value, Value](), list[Value]()
     fixed = {v for s in steps if not may_share(s) for v in s.outs()}
     written: dict[Value, Value] = {}  # what a step has changed in place: the array that it was
@@ -165,21 +165,20 @@ def turns(
             place(target, value)
     ends = tuple(value for value in (*nexts, *kept, *last) if not value.shape)
     body = Program((*loop.body.inputs, *rows), tuple(steps), ends, changes)
-    writer.counter = counter
-    if one_turn is not None:
-        lines = one_turn(body)
-    else:
-        planned = Planner(body).plan
-        allocated += allocation(body, names, planned, writer)
-        before += numbers_in(body, names)
-        lines = statements(body, planned, writer, allocated)
-    for array, at, value in tail:
-        lines.append(f"{names.of[array]}[{at}] = {names.numbers.get(value) or writer.text(value)}")
-    if numbers:
-        targets = [names.numbers.get(inside) or names.of[inside] for inside, _ in numbers]
-        values = [number_text(following, inside, writer) for inside, following in numbers]
-        lines.append(f"{', '.join(targets)} = {', '.join(values)}")
-    writer.counter = outer
+    with writer.inside(counter, step):
+        if one_turn is not None:
+            lines = one_turn(body)
+        else:
+            planned = Planner(body).plan
+            allocated += allocation(body, names, planned, writer)
+            before += numbers_in(body, names)
+            lines = statements(body, planned, writer, allocated)
+        for array, at, value in tail:
+            lines.append(f"{names.of[array]}[{at}] = {names.numbers.get(value) or writer.text(value)}")
+        if numbers:
+            targets = [names.numbers.get(inside) or names.of[inside] for inside, _ in numbers]
+            values = [number_text(following, inside, writer) for inside, following in numbers]
+            lines.append(f"{', '.join(targets)} = {', '.join(values)}")
     carried = [(v, out) for v, out, has_rows in zip(loop.body.inputs, outs, loop.rows, strict=False) if not has_rows]
     for value, out in (*carried, *zip(last, outs[n + len(kept) :], strict=True)):
         if not value.shape:

@@ -25,6 +25,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.passes import POWERS, key_of
+from microgradnd.compiler.program import FEWEST
 from microgradnd.compiler.rolling import periods, repeated
 from microgradnd.compiler.scanning import Turn, apart, formal, pair, sources
 from microgradnd.registry import Results
@@ -32,21 +33,28 @@ from microgradnd.tape import MODE, current
 from microgradnd.tensor import wrap
 
 ARRAYS = (np.ndarray, np.generic)
+TRIED = 3  # of many equal loops, these tell whether they are loops
 LONG = 1_000  # operations; a loop with fewer of them stays as it was recorded
 
 
 def fold(recorder: Any, start: int, results: Set[Any] = frozenset()) -> None:
     """Replace the first long loop among the operations from `start` on, if there is one
-    in whose middle none of the results is computed.
+    in whose middle none of the results is computed. Loops within loops stay.
     """
     if len(recorder.operations) - start < LONG:
         return
     known: dict[Any, int] = {}
     kinds = map(kind_of, recorder.operations[start:])
     tokens = np.array([known.setdefault(kind, len(known)) for kind in kinds])
+    inner: list[int] = []  # where loops begin that are repeated themselves
     for period in periods(tokens):
-        for first, stop in repeated(tokens, period):
-            if stop - first < LONG:
+        ranges = repeated(tokens, period)
+        if len(ranges) >= FEWEST:
+            runs = [Run(recorder, results, start + first, period, (stop - first) // period) for first, stop in ranges]
+            inner += [first for (first, _), run in zip(ranges[:TRIED], runs, strict=False) if run.fits()]
+            continue
+        for first, stop in ranges:
+            if stop - first < LONG or any(first <= place < stop for place in inner):
                 continue
             for begin in (first, first + period):  # the first turn may have another dtype or shape
                 run = Run(recorder, results, start + begin, period, (stop - begin) // period)

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives
+
+FEWEST = 4  # turns of a loop
 
 
 class Value:
@@ -74,6 +76,22 @@ class Turn(int):
         return int(self) + self.stride * turn
 
 
+class Given(Turn):
+    """An integer that a loop receives: the same in all its turns, but not in those of
+    the loop around it. As a number, the first one.
+    """
+
+    place: int
+
+    def __new__(cls, number: int, place: int) -> Given:
+        self = super().__new__(cls, number, 0)
+        self.place = place
+        return self
+
+    def __repr__(self) -> str:
+        return f"Given({self.place})"
+
+
 class Listed(float):
     """A number that differs between turns; as a number, the first turn's."""
 
@@ -90,6 +108,25 @@ class Listed(float):
     def at(self, turn: int) -> Any:
         """Return the number in a turn."""
         return self.numbers[turn]
+
+
+class GivenFloat(Listed):
+    """A float that a loop receives, like `Given`."""
+
+    place: int
+
+    def __new__(cls, number: float, place: int) -> GivenFloat:
+        self = super().__new__(cls, (number,))
+        self.place = place
+        return self
+
+    def __repr__(self) -> str:
+        return f"GivenFloat({self.place})"
+
+
+def given(number: Any, place: int) -> Any:
+    """Return the number that a loop receives at a place."""
+    return (Given if isinstance(number, int) else GivenFloat)(number, place)
 
 
 @dataclass(frozen=True)
@@ -266,6 +303,11 @@ def parts_of(tree: Any) -> list[Any]:
 def in_turn(tree: Any, turn: int) -> Any:
     """Return an argument as it is in some turn."""
     return mapped(lambda part: part.at(turn) if isinstance(part, Turn | Listed) else part, tree)
+
+
+def with_given(tree: Any, numbers: Sequence[Any]) -> Any:
+    """Return an argument with the numbers that a loop receives."""
+    return mapped(lambda part: numbers[part.place] if isinstance(part, Given | GivenFloat) else part, tree)
 
 
 def moves(tree: Any) -> bool:

@@ -20,7 +20,6 @@ steps run in the same order.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,17 +30,32 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import drop_dead, share_equal, uniform
-from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, mapped, moves
+from microgradnd.compiler.program import (
+    FEWEST,
+    Constant,
+    Given,
+    Listed,
+    Program,
+    Step,
+    Turn,
+    Value,
+    given,
+    in_turn,
+    mapped,
+    moves,
+    with_given,
+)
+from microgradnd.compiler.sums import begun, is_begin
 from microgradnd.compiler.traits import gives_view, traits
 
-FEWEST = 4  # turns of a loop
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
 FAR = 1 << 58  # separates the codes of computed values, integers, numbers, and other arrays
+NUMBERS = (int, float, np.float64)  # the types of numbers that may differ between turns
 INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
 CONTEXTS = (1, 8, 64)  # how many consecutive steps the search for a period compares
 
 
-primitives.BASIC.add(Turn)  # an index that moves names one element in each turn
+primitives.BASIC.update((Turn, Given))  # an index that moves names one element in each turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +79,17 @@ class Loop:
     body: Program
     rows: tuple[bool, ...]
 
-    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+    def __call__(self, *arrays: Any, numbers: Sequence[int] = ()) -> tuple[Any, ...]:
+        body = with_numbers(self.body, numbers)
         carried, rest = list(arrays[: len(self.rows)]), arrays[len(self.rows) :]
         seen: list[list[Any]] = [[x] for x in carried]
         kept: list[list[Any]] = [[] for _ in self.body.outputs[1]]
         last: tuple[Any, ...] = ()
         for turn in range(self.count):
-            steps = tuple(replace(s, args=in_turn(s.args, turn)) for s in self.body.steps)
-            carried, new, last = replace(self.body, steps=steps).run(*carried, *rest)
+            steps = tuple(
+                replace(s, args=in_turn(s.args, turn), kwargs=in_turn(dict(s.kwargs), turn)) for s in body.steps
+            )
+            carried, new, last = replace(body, steps=steps).run(*carried, *rest)
             for values, value in (*zip(seen, carried, strict=True), *zip(kept, new, strict=True)):
                 values.append(value)
         carries = [np.stack(values) if rows else values[-1] for values, rows in zip(seen, self.rows, strict=True)]
@@ -112,6 +129,39 @@ def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: P
     return rewrite(replace(program, steps=tuple(steps)), own)
 
 
+def with_body(step: Step, rewrite: Callable[[Program], Program]) -> Step:
+    """Return a loop with another body."""
+    loop: Any = step.function
+    return replace(step, function=replace(loop, body=rewrite(loop.body)))
+
+
+def with_numbers(body: Program, numbers: Sequence[int]) -> Program:
+    """Return a loop's body with the integers that it receives."""
+    steps = [
+        replace(s, args=with_given(s.args, numbers), kwargs=with_given(dict(s.kwargs), numbers)) for s in body.steps
+    ]
+    return replace(body, steps=tuple(steps))
+
+
+def settled(program: Program) -> Program:
+    """Write the integers that loops receive into their bodies, unless they move."""
+    program = program.substitute({step.out: step.args[1] for step in program.steps if is_begin(step)})
+    steps = []
+    for step in program.steps:
+        if is_begin(step):
+            continue
+        if isinstance(loop := step.function, Loop):
+            moving, numbers = list[Any](), list[Any]()
+            for number in step.kwargs.get("numbers", ()):
+                numbers.append(given(number, len(moving)) if moves(number) else number)
+                moving += [number] * moves(number)
+            body = settled(with_numbers(loop.body, numbers))
+            kwargs = {"numbers": tuple(moving)} if moving else {}
+            step = replace(step, function=replace(loop, body=share_equal(body)), kwargs=kwargs)
+        steps.append(step)
+    return replace(program, steps=tuple(steps))
+
+
 def hoisted(program: Program) -> Program:
     """Move steps that do the same in every turn before the loop."""
     steps: list[Step] = []
@@ -130,7 +180,7 @@ def hoisted_from(step: Step) -> list[Step]:
     factors = {v for s in products for v in s.operands()}
     for inner in body.steps:
         fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
-        if not fixed or moves(inner.args) or not outside.keys() >= set(inner.operands()):
+        if not fixed or moves((inner.args, dict(inner.kwargs))) or not outside.keys() >= set(inner.operands()):
             inside.append(inner)
             continue
         outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
@@ -165,13 +215,19 @@ def is_free(step: Step) -> bool:
     return gives_view(step.function, step.args, len(step.operands()))
 
 
+def is_last_row(step: Step) -> bool:
+    """Return whether a step picks the last row of an array, by its number."""
+    is_row = step.function is primitives.getitem and type(step.args[1]) is int
+    return is_row and step.args[1] == step.args[0].shape[0] - 1
+
+
 def numbers_of(step: Step) -> tuple[type, ...]:
     """Return the types of a step's number arguments that may differ between turns."""
     if step.function in INDEXED:
         return (int,)
     if not isinstance(step.function, np.ufunc):
         return ()
-    return (int, float, np.float64) if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
+    return NUMBERS if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
 
 
 def is_array(tree: Any) -> bool:
@@ -252,9 +308,10 @@ class Search:
         self.read_codes: list[int] = []
         self.spread: dict[Value, tuple[Any, list[Any], list[int]]] = {}  # the form, leaves and codes of a view
         known: dict[Any, int] = {}
+        rows: set[Value] = set()  # arrays with all values of a carried one
         tokens, starts = [], [0]
         for step in program.steps:
-            if is_free(step):
+            if is_free(step) and not (step.args[0] in rows and is_last_row(step)):
                 self.views[step.out] = step  # type: ignore[index]
                 continue
             form = self.form(step)
@@ -264,6 +321,8 @@ class Search:
             for code, out in enumerate(outs, len(self.steps) * self.width):
                 self.code_of[out] = code
             self.steps.append(step)
+            if isinstance(step.function, Loop):
+                rows.update(itertools.compress(outs, step.function.rows))
             starts.append(len(self.leaves))
         self.tokens, self.starts, self.codes = np.array(tokens, int), starts, np.array(self.read_codes, int)
 
@@ -271,8 +330,8 @@ class Search:
         """Return what a step does apart from its leaves; note these."""
         varies = numbers_of(step)
         args = tuple([self.form_of(arg, varies) for arg in step.args])
-        options = [(key, self.form_of(arg, ())) for key, arg in step.kwargs.items()]
-        return function_key(step.function), args, *options
+        options = self.form_of(dict(step.kwargs), NUMBERS if isinstance(step.function, Loop) else ())
+        return function_key(step.function), args, options
 
     def form_of(self, tree: Any, varies: tuple[type, ...]) -> Any:
         """Return the form of an argument, and note its leaves."""
@@ -282,6 +341,8 @@ class Search:
             return (form, self.view(tree)) if tree in self.views else self.noted(tree, tree, form)
         if is_array(tree):
             return self.noted(tree, identity_of(tree), (tree.shape, tree.dtype))
+        if isinstance(tree, Turn | Listed):  # of the loop around
+            return self.noted(tree, repr(tree), NUMBER if np.float64 in varies else int)
         if may_vary(tree, varies):
             key = tree if kind is int else (kind, repr(tree))
             return self.noted(tree, key, NUMBER if np.float64 in varies else kind)
@@ -290,7 +351,7 @@ class Search:
         if kind is slice:
             return (kind, *[self.form_of(part, varies) for part in (tree.start, tree.stop, tree.step)])
         if kind is dict:
-            return (kind, *[(key, self.form_of(part, ())) for key, part in tree.items()])
+            return (kind, *[(key, self.form_of(part, varies)) for key, part in tree.items()])
         return kind, repr(tree) if kind in (float, complex) else tree if hashable(tree) else id(tree)
 
     def noted(self, leaf: Any, key: Any, form: Any) -> Any:
@@ -333,24 +394,54 @@ class Search:
 
     def runs(self) -> list[Run]:
         """Return the disjoint runs that can be loops, shortest periods first."""
-        todo, tried, found = periods(self.tokens), set[int](), list[Run]()
+        found: list[Run] = []
+        self.loop_of = np.full(len(self.steps), -1)  # the number of the run that each step belongs to
+        todo = periods(self.tokens)
         while todo:
-            period = heapq.heappop(todo)
-            if period in tried:
-                continue
-            tried.add(period)
-            free = 0
-            for start, stop in repeated(self.tokens, period):
-                run = Run(self, max(start, free), stop, period)
-                if run.turns >= FEWEST and run.fits(found):
-                    found.append(run)
-                    places = run.places()
-                    free = places.stop
-                    self.tokens[places.start : free] = -1 - np.arange(places.start, free)
-                elif run.turns >= 2 * FEWEST:  # equal steps may differ in where their operands come from
-                    heapq.heappush(todo, 2 * period)
-                    heapq.heappush(todo, 3 * period)
+            count, failed = len(found), set[int]()
+            unfit = np.zeros(len(self.steps), int)  # the shortest period with which steps repeat in vain
+            for period in todo:
+                for start, stop in repeated(self.tokens, period):
+                    shortest = unfit[start:stop]
+                    if shortest[0] and period % shortest[0] == 0 and (shortest == shortest[0]).all():
+                        continue
+                    if not self.take(start, stop, period, found):
+                        unfit[start:stop] = period
+                        failed.add(period)
+            if len(found) > count:  # others may read rows of these
+                todo = sorted(failed)
+            else:  # equal steps may differ in where their operands come from
+                todo = sorted({k * period for period in failed for k in (2, 3)})
+                todo = [period for period in todo if period * FEWEST <= len(self.steps)]
         return found
+
+    def take(self, start: int, stop: int, period: int, found: list[Run]) -> bool:
+        """Find the runs in a repetition; return whether there are any."""
+        free, count = start, len(found)
+        for first, last in self.stretches(start, stop, period):
+            run = Run(self, max(free, start, first - period), min(last + period, stop), period, first)
+            if run.turns >= FEWEST and run.fits(found):
+                places = run.places()
+                free = places.stop
+                self.tokens[places.start : free] = -1 - np.arange(places.start, free)
+                self.loop_of[places.start : free] = len(found)
+                found.append(run)
+        return len(found) > count
+
+    def stretches(self, start: int, stop: int, period: int) -> list[tuple[int, int]]:
+        """Return the parts of a repetition in which every leaf moves evenly."""
+        begin, n = self.starts[start], self.starts[start + period] - self.starts[start]
+        codes = self.codes[begin : self.starts[stop]]
+        kinds = codes // FAR
+        loops = np.where(kinds == 0, self.loop_of[np.where(kinds == 0, codes // self.width, 0)], kinds)
+        moved = codes[n:] - codes[:-n]
+        even = (moved[n:] == moved[:-n]) | (kinds[n:-n] < -1)
+        even &= (loops[2 * n :] == loops[n:-n]) & (loops[n:-n] == loops[: -2 * n])
+        uneven = np.concatenate([[0], np.cumsum(~even)])
+        ends = np.array(self.starts[start : stop - 2 * period + 1]) - begin
+        steady = np.concatenate([[False], uneven[ends[1:]] == uneven[ends[:-1]], [False]])
+        edges = start + np.flatnonzero(np.diff(steady.astype(np.int8)))
+        return [(int(a), int(b) + 2 * period) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 class Run:
@@ -372,15 +463,16 @@ class Run:
             The turns that become the loop.
     """
 
-    def __init__(self, search: Search, start: int, stop: int, period: int) -> None:
+    def __init__(self, search: Search, start: int, stop: int, period: int, steady: int) -> None:
         self.search, self.start, self.period = search, start, period
         self.turns = (stop - start) // period
+        self.steady = max(0, -((start - steady) // period))  # the first turn in which every leaf moves evenly
         self.leaves_at = search.starts[start]
         self.stride = period * search.width  # the difference between the codes of one turn and the next
 
     def fits(self, others: Sequence[Run]) -> bool:
         """Classify the leaves; return whether there is a loop, and note where."""
-        search, middle = self.search, self.turns // 2
+        search, middle = self.search, max(self.steady, self.turns // 2 - 1)
         self.rows: dict[int, tuple[Value, int]] = {}  # each source's array, and the row of its first value
         functions = {search.steps[self.start + j].function for j in range(self.period)}
         if functions == {np.copy} or any(isinstance(function, Anew) for function in functions):
@@ -405,8 +497,10 @@ class Run:
         agree &= (self.kind != "own") | (codes >= zero)
         self.ago, self.source = middle - made, (at - zero) % self.stride
         self.lists: dict[int, Run] = {}  # the run that computed a row
-        for other in others:
-            rows = np.flatnonzero((kinds == 0) & other.has(at) & (strides != 0) & (strides % other.stride == 0))
+        loops = np.where(kinds == 0, search.loop_of[np.where(kinds == 0, at // search.width, 0)], -1)
+        for number in np.unique(loops[loops >= 0]).tolist():
+            other = others[number]
+            rows = np.flatnonzero((loops == number) & (strides != 0) & (strides % other.stride == 0))
             self.kind[rows] = "row"
             self.lists.update(dict.fromkeys(rows.tolist(), other))
             agree[:, rows] &= other.has(codes[:, rows])
@@ -550,12 +644,13 @@ class Body:
         self.count = run.end - run.first
         self.inputs: dict[Any, tuple[Value, Any]] = {}  # values that are the same in each turn: inside, outside
         self.carried: dict[tuple[int, int], Value] = {}  # the carried values, as they are inside
+        self.numbers: list[Any] = []  # those that are the same in each turn
         self.steps: list[Step] = []
         self.made: dict[int, Value] = {}
         self.leaves = itertools.count()  # the number of the next leaf
         for j in range(run.period):
             step = run.step(j)
-            args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
+            args, kwargs = self.arguments(step)
             first = j * self.search.width
             outs = tuple(Value(v.shape, v.dtype, run.name(o)) for o, v in enumerate(step.outs(), first))
             self.made.update(enumerate(outs, first))
@@ -563,18 +658,23 @@ class Body:
             self.steps.append(replace(step, args=args, kwargs=kwargs, out=out))
         self.write()
 
+    def arguments(self, step: Step) -> tuple[Any, Any]:
+        """Return a step's arguments inside the loop, and its keyword arguments."""
+        args = self.argument(step.args, numbers_of(step))
+        return args, self.argument(dict(step.kwargs), NUMBERS if isinstance(step.function, Loop) else ())
+
     def argument(self, tree: Any, varies: tuple[type, ...]) -> Any:
         """Return an argument inside the loop."""
         kind = type(tree)
         if kind is Value and tree in self.search.views:
             return self.view(self.search.views[tree])
-        if kind is Value or is_array(tree) or may_vary(tree, varies):
+        if kind is Value or is_array(tree) or isinstance(tree, Turn | Listed) or may_vary(tree, varies):
             return self.leaf(next(self.leaves))
         if kind is tuple or kind is list:
             return kind([self.argument(part, varies) for part in tree])
         if kind is slice:
             return slice(*[self.argument(part, varies) for part in (tree.start, tree.stop, tree.step)])
-        return {key: self.argument(part, ()) for key, part in tree.items()} if kind is dict else tree
+        return {key: self.argument(part, varies) for key, part in tree.items()} if kind is dict else tree
 
     def leaf(self, i: int) -> Any:
         """Return a leaf inside the loop."""
@@ -583,12 +683,12 @@ class Body:
         if kind == "number":
             codes = run.codes[run.first : run.end, i]
             if (codes == codes[0]).all():
-                return first
+                return self.received(first)
             if type(first) is int:
                 return Turn(first, second - first)
             return Listed(tuple([float(run.leaf(i, turn)) for turn in range(self.count)]))
         if kind == "same":
-            return self.outside(second, second)
+            return self.received(second) if moves(second) else self.outside(second, second)
         if kind == "row":
             other = run.lists[i]
             turns = (run.codes[run.first + 1 : run.first + 3, i] - other.code(0, 0)) // other.stride
@@ -598,6 +698,11 @@ class Body:
             return self.added(Step(primitives.getitem, (self.outside(rows, rows), place), {}, second))
         source, ago = int(run.source[i]), int(run.ago[i])
         return self.carry(source, ago) if ago else self.made[source]
+
+    def received(self, number: Any) -> Any:
+        """Return a number that is the same in each turn, inside the loop."""
+        self.numbers.append(number)
+        return given(number, len(self.numbers) - 1)
 
     def added(self, step: Step) -> Value:
         """Add a step that makes a view, and return the view."""
@@ -625,12 +730,16 @@ class Body:
         """Return a view that is taken in each turn."""
         base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
         parts = index if type(index) is tuple else (index,)
-        if parts and all(type(part) in (int, slice) for part in parts) and base not in self.search.views:
-            i, place = next(self.leaves), self.argument(index, (int,))
+        plain = bool(parts) and all(type(part) in (int, slice) for part in parts) and not moves(index)
+        if plain and base not in self.search.views:
+            i, before = next(self.leaves), len(self.numbers)
+            place = self.argument(index, (int,))
             if self.run.kind[i] == "same":
+                place = with_given(place, self.numbers)
+                del self.numbers[before:]
                 return self.element(step, place if type(index) is tuple else (place,))
             return self.added(replace(step, args=(self.leaf(i), place)))
-        args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
+        args, kwargs = self.arguments(step)
         return self.added(replace(step, args=args, kwargs=kwargs))
 
     def element(self, step: Step, index: tuple[Any, ...]) -> Any:
@@ -640,6 +749,8 @@ class Body:
         moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
         while moving and moving[-1] == slice(None):
             moving.pop()
+        while fixed and fixed[-1] == slice(None):
+            fixed = fixed[:-1]
         key = base if all(part == slice(None) for part in fixed) else (base, repr(fixed))
         if key is not base and key not in self.inputs:
             part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
@@ -689,9 +800,10 @@ class Body:
             result(source, None, 0)
         inputs = (*self.carried.values(), *[inside for inside, _ in self.inputs.values()])
         results = tuple(nexts), tuple(self.made[source] for source in kept), tuple(self.made[source] for source in last)
-        loop = Loop(self.count, share_equal(Program(inputs, tuple(self.steps), results)), rows)
+        loop = Loop(self.count, Program(inputs, tuple(self.steps), results), rows)
         args += [outer for _, outer in self.inputs.values()]
-        self.rolling.steps.append(Step(loop, tuple(args), {}, tuple(outs), run.step(0).where))
+        options = {"numbers": tuple(self.numbers)}
+        self.rolling.steps.append(Step(loop, tuple(args), options, tuple(outs), run.step(0).where))
 
 
 def plural(name: str | None) -> str:
@@ -701,9 +813,11 @@ def plural(name: str | None) -> str:
 
 def rolled(program: Program) -> Program:
     """Roll up every run that can be a loop."""
+    steps = [with_body(step, rolled) if isinstance(step.function, Loop) else step for step in program.steps]
+    program = begun(replace(program, steps=tuple(steps)))
     while runs := (search := Search(program)).runs():
         program = Rolling(search, runs).program
-    return restacked(program)
+    return restacked(settled(program))
 
 
 def restacked(program: Program) -> Program:

@@ -26,14 +26,13 @@ import numpy as np
 
 from microgradnd.anew import Anew
 from microgradnd.batching import Batched
+from microgradnd.compiler.program import FEWEST
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import gives_view
 from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
 from microgradnd.tape import Leaf, Node, Path, current, forward, walk
 from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import flatten
-
-FEWEST = 4  # turns of a loop
 
 
 class UnscannedError(Exception):

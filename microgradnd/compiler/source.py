@@ -10,11 +10,12 @@ Read next: `fast.py`.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import keyword
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -23,7 +24,18 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, mapped, values_in
+from microgradnd.compiler.program import (
+    Constant,
+    Given,
+    GivenFloat,
+    Listed,
+    Program,
+    Step,
+    Turn,
+    Value,
+    mapped,
+    values_in,
+)
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
@@ -167,6 +179,7 @@ class Writer:
     def __init__(self, program: Program, names: Names, inline: dict[Value, Step]) -> None:
         self.program, self.names, self.inline = program, names, inline
         self.counter = ""  # of the loop that is being written
+        self.given: list[tuple[str, int]] = []  # the numbers that it receives
 
     def expression(self, arg: Any) -> tuple[str, int]:
         """Return an argument as source, with its outermost operator's precedence."""
@@ -183,6 +196,8 @@ class Writer:
             return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
         if type(arg) is dict:
             return f"{{{', '.join(f'{self.text(key)}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
+        if isinstance(arg, Given | GivenFloat):
+            return self.given[arg.place]
         if isinstance(arg, Turn):
             return self.turn(arg)
         if isinstance(arg, Listed):
@@ -202,6 +217,15 @@ class Writer:
             return self.function(arg), ATOM
         wish = arg.text.removeprefix("np.") if isinstance(arg, Constant) else "constant"
         return self.names.constant(arg, wish), ATOM
+
+    @contextlib.contextmanager
+    def inside(self, counter: str, step: Step) -> Iterator[None]:
+        """Write the turns of a loop."""
+        outer = self.counter, self.given
+        self.given = [self.expression(number) for number in step.kwargs.get("numbers", ())]
+        self.counter = counter
+        yield
+        self.counter, self.given = outer
 
     def turn(self, number: Turn) -> tuple[str, int]:
         """Return a moving number in terms of the loop's counter."""
@@ -350,7 +374,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
     assert isinstance(loop, Loop)
     names, outs, n = writer.names, step.outs(), len(loop.rows)
     nexts, kept, last = loop.body.outputs
-    outer, before, after = writer.counter, list[str](), list[tuple[str, Value]]()
+    before, after = list[str](), list[tuple[str, Value]]()
     counter, uses = names.new("t"), loop.body.uses()
 
     def keep(place: str, value: Value) -> None:
@@ -384,14 +408,13 @@ def turns(step: Step, writer: Writer) -> list[str]:
     for out, value in zip(outs[n:], kept, strict=False):
         before.append(empty(names.value(out), out))
         keep(f"{names.of[out]}[{counter}]", value)
-    writer.counter = counter
-    lines = statements(loop.body, writer)
-    lines += [f"{place} = {writer.text(value)}" for place, value in after]
-    moved = [(name, value, copied) for name, value, copied in moved if writer.text(value) != name]
-    if moved:
-        texts = [f"np.array({writer.text(value)})" if copied else writer.text(value) for _, value, copied in moved]
-        lines.append(f"{', '.join(name for name, _, _ in moved)} = {', '.join(texts)}")
-    writer.counter = outer
+    with writer.inside(counter, step):
+        lines = statements(loop.body, writer)
+        lines += [f"{place} = {writer.text(value)}" for place, value in after]
+        moved = [(name, value, copied) for name, value, copied in moved if writer.text(value) != name]
+        if moved:
+            texts = [f"np.array({writer.text(value)})" if copied else writer.text(value) for _, value, copied in moved]
+            lines.append(f"{', '.join(name for name, _, _ in moved)} = {', '.join(texts)}")
     for out, value in zip(outs[n + len(kept) :], last, strict=True):
         names.of[out] = writer.text(value, POWER)
     return [*before, *repeated(counter, loop.count, lines)]

@@ -20,9 +20,9 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.fusion import Access, Op
-from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order
-from microgradnd.compiler.passes import loop_of
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
+from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, literal
+from microgradnd.compiler.passes import loop_of, uniform
+from microgradnd.compiler.program import GivenFloat, Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.rolling import Row, is_free
 from microgradnd.compiler.source import Writer
@@ -69,8 +69,13 @@ class Turns(Part):
         """Print a loop whose operands and results already have names."""
         loop = step.function
         assert isinstance(loop, Rolled)
-        counter, outer = self.names.new("t"), self.writer.counter
-        self.writer.counter = counter
+        counter = self.names.new("t")
+        if any(type(number) is Listed for number in step.kwargs.get("numbers", ())):
+            raise UnfitError("it passes on numbers that differ between turns")
+        with self.writer.inside(counter, step):
+            self.in_turns(loop, step, counter, depth)
+
+    def in_turns(self, loop: Rolled, step: Step, counter: str, depth: int) -> None:
         body = InPlace(self, loop, step, counter)
         for text, begin in body.firsts:
             self.line(depth, f"{text} = {self.number(begin)}")
@@ -82,6 +87,7 @@ class Turns(Part):
             self.copied(array, begin, depth)
         before = self.layout
         self.layout = layout = Layout(body.program)
+        layout.over = {new: old for new, old in layout.over.items() if old not in body.partly}
         layout.arrays -= {v for v in layout.arrays if not v.shape and v not in body.program.inputs}
         for part in layout.parts:
             if isinstance(part, Op) and not isinstance(part.step.function, Rolled):
@@ -117,7 +123,6 @@ class Turns(Part):
                 self.line(depth, f"{self.parameters[out]}[0] = {text}")
             else:
                 self.names.of[out] = text
-        self.writer.counter = outer
         self.layout = before
 
     def number(self, value: Any) -> str:
@@ -125,9 +130,8 @@ class Turns(Part):
         if not isinstance(value, Value):
             return repr(value.item() if isinstance(value, np.ndarray) else value)
         base = self.layout.base.get(value, value)
-        if base in self.bound:
-            return self.place(base, [])
-        return self.names.of.get(base) or self.names.value(base)
+        axes = () if base is value else self.layout.lowering.access(value, ()).axes
+        return self.place(base, [str(axes[n].start) for n in self.kept.get(base, range(len(axes)))] if axes else [])
 
     def parameter(self, base: Value) -> None:
         if base in self.kept:
@@ -175,7 +179,9 @@ class Turns(Part):
         names = [self.names.own(LETTERS[depth - 1 + i]) for i in range(len(target.shape))]
         for i, n in enumerate(target.shape):
             self.line(depth + i, f"for {names[i]} in range({n}):")
-        self.line(depth + len(names), f"{self.place(target, names)} = {self.place(self.whole(value), names)}")
+        number = None if isinstance(value, Value) else uniform(getattr(value, "array", value))
+        text = self.place(self.whole(value), names) if number is None else literal(number, target.dtype)[0]
+        self.line(depth + len(names), f"{self.place(target, names)} = {text}")
 
     def whole(self, value: Any) -> Value:
         """Return an array, unless it is a view of one."""
@@ -214,6 +220,7 @@ class InPlace:
         self.firsts: list[tuple[str, Any]] = []
         self.results: list[tuple[Value, Value]] = []
         self.inputs: list[Value] = []
+        self.partly: set[Value] = set()  # arrays that other values are parts of, which a turn reads at any time
         self.updates: dict[Value, Value] = {}
         self.late: dict[Value, Step] = {}  # sums in place, instead of sums of whole arrays
         self.skipped: set[Value] = set()
@@ -343,6 +350,7 @@ class InPlace:
         if step.function is primitives.getitem and step.args[0] in self.inputs and isinstance(out, Value):
             bound[out] = step.args[0], self.index(step.args[1])
             self.inputs.append(out)
+            self.partly.add(step.args[0])
             return
         if not isinstance(step.function, np.ufunc):
             raise UnfitError("one of its arguments moves")
@@ -352,7 +360,7 @@ class InPlace:
                 dtype = loop_of(step, step.args)[i]
                 args[i] = number = Value((), dtype)
                 self.inputs.append(number)
-                if isinstance(arg, Turn):
+                if isinstance(arg, Turn | GivenFloat):
                     text = self.turns.writer.text(arg)
                     self.turns.names.of[number] = f"np.{dtype.name}({text})"
                 else:
