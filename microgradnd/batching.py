@@ -21,8 +21,8 @@ level.
 
 from __future__ import annotations
 
-import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -42,7 +42,6 @@ Rule = Callable[..., Any]
 RULES: dict[Function, Rule] = {}  # how to call a function for a whole batch: see `defvmap`
 OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 CHANGING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.add.at, np.subtract.at, np.fill_diagonal}
-UNITS: dict[int, Any] = {}  # the latest identity matrices, by id()
 LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # functions called for each example
 
 
@@ -93,7 +92,7 @@ def defvmap(function: Function, rule: Rule | str) -> None:
     check_recordable("defvmap", function)
     if rule != "elementwise" and not callable(rule):
         raise TypeError(f'defvmap: rule must be a function or "elementwise", got {rule!r}')
-    RULES[function] = elementwise(function) if isinstance(rule, str) else rule
+    RULES[function] = stacked(function) if isinstance(rule, str) else rule
 
 
 def _refusing(what: str) -> Any:
@@ -146,21 +145,9 @@ class Batched(NDArrayOperatorsMixin):
     def __neg__(self) -> Batched:
         return Batched(-self._batch, self.level)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths of the axes of one example."""
-        return self._batch.shape[1:]
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of one example."""
-        return self._batch.ndim - 1
-
-    @property
-    def size(self) -> int:
-        """The number of elements of one example."""
-        return int(np.prod(self.shape))
-
+    shape = property(lambda self: self._batch.shape[1:], doc="The lengths of the axes of one example.")
+    ndim = property(lambda self: self._batch.ndim - 1, doc="The number of axes of one example.")
+    size = property(lambda self: math.prod(self.shape), doc="The number of elements of one example.")
     dtype = property(operator.attrgetter("_batch.dtype"), doc="The type of its elements.")
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -185,27 +172,18 @@ class Batched(NDArrayOperatorsMixin):
     __float__, __int__, __complex__ = _refusing("float()"), _refusing("int()"), _refusing("complex()")
     __index__ = _refusing("a Python index or range()")
     item, tolist = _refusing("item()"), _refusing("tolist()")
+    _array = property(_refusing("a change of a Tensor that all examples share"))
 
     def _known(self, what: str) -> Any:
         raise refusals.batched_value(what)
 
-    @property
-    def _array(self) -> Any:
-        raise refusals.batched_value("a change of a Tensor that all examples share")
-
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # a protocol of NumPy or Python
-            raise AttributeError(name)
-        raise AttributeError(
-            f"inside vmap a value has the attributes of an array, and no {name!r}; for derivatives of examples use "
-            f"mg.vmap(mg.grad(f)), and call backward() on the result of the mapped function"
-        )
+        is_protocol = name.startswith("_")  # of NumPy or Python
+        raise AttributeError(name) if is_protocol else refusals.no_example_attribute(name)
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError(
-                "len() of an example that is one number: x.shape is (); in_axes names the axis of the batch"
-            )
+            raise refusals.no_length()
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
@@ -267,24 +245,17 @@ class bound:
         self.variable.reset(self.before)
 
 
+def running(level: Level) -> AbstractContextManager[tuple[Level, ...]]:
+    """Return a context in which a map runs, within those that run already."""
+    return bound(LEVELS, (*LEVELS.get(), level))
+
+
 def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
     """Let transforms see only the maps entered since `levels`.
 
     They then run on a tape of whole batches of those levels.
     """
     return bound(LEVELS, tuple(level for level in LEVELS.get() if level not in levels)) if levels else UNCHANGED
-
-
-@functools.cache
-def identity(n: int, dtype: np.dtype[Any]) -> Any:
-    """Return a read-only identity matrix, which products recognise by `UNITS`."""
-    if len(UNITS) == 8:
-        UNITS.clear()
-        identity.cache_clear()
-    array = np.eye(n, dtype=dtype)
-    array.flags.writeable = False
-    UNITS[id(array)] = array
-    return array
 
 
 def innermost(x: Any) -> Any:
@@ -311,7 +282,7 @@ def highest(values: Iterable[Any]) -> Batched | None:
 def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Call a function on whole batches, by its row in the table or for each example."""
     if function in OF_SHAPES:
-        return function(*[like(x) for x in args], **kwargs)
+        return function(*[np.empty(x.shape, x.dtype) if type(x) is Batched else x for x in args], **kwargs)
     rule = RULES.get(function)
     if rule is None and function in COMPOSITES:
         args, kwargs = defined_form(function, tuple(args), kwargs)
@@ -324,33 +295,19 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     if batch is None:
         return function(*args, **kwargs)
     level = batch.level
-    if kwargs:
-        kwargs = dict(kwargs)
-        refuse_out(function, kwargs)
+    kwargs = dict(kwargs)
+    refuse_out(function, kwargs)
     if rule is None and isinstance(function, np.ufunc) and function not in COMPOSITES:
-        rule = RULES[function] = elementwise(function) if function.signature is None else stacked(function)
+        rule = RULES[function] = stacked(function)
     result = NotImplemented
     if rule is not None and (not kwargs or highest(kwargs.values()) is None):
-        flags, values = [], []
-        for x in args:
-            if type(x) is Batched and x.level == level:
-                flags.append(True)
-                values.append(x._batch)
-            else:
-                flags.append(type(x) in (tuple, list) and is_batched(x, level))
-                values.append(part_of(x, level) if flags[-1] else x)
-        result = rule(flags, *values, **kwargs)
+        result = rule([is_batched(x, level) for x in args], *[part_of(x, level) for x in args], **kwargs)
     if result is NotImplemented:
         result = loop(function, batch, args, kwargs)
     if type(result) in (tuple, list) or isinstance(result, tuple):
         parts = [Batched(part, level) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
     return Batched(result, level)
-
-
-def like(x: Any) -> Any:
-    """Return zeros with the shape and dtype of an example; other values unchanged."""
-    return np.broadcast_to(np.zeros((), x.dtype), x.shape) if type(x) is Batched else x
 
 
 def is_batched(x: Any, level: int) -> Any:
@@ -389,7 +346,7 @@ def part_of(x: Any, level: int, index: Any = ...) -> Any:
     return x._batch if index is ... else x._batch[index]
 
 
-# The two rows that most functions have
+# The row that most functions have
 
 
 def ndim_of(x: Any, flag: Any) -> int:
@@ -404,37 +361,27 @@ def aligned(x: Any, flag: Any, ndim: int) -> Any:
     return x
 
 
-def elementwise(function: Function, first: int = 0) -> Rule:
-    """Return the row of a function of arrays that broadcast, from argument `first`."""
-
-    def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1:
-            return function(*args, **kwargs)
-        ndim = max([ndim_of(x, flag) for x, flag in zip(args[first:], flags[first:], strict=True)])
-        return function(*[aligned(x, flag, ndim) for x, flag in zip(args, flags, strict=True)], **kwargs)
-
-    return rule
-
-
 def stacked(function: Function, *cores: int) -> Rule:
-    """Return the row of a function of stacks of matrices and vectors.
+    """Return the row of a function of stacks of numbers, vectors and matrices.
 
-    `cores` are the numbers of axes of one matrix or vector per argument, by default
-    from a ufunc's signature.
+    `cores` are the numbers of axes of one of them per argument, by default from a
+    ufunc's signature. Without either, all are numbers: the function is elementwise.
     """
-    if not cores:
-        inputs = function.signature.partition("->")[0]  # type: ignore[attr-defined]
-        cores = tuple(part.count(",") + 1 if part else 0 for part in inputs.strip("()").split("),("))
+    if not cores and (signature := getattr(function, "signature", None)) is not None:
+        cores = tuple(part.count(",") + bool(part) for part in signature.partition("->")[0].strip("()").split("),("))
 
     def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
-        arrays = args[: len(cores)]
-        if any(flags[len(cores) :]) or kwargs.keys() & {"axis", "axes"}:
+        if not cores and len(args) == 1:
+            return function(*args, **kwargs)
+        of = cores or (0,) * len(args)
+        if any(flags[len(of) :]) or kwargs.keys() & {"axis", "axes"}:
             return NotImplemented
-        stacks = [ndim_of(x, flag) - core for x, flag, core in zip(arrays, flags, cores, strict=False)]
+        arrays = list(zip(args, flags, of, strict=False))
+        stacks = [ndim_of(x, flag) - core for x, flag, core in arrays]
         if min(stacks) < 0:
             return NotImplemented
-        moved = [aligned(x, flag, max(stacks) + core) for x, flag, core in zip(arrays, flags, cores, strict=False)]
-        return function(*moved, *args[len(cores) :], **kwargs)
+        ndim = max(stacks)
+        return function(*[aligned(x, flag, ndim + core) for x, flag, core in arrays], *args[len(of) :], **kwargs)
 
     return rule
 

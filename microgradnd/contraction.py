@@ -39,6 +39,7 @@ BLAS = "fdFD"  # dtypes that BLAS multiplies
 LETTERS = string.ascii_uppercase + string.ascii_lowercase  # for the integers of np.einsum's other form: 26 is a
 
 Shape = tuple[int, ...]
+UNITS: dict[int, Any] = {}  # the latest identity matrices, by id()
 ndarray, numpy_dot = np.ndarray, np.dot  # faster to look up than attributes
 
 
@@ -367,3 +368,20 @@ def on_rows(x: Any, matrix: Any) -> Any:
     if x.ndim <= 2:
         return np.dot(x, matrix)
     return np.reshape(np.dot(rows(x), matrix), (*x.shape[:-1], matrix.shape[1]))
+
+
+@functools.cache
+def identity(n: int, dtype: np.dtype[Any]) -> Any:
+    """Return a read-only identity matrix, which `is_identity` recognises."""
+    if len(UNITS) == 8:
+        UNITS.clear()
+        identity.cache_clear()
+    array = np.eye(n, dtype=dtype)
+    array.flags.writeable = False
+    UNITS[id(array)] = array
+    return array
+
+
+def is_identity(x: Any) -> bool:
+    """Return whether an array was made by `identity`: a product with it is no work."""
+    return UNITS.get(id(x)) is x

@@ -15,14 +15,14 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.annotations import P
-from microgradnd.batching import Batched, identity, without
+from microgradnd.batching import Batched, Level, next_number, running, without
+from microgradnd.contraction import identity
 from microgradnd.matching import alone, check_numbers, matching, one_for, plain
 from microgradnd.modes import transformed
 from microgradnd.tape import Operation, current
 from microgradnd.tensor import lift
 from microgradnd.transforms import Function, Trace, on_trace
 from microgradnd.trees import Tree, flatten
-from microgradnd.vectorizing import entered
 
 MOST = 2**24  # elements of the largest array in one walk, which takes as many rows as fit
 
@@ -297,7 +297,8 @@ def at_once(trace: Trace, n: int) -> int:
 
 def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int, units: Any) -> list[Any]:
     """Return the results of `derive` for several unit vectors, along a first axis."""
-    with entered(len(units)) as (*_, level):
+    level = Level(next_number(), len(units))
+    with running(level):
         basis: list[Any] = [None] * len(arrays)
         basis[k] = Batched(units, level.number)
         made = [without(x, level) for x in derive(trace, basis, arrays[k])]

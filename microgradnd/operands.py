@@ -239,7 +239,7 @@ def protected(leaf: Leaf) -> ValueError:
 LOCKED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # arrays that detect_anomaly locked
 recent: dict[int, tuple[Any, ...]] = {}  # by id(): the content and form of recently copied arrays, and the copies
 NOT_RECENT = (None,) * 5
-MOST_RECENT = 128
+MOST_RECENT = 256
 
 
 def is_small(value: Any) -> bool:
@@ -248,15 +248,22 @@ def is_small(value: Any) -> bool:
 
 
 def copied(array: Any) -> Any:
-    """Return a copy of a small array, the earlier copy if the content is the same."""
-    contents, key = array.tobytes("A"), id(array)
-    before, shape, dtype, strides, copy = recent.get(key, NOT_RECENT)
-    if before == contents and shape == array.shape and dtype is array.dtype and strides == array.strides:
+    """Return a copy of a small array, the earlier copy if the content is the same.
+
+    A copy needs no copy of its own: a recorded backward pass uses it again.
+    """
+    before, shape, dtype, strides, copy = recent.get(id(array), NOT_RECENT)
+    if copy is array:
         return copy
+    if shape == array.shape and dtype is array.dtype and strides == array.strides:
+        is_same = before.__eq__(array)  # a bytearray compares an array's memory in place, if it is contiguous
+        if is_same is True or (is_same is NotImplemented and before == array.tobytes("A")):
+            return copy
     if len(recent) >= MOST_RECENT:
         recent.clear()
     copy = array.copy("K")
-    recent[key] = contents, array.shape, array.dtype, array.strides, copy
+    recent[id(array)] = bytearray(array.tobytes("A")), array.shape, array.dtype, array.strides, copy
+    recent[id(copy)] = (*NOT_RECENT[1:], copy)
     return copy
 
 

@@ -256,3 +256,42 @@ def batch_sizes(function: str, sizes: Sequence[tuple[int, Shape, int]]) -> Value
         f"vmap({function}): all arguments must have the same number of examples, at least 1, got {came}; in_axes "
         f"names their axes"
     )
+
+
+def batch_axes(which: str, like: str, axes: Any) -> ValueError:
+    """Return the error for axes in another form than the tree that they belong to."""
+    return ValueError(f"{which} must name {like}, got {axes!r}")
+
+
+def no_batch_axis(which: str, shape: Shape, axis: Any) -> ValueError:
+    """Return the error for an argument without the axis of its examples."""
+    return ValueError(
+        f"{which}: an array of shape {shape} has no axis {axis!r} for its examples; pass None for an argument that is "
+        f"the same for all examples"
+    )
+
+
+def shared_result(which: str, shape: Shape) -> ValueError:
+    """Return the error for out_axes=None of a result that differs by example."""
+    return ValueError(f"{which} must name an axis for a result of shape {shape} that depends on the example, got None")
+
+
+def no_result_axis(which: str, shape: Shape, axis: Any) -> ValueError:
+    """Return the error for results that can't have their examples along an axis."""
+    return ValueError(
+        f"{which}: results of shape {shape[1:]} can't have their examples along axis {axis!r}; it must be an integer "
+        f"from {-len(shape)} to {len(shape) - 1}"
+    )
+
+
+def no_example_attribute(name: str) -> AttributeError:
+    """Return the error for an attribute that only a Tensor has."""
+    return AttributeError(
+        f"inside vmap a value has the attributes of an array, and no {name!r}; for derivatives of examples use "
+        f"mg.vmap(mg.grad(f)), and call backward() on the result of the mapped function"
+    )
+
+
+def no_length() -> TypeError:
+    """Return the error for len() of a number."""
+    return TypeError("len() of an example that is one number: x.shape is (); in_axes names the axis of the batch")

@@ -9,26 +9,18 @@ Read next: `batching.py`.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from microgradnd import refusals
-from microgradnd.batching import LEVELS, Batched, Level, batched, bound, next_number, without
+from microgradnd.batching import Batched, Level, batched, next_number, running, without
 from microgradnd.matching import name_of_function
-from microgradnd.trees import Tree, flatten, kind_of
+from microgradnd.trees import Tree, flatten
 
 Axes = Any  # an integer or None, or a tree of them: the upper part of another tree
-
-
-def entered(size: int) -> AbstractContextManager[tuple[Level, ...]]:
-    """Return a context that runs a map over `size` examples, and yields all levels.
-
-    The last is the level of this map.
-    """
-    return bound(LEVELS, (*LEVELS.get(), Level(next_number(), size)))
 
 
 def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[..., Any]:
@@ -93,106 +85,79 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def mapped(*args: Any, **kwargs: Any) -> Any:
         name = name_of_function(f)
-        if isinstance(in_axes, list | tuple) and len(in_axes) != len(args):
-            raise ValueError(
-                f"vmap({name}): in_axes must have one entry for each of the {len(args)} positional arguments, got "
-                f"{in_axes!r}"
-            )
-        where = f"vmap({name}): in_axes"
-        first = in_axes if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
-        trees, parts = [*args, *kwargs.values()], []
-        for tree, axis in zip(trees, (*first, *(0,) * len(kwargs)), strict=True):
-            leaves, form = flatten(tree)
-            axes = [axis_of(a, x, where) for a, x in zip(spread(axis, tree, where, []), leaves, strict=True)]
-            parts.append((leaves, form, axes))
-        sizes = [
-            (x.shape[a], x.shape, a) for xs, _, axes in parts for x, a in zip(xs, axes, strict=True) if a is not None
-        ]
+        of_in, of_out = f"vmap({name}): in_axes", f"vmap({name}): out_axes"
+        number, sizes = next_number(), []
+
+        def enter(x: Any, axis: Any) -> Any:
+            if axis is None or not is_numeric(x):
+                return x
+            shape = getattr(x, "shape", ())
+            if not is_axis(axis, len(shape)):
+                raise refusals.no_batch_axis(of_in, shape, axis)
+            sizes.append((shape[axis], shape, int(axis)))
+            return batched(np.moveaxis(x, axis, 0), number)
+
+        axes = in_axes if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
+        if len(axes) != len(args):
+            raise refusals.batch_axes(of_in, f"one entry for each of the {len(args)} positional arguments", axes)
+        args = tuple([on_leaves(enter, x, axis, of_in) for x, axis in zip(args, axes, strict=True)])
+        kwargs = {key: on_leaves(enter, x, 0, of_in) for key, x in kwargs.items()}
         if len({size for size, _, _ in sizes}) != 1 or not sizes[0][0]:
             raise refusals.batch_sizes(name, sizes)
-        with entered(sizes[0][0]) as (*_, level):
-            for i, (leaves, form, axes) in enumerate(parts):
-                if any(axis is not None for axis in axes):  # otherwise it is passed on: a module stays itself
-                    pairs = zip(leaves, axes, strict=True)
-                    trees[i] = form.rebuild(
-                        [x if a is None else batched(np.moveaxis(x, a, 0), level.number) for x, a in pairs]
-                    )
-            result = f(*trees[: len(args)], **dict(zip(kwargs, trees[len(args) :], strict=True)))
-        results, form = flatten(result)
-        axes = spread(out_axes, result, f"vmap({name}): out_axes", [])
-        pairs = zip(results, axes, strict=True)
-        return form.rebuild(own([put_back(x, axis, level, f"vmap({name}): out_axes") for x, axis in pairs]))
+        level = Level(number, sizes[0][0])
+        with running(level):
+            result = f(*args, **kwargs)
+        seen: set[int] = set()
+
+        def leave(x: Any, axis: Any) -> Any:
+            if axis is not None and is_numeric(x):
+                x = without(x, level)
+                if not is_axis(axis, x.ndim):
+                    raise refusals.no_result_axis(of_out, x.shape, axis)
+                x = np.moveaxis(x, 0, axis) if axis % x.ndim else x
+            elif depends(x, level):
+                raise refusals.shared_result(of_out, x.shape)
+            if isinstance(x, np.ndarray):
+                if x.base is not None or not x.flags.writeable or id(x) in seen:
+                    x = np.array(x)  # results share no memory
+                seen.add(id(x))
+            return x
+
+        return on_leaves(leave, result, out_axes, of_out)
 
     return mapped
 
 
-def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
-    """Return the axis of each leaf of a tree.
+def is_numeric(x: Any) -> bool:
+    """Return whether a leaf is an array or a number, which may have examples."""
+    return hasattr(x, "ndim") or isinstance(x, int | float | complex)
+
+
+def is_axis(axis: Any, ndim: int) -> bool:
+    """Return whether an array of `ndim` axes has this one."""
+    return isinstance(axis, int | np.integer) and int(axis) in range(-ndim, ndim)
+
+
+def on_leaves(function: Callable[[Any, Any], Any], tree: Tree, axes: Axes, what: str) -> Tree:
+    """Return a tree with `function(leaf, axis)` of each leaf; itself if none changes.
 
     `axes` is one axis for all leaves, or a tree of axes like the upper part of the
     tree.
     """
-    cls: Any = type(tree)
-    kind = kind_of(cls)
-    if axes is None or isinstance(axes, int | np.integer) or kind is None:
-        found += [axes] * len(flatten(tree)[0])
-        return found
-    children, parts = kind.split(tree)[0], axes
-    if isinstance(axes, dict) and isinstance(tree, dict) and axes.keys() == tree.keys():
-        parts = [axes[key] for key in tree]
-    elif isinstance(axes, dict) or not isinstance(axes, tuple | list) or len(axes) != len(children):
-        raise ValueError(
-            f"{what} must be an integer, None, or a tree of them like its {type(tree).__name__} of {len(children)}, "
-            f"got {axes!r}"
-        )
-    for part, child in zip(parts, children, strict=True):
-        spread(part, child, what, found)
-    return found
-
-
-def axis_of(axis: Any, x: Any, what: str) -> int | None:
-    """Return an existing axis of an argument, or None if it is for all examples."""
-    if axis is None or not (hasattr(x, "ndim") or isinstance(x, int | float | complex)):
-        return None
-    shape = getattr(x, "shape", ())
-    if not isinstance(axis, int | np.integer) or not -len(shape) <= axis < len(shape):
-        raise ValueError(
-            f"{what}: an array of shape {shape} has no axis {axis!r} for its examples; pass None for an argument "
-            f"that is the same for all examples"
-        )
-    return int(axis)
+    is_one = axes is None or isinstance(axes, int | np.integer)
+    leaves, form = flatten(tree, None if is_one else lambda part: part is not tree)
+    if is_one or form.steps == [None]:  # the tree is a leaf
+        new = [function(x, axes) for x in leaves]
+    else:
+        is_alike = isinstance(axes, dict) and isinstance(tree, dict) and axes.keys() == tree.keys()
+        parts = [axes[key] for key in tree] if is_alike else axes
+        if not isinstance(parts, tuple | list) or len(parts) != len(leaves):
+            like = f"an integer, None, or a tree of them like its {type(tree).__name__} of {len(leaves)}"
+            raise refusals.batch_axes(what, like, axes)
+        new = [on_leaves(function, x, part, what) for x, part in zip(leaves, parts, strict=True)]
+    return tree if all(map(operator.is_, new, leaves)) else form.rebuild(new)
 
 
 def depends(x: Any, level: Level) -> bool:
     """Return whether a value belongs to a map."""
     return type(x) is Batched and (x.level == level.number or depends(x._batch, level))
-
-
-def put_back(x: Any, axis: Any, level: Level, what: str) -> Any:
-    """Return a result of a mapped function with its examples along an axis."""
-    if not (hasattr(x, "ndim") or isinstance(x, int | float | complex)):
-        return x
-    if axis is None:
-        if depends(x, level):
-            raise ValueError(
-                f"{what} must name an axis for a result of shape {x.shape} that depends on the example, got None"
-            )
-        return x
-    array = without(x, level)
-    if not isinstance(axis, int | np.integer) or not -array.ndim <= axis < array.ndim:
-        raise ValueError(
-            f"{what}: results of shape {array.shape[1:]} can't have their examples along axis {axis!r}; it must be an "
-            f"integer from {-array.ndim} to {array.ndim - 1}"
-        )
-    return np.moveaxis(array, 0, axis) if axis % array.ndim else array
-
-
-def own(results: list[Any]) -> list[Any]:
-    """Return results, with copies of those that share memory."""
-    seen: set[int] = set()
-    for i, x in enumerate(results):
-        if isinstance(x, np.ndarray):
-            if x.base is not None or not x.flags.writeable or id(x) in seen:
-                results[i] = np.array(x)
-            seen.add(id(results[i]))
-    return results

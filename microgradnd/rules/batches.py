@@ -20,8 +20,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd import primitives
-from microgradnd.batching import RULES, UNITS, aligned, elementwise, ndim_of, stacked
-from microgradnd.contraction import einsum, explicit, of_axes, on_rows, subscripts_of, summed_axes, unused
+from microgradnd.batching import RULES, aligned, ndim_of, stacked
+from microgradnd.contraction import einsum, explicit, is_identity, of_axes, on_rows, subscripts_of, summed_axes, unused
 from microgradnd.forms import parameters_of
 from microgradnd.registry import Function
 from microgradnd.rules import choice, linalg, reductions, values
@@ -48,16 +48,15 @@ for function in (
     *(np.fix, np.round, np.around, np.sinc, np.i0, np.real, np.imag, np.copy, np.nan_to_num, np.isclose, np.iscomplex),
     *(np.isreal, np.isposinf, np.isneginf, primitives.relu, primitives.identity, primitives.astype, choice.clip),
     *(table.share_of, table.leg, table.sinc_derivative, table.i0_derivative, reductions.root, values.ratio),
-    values.instead,
+    *(values.instead, primitives.masked),
 ):
-    RULES[function] = elementwise(function)
-RULES[primitives.masked] = elementwise(primitives.masked, 1)
+    RULES[function] = stacked(function)
 
 
 @rows(np.where)
 def where(flags: list[Any], *args: Any) -> Any:
     """Choose; a condition alone has no row, because examples differ in their counts."""
-    return elementwise(np.where)(flags, *args) if len(args) == 3 else NotImplemented
+    return stacked(np.where)(flags, *args) if len(args) == 3 else NotImplemented
 
 
 for function in (np.zeros_like, np.ones_like):
@@ -213,9 +212,9 @@ def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
 def product(flags: list[Any], x: Any, y: Any, nx: int, ny: int) -> Any:
     """Multiply all rows at once if one factor is the same for all examples."""
     if not flags[1] and ny <= 2:
-        return y if UNITS.get(id(x)) is x else np.dot(x, y) if ny == 1 else on_rows(x, y)
+        return y if is_identity(x) else np.dot(x, y) if ny == 1 else on_rows(x, y)
     if not flags[0] and ny == 1:
-        if UNITS.get(id(y)) is y and nx <= 2:  # where a Jacobian starts
+        if is_identity(y) and nx <= 2:  # where a Jacobian starts
             return x.T
         return np.dot(y, x) if nx == 1 else on_rows(y, x.T) if nx == 2 else NotImplemented
     x = np.expand_dims(x, -2) if nx == 1 else x
@@ -232,7 +231,7 @@ def dot(flags: list[Any], x: Any, y: Any) -> Any:
     x, y = primitives.array(x), primitives.array(y)
     nx, ny = x.ndim - flags[0], y.ndim - flags[1]
     if not nx or not ny:
-        return elementwise(np.multiply)(flags, x, y)
+        return stacked(np.multiply)(flags, x, y)
     return product(flags, x, y, nx, ny) if nx <= 2 and ny <= 2 else tensordot(flags, x, y, ([nx - 1], [max(ny - 2, 0)]))
 
 
@@ -241,7 +240,7 @@ def inner(flags: list[Any], x: Any, y: Any) -> Any:
     """Sum over the last axes."""
     x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
-    return tensordot(flags, x, y, ([nx - 1], [ny - 1])) if nx and ny else elementwise(np.multiply)(flags, x, y)
+    return tensordot(flags, x, y, ([nx - 1], [ny - 1])) if nx and ny else stacked(np.multiply)(flags, x, y)
 
 
 @rows(np.tensordot, np.linalg.tensordot)
@@ -282,7 +281,7 @@ def vdot(flags: list[Any], x: Any, y: Any) -> Any:
 @rows(np.cross, np.linalg.cross)
 def cross(flags: list[Any], x: Any, y: Any, *axes: Any, **options: Any) -> Any:
     """Multiply vectors along the last axis."""
-    return NotImplemented if axes or options else elementwise(np.cross)(flags, x, y)
+    return NotImplemented if axes or options else stacked(np.cross)(flags, x, y)
 
 
 # Linear algebra, which NumPy computes in stacks
