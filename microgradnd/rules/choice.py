@@ -22,8 +22,11 @@ WORDS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
 
 def kept(g: Any, mask: Any, wanted: bool) -> Any:
-    """Return g where the mask is as wanted, 0 elsewhere: of a large array, by its bits."""
-    if type(g) is np.ndarray and g.size >= LARGE and g.dtype in WORDS and getattr(mask, "dtype", None) == bool:
+    """Return g where the mask is as wanted, and 0 elsewhere; multiply the bits of a
+    large array.
+    """
+    plain = type(g) is type(mask) is np.ndarray and mask.dtype == bool
+    if plain and g.size >= LARGE and g.dtype in WORDS:
         return np.multiply(g.view(WORDS[g.dtype]), mask if wanted else ~mask).view(g.dtype)
     return np.where(mask, g, 0) if wanted else np.where(mask, 0, g)
 
