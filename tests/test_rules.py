@@ -304,6 +304,30 @@ def test_nan_is_passed_on(f):
         assert np.isnan(mg.jvp(f, (x,), (np.ones(2),))[1])
 
 
+# Large arrays, whose rules compute in another way
+
+
+@pytest.mark.parametrize("n", [10, 1000])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_where_picks_the_bits_of_the_cotangent(n, dtype):
+    special = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 6e-8], dtype)
+    g, mask = np.tile(special, (n, 1)), np.random.default_rng(0).random((n, 8)) < 0.5
+    x, y = np.ones((n, 8), dtype), np.ones((n, 8), dtype)
+    for condition in (mask, mask[:, :1], mask.astype(int)):
+        for_x, for_y = mg.vjp(lambda x, y, c=condition: np.where(c, x, y), x, y)[1](g)
+        np.testing.assert_array_equal(for_x, np.where(condition, g, 0), strict=True)
+        np.testing.assert_array_equal(for_y, np.where(condition, 0, g), strict=True)
+        assert not np.signbit(for_x[~np.broadcast_to(condition, g.shape).astype(bool)]).any()
+
+
+@pytest.mark.parametrize("extreme", [np.max, np.min])
+def test_a_row_of_nan_and_a_tie_in_another_row(extreme):
+    x = np.array([[np.nan, 1.0], [2.0, 2.0], [3.0, 4.0]])  # as many equal elements as results
+    gradient = mg.grad(lambda x: np.sum(extreme(x, axis=1)))(x)
+    np.testing.assert_array_equal(gradient[:2], [[np.nan, np.nan], [0.5, 0.5]])
+    assert gradient[2].sum() == 1
+
+
 # Half precision: counts and sums of many elements
 
 

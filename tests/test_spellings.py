@@ -464,6 +464,8 @@ PAIRS = {
     "maximum": lambda x, y: np.maximum(x, y),
     "minimum": lambda x, y: np.minimum(x, y),
     "maximum of columns": lambda x, y: np.maximum(x, y[:, :1]),
+    "maximum with a number": lambda x, y: np.maximum(x, 0.0) + np.maximum(1.0, y),
+    "maximum with infinity": lambda x, y: np.maximum(x, np.inf) + np.maximum(-np.inf, y),
     "where that is written like the rule": lambda x, y: np.where(
         np.isnan(np.maximum(x, y)), np.nan, np.where(x == y, 0.5 * x, x * (x > 2 * y))
     ),
@@ -479,6 +481,7 @@ def test_ties_and_nan(f, backend):
     x[::3] = y[::3]
     x[5, 5] = np.nan
     x[6, :4], y[6, :4] = [np.inf, -np.inf, np.inf, np.inf], [np.inf, -np.inf, -np.inf, np.nan]
+    x[7, :4], y[7, :4] = [0.0, -0.0, np.inf, -np.inf], [1.0, np.nan, np.inf, -np.inf]
     both = mg.grad(lambda x, y: np.sum(f(x, y) * X), (0, 1))
     with np.errstate(all="ignore"):
         found, expected = mg.compile(both, backend=backend)(x, y), both(x, y)

@@ -58,6 +58,13 @@ def share(x: Any, y: Any, half: Any) -> Any:
     return half + half if x > y else other
 
 
+def share_above(x: Any, bound: Any, half: Any) -> Any:
+    """Return `share` for a finite bound, by the maximum, which loops often compute."""
+    rest = maximum(x, bound) - bound  # 0, or NaN for NaN
+    tie = half if x == bound else rest
+    return half + half if x > bound else tie
+
+
 def inverse_root(x: Any, one: Any) -> Any:
     """Return x**-0.5: infinity for -0.0, 0 for -infinity."""
     root = abs(one / np.sqrt(x))

@@ -435,7 +435,9 @@ class Lowering:
         return self.map(step, "where({0}, {1}, {2})", step.args, out, [np.dtype(bool), out.dtype, out.dtype])
 
     def share(self, step: Step, out: Value) -> str:
-        return self.map(step, "share({0}, {1}, {2})", [*step.args, 0.5], out)
+        is_finite = type(step.args[1]) in (int, float) and math.isfinite(step.args[1])
+        helper = "share_above" if is_finite else "share"
+        return self.map(step, f"{helper}({{0}}, {{1}}, {{2}})", [*step.args, 0.5], out)
 
     def inverse_root(self, step: Step, out: Value) -> str:
         return self.map(step, "inverse_root({0}, {1})", [*step.args, 1], out)

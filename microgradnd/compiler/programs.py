@@ -22,6 +22,7 @@ from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.formulas import formulated
+from microgradnd.compiler.joining import joined
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
@@ -110,15 +111,18 @@ class Entry(NamedTuple):
         ]
 
 
-def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
-    """Return a program, rewritten for printing, and its text."""
+def printed(program: Program, name: str, optimize: bool, is_open: bool = False) -> tuple[Program, Written]:
+    """Return a program, rewritten for printing, and its text.
+
+    Where lengths are open, arrays aren't joined: nobody knows how large a vector gets.
+    """
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
         program = drop_dead(on_numbers(program))
         program = in_bodies(lambda body, _: formulated(body), program)
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
-        program = own_results(program)  # last: until then, equal results are one value
+        program = own_results(program if is_open else joined(program))  # last: until then, equal results are one value
         program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)), program)
         program = in_bodies(lambda body, _: blocks(body), program)
         text = fast(program, name, names, plan(program))
@@ -178,7 +182,7 @@ def for_all(traced: Any, name: str, optimize: bool, written: Written) -> tuple[P
     found = samples(traced.sizes)
     for lengths in itertools.pairwise(found):
         before = written
-        program, written = printed(straightened(instance(traced.general, lengths[1], True)), name, optimize)
+        program, written = printed(straightened(instance(traced.general, lengths[1], True)), name, optimize, True)
         if whole := opened(traced, lengths, [before, written]):
             return program, whole[0], lengths
     return None

@@ -2,7 +2,7 @@
 
 Owns: the rules that find a faster spelling; a function's row of traits names its rule.
 Must not own: rewriting that doesn't depend on NumPy's speed (`passes.py`).
-Read next: `blocks.py`.
+Read next: `joining.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis takes a third to a tenth of
 the time as a product with ones. A sum of products is one dot product. `np.maximum` is

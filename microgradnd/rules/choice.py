@@ -17,11 +17,25 @@ import numpy as np
 from microgradnd.primitives import astype, scatter
 from microgradnd.registry import LOOKING, composite, elementwise, primitive
 
+LARGE = 2**12  # elements from which a product takes a quarter of the time of np.where
+WORDS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+
+def kept(g: Any, mask: Any, wanted: bool) -> Any:
+    """Return g where the mask is as wanted, and 0 elsewhere; multiply the bits of a
+    large array.
+    """
+    plain = type(g) is type(mask) is np.ndarray and mask.dtype == bool
+    if plain and g.size >= LARGE and g.dtype in WORDS:
+        return np.multiply(g.view(WORDS[g.dtype]), mask if wanted else ~mask).view(g.dtype)
+    return np.where(mask, g, 0) if wanted else np.where(mask, 0, g)
+
+
 elementwise(
     np.where,
     lambda g, out, c, x, y: 0 * g,
-    lambda g, out, c, x, y: np.where(c, g, 0),
-    lambda g, out, c, x, y: np.where(c, 0, g),
+    lambda g, out, c, x, y: kept(g, c, True),
+    lambda g, out, c, x, y: kept(g, c, False),
 )
 
 # Clipping. At a bound the gradient goes to the value, as in PyTorch; if the bounds

@@ -19,7 +19,7 @@ import numpy as np
 from microgradnd.primitives import expand
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count
-from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, ratio, total
+from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_floats, on_arrays, ratio, total
 
 # Sums and means
 
@@ -204,15 +204,14 @@ def extreme_factors(
 ) -> Any:
     """Return the factors of a maximum or minimum: 1 / ties for equal elements."""
     chosen = x == expand(out, x.shape, axis, keepdims)
+    plain = initial is None and where is True and not is_recorded(x)
+    if plain and holds(np.all(out == out) & (np.count_nonzero(chosen) == out.size)):
+        return None, chosen, axis, keepdims  # without NaN, each result is one element
     chosen = in_dtype(chosen if where is True else chosen & where, np.result_type(out.dtype, np.float32))
     ties = np.sum(chosen, axis=axis, keepdims=keepdims)
     ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
-    return (
-        in_dtype(1 / ties, out.dtype),
-        chosen,
-        axis,
-        keepdims,
-    )  # NaN doesn't equal itself: no element is chosen, and the gradient is NaN
+    # NaN doesn't equal itself: no element is chosen, and the gradient is NaN
+    return in_dtype(1 / ties, out.dtype), chosen, axis, keepdims
 
 
 reduction(np.max, extreme_factors)

@@ -115,8 +115,8 @@ ENTRIES: list[tuple[str, ...]] = [
     # polynomials.py, statistics.py
     (
         "choice.py",
-        "lambda g, out, c, x, y: np.where(c, 0, g),",
-        "lambda g, out, c, x, y: np.where(c, g, 0),",
+        "lambda g, out, c, x, y: kept(g, c, False),",
+        "lambda g, out, c, x, y: kept(g, c, True),",
         laws("where-mask"),
     ),
     (
