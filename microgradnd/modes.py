@@ -58,18 +58,18 @@ class Recording:
 class Equal(Recording):
     """A kind of context of which all are equal.
 
-    The first stands for all of them. It remembers a mode and the mode within, since
-    every step of a training enters the same.
+    The first stands for all of them. The class remembers a mode and the mode within,
+    since every step of a training enters the same.
     """
 
-    key: Any = None  # set below
-    latest: tuple[Any, Any] = (None, None)
+    key: Any  # these two are set below, for each class
+    latest: tuple[Any, Any]
 
     def within(self, mode: Mode) -> Mode:
         around, within = self.latest
         if around is not mode:
             within = super().within(mode)
-            self.latest = (mode, within) if mode.trace is None else (None, None)  # a trace would be kept alive
+            type(self).latest = (mode, within) if mode.trace is None else (None, None)  # a trace would be kept alive
         return within
 
 
@@ -127,4 +127,4 @@ class transformed(enable_grad):
 
 
 for kind in (no_grad, enable_grad, transformed):
-    kind.key = kind()
+    kind.key, kind.latest = kind(), (None, None)

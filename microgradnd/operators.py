@@ -194,8 +194,12 @@ class Operators(Assignable):
         return self.__array_ufunc__(np.divmod, "__call__", other, self)
 
     def __pow__(self, exponent: Any) -> Self:
-        """Return np.power(self, exponent); for an exponent of 2, the square."""
-        return self._square() if type(exponent) in (int, float) and exponent == 2 else self._power(exponent)
+        """Return np.power(self, exponent); for an exponent of 2, the square.
+
+        Integers to the power 2.0 are floats, in NumPy as well.
+        """
+        is_number = type(exponent) is int or (type(exponent) is float and self._array.dtype.kind in "fc")
+        return self._square() if is_number and exponent == 2 else self._power(exponent)
 
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __invert__ = _unary(np.invert)

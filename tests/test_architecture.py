@@ -136,6 +136,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assignment",
         "batching",
         "contraction",
+        "conversions",
         "forms",
         "inplace",
         "lines",

@@ -9,14 +9,16 @@ everything, later ones take the quick way.
 """
 
 import copy
+import enum
 import functools
 import itertools
 import os
 import random
 import threading
 import warnings
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,6 +115,20 @@ def test_a_number_between_two_precisions_is_part_of_the_program():
 
     single, double = X.astype(np.float32), X
     agree(f, [((a, b, n), {}) for a in (single, double) for b in (single, double) for n in (0.1, 0.2, 0.1)])
+
+
+@pytest.mark.parametrize("number", [np.float32(0.1), np.float16(0.1), np.float64(0.1)])
+def test_python_numbers_take_the_precision_of_numpy_numbers(number):
+    agree(lambda x, y: x * y, [((number, y), {}) for y in (0.3, 0.1, 0.3)])
+    single = X.astype(np.float32)
+    agree(lambda x, y, z: x * y + np.sum(z * y), [((number, y, single), {}) for y in (0.3, 0.1, 0.3)])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_, np.float32, np.complex64])
+def test_squares_of_any_dtype(dtype):
+    agree(lambda x: x**2.0, [((X.astype(dtype),), {})])
+    agree(lambda x: x**2, [((X.astype(dtype),), {})])
+    alike(mg.tensor(X.astype(dtype)) ** 2.0, X.astype(dtype) ** 2.0)
 
 
 def test_one_tensor_passed_twice():
@@ -1134,6 +1150,141 @@ def test_an_update_makes_variables_newer_in_every_call():
             loss.backward()
 
 
+# Arrays that the function makes
+
+
+def adding(x):
+    a = np.zeros(3)
+    y = x + a
+    a += 1
+    return y
+
+
+def weighting(x):
+    w, h = np.ones(3), x
+    for _ in range(6):
+        w[0] *= 0.5
+        h = h + w * x
+    return h
+
+
+def picking(x):
+    index = np.array([0, 1])
+    y = x[index]
+    index[0] = 2
+    return y + x[index]
+
+
+def choosing(x):
+    mask = np.ones(3, bool)
+    total = np.sum(x, where=mask)
+    mask[0] = False
+    return total
+
+
+def stacking(x):
+    a = np.ones(3)
+    both = np.concatenate([x, a])
+    a[:] = 0
+    return both
+
+
+def viewing(x):
+    a = np.zeros(3)
+    y = x[1:] * a[1:]
+    a[:] = 3
+    return y
+
+
+@pytest.mark.parametrize("f", [adding, weighting, picking, choosing, stacking, viewing])
+def test_arrays_that_change_after_their_use_are_refused(f):
+    with pytest.raises(TypeError, match=r"was changed in a compiled function .* after an operation had used it"):
+        mg.compile(f)(X)
+
+
+def test_arrays_that_are_filled_before_their_use():
+    def f(x):
+        a, index = np.zeros((3, 3)), [0, 1]
+        for i in range(3):
+            a[i] = i
+        y = x[index] @ a[:2]
+        index[0] = 2
+        return y + x[index] @ a[1:], a
+
+    compiled = mg.compile(f)
+    for x in (X, 2 * X, X):
+        for got, want in zip(compiled(x), f(x), strict=True):
+            alike(got, want)
+
+
+# Results
+
+
+class Labelled(list):
+    """A list with attributes."""
+
+
+@dataclass
+class Point:
+    x: Any
+    label: Any = field(default=None, metadata={"static": True})
+
+
+class Side(enum.IntEnum):
+    LEFT = 1
+
+
+def with_attribute(thing, value):
+    thing.extra = value
+    return thing
+
+
+def array_of_objects(x):
+    array = np.empty(2, object)
+    array[0] = x
+    return array
+
+
+def dict_that_makes_values(x):
+    return defaultdict(lambda: x, a=x)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: with_attribute(Labelled([x]), 2 * x),
+        lambda x: with_attribute(Point(x), 2 * x),
+        lambda x: with_attribute(Point(x), [1, 2]),
+        lambda x: Point(x, 2 * x),
+        lambda x: Point(x, {"n": 3}),
+        lambda x: slice(np.sum(x), None),
+        array_of_objects,
+        dict_that_makes_values,
+    ],
+)
+def test_results_hold_nothing_else_that_is_computed_or_that_calls_would_share(f):
+    with pytest.raises(TypeError, match="a compiled function returned a"):
+        mg.compile(f)(X)
+
+
+def test_results_hold_constants_of_any_class():
+    def f(x):
+        return with_attribute(Point(x, (Side.LEFT, "a")), len(x)), Side.LEFT, defaultdict(list, a=x), slice(len(x))
+
+    compiled = mg.compile(f)
+    for x in (X, X + 1, X[:2], X[:1]):
+        (point, *rest), (wanted, *others) = compiled(x), f(x)
+        alike(point.x, wanted.x)
+        assert (point.label, type(point.label[0]), point.extra) == (wanted.label, Side, len(x))
+        assert rest[0] is Side.LEFT
+        assert rest[1].default_factory is list
+        assert rest[2] == others[2]
+
+
+def test_results_have_the_byte_order_of_the_function():
+    agree(lambda x: np.zeros_like(x), [((X.astype(">f8"),), {}), ((X,), {})])
+
+
 # Results on the tape
 
 
@@ -1473,3 +1624,12 @@ def test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_cal
     with pytest.raises(ValueError, match=r"'w'.*shares memory with 'x'"):
         step(w.data)
     np.testing.assert_array_equal(w.data, np.ones(3))
+
+
+def test_a_decorator_that_changes_the_mode_remembers_nothing_that_is_watched():
+    w = mg.tensor(X, requires_grad=True)
+    compiled = mg.compile(mg.no_grad()(lambda x: w * x))
+    for mode in (mg.no_grad, mg.enable_grad) * 5:
+        with mode(), mg.no_grad():
+            alike(compiled(X), X * X)
+    assert compiled.cache_info().misses == 1

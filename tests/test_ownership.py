@@ -113,6 +113,8 @@ RESULTS = {
     "integers": lambda x: (x.astype(np.int8), x > 1, np.argsort(x), CAPTURED.astype(int)),
     "nothing": lambda x: (x[:0], np.exp(x)[:0], np.zeros((0, 3))),
     "equal results": lambda x: (np.exp(x), np.exp(x), np.copy(x), np.copy(np.copy(x)), x + 0, np.negative(-x)),
+    "views of equal values": lambda x: (np.outer(x, x), np.outer(x, x).T, np.exp(x), np.reshape(np.exp(x), (3, 1))),
+    "a view of a result": lambda x: (y := np.exp(x), y[1:], y.reshape(3, 1)),
     "a converted argument": lambda x: (x.astype(float), x.copy(), np.astype(x, np.float64), x.reshape(-1)),
 }
 
@@ -126,8 +128,9 @@ def test_results_are_the_callers_own(f, form):
     first, again, want = compiled(x), compiled(x), f(x)
     kept = [np.array(leaf) for leaf in flatten(first)[0]]
     compare(first, want, exact=form not in LOOPS)
-    for leaf, other in zip(flatten(first)[0], flatten(again)[0], strict=True):
-        for array in (x, CAPTURED, *memory(compiled), other):
+    leaves = flatten(first)[0]
+    for i, (leaf, other) in enumerate(zip(leaves, flatten(again)[0], strict=True)):
+        for array in (x, CAPTURED, *memory(compiled), other, *leaves[:i]):
             assert not np.shares_memory(leaf, array)
         if isinstance(leaf, np.ndarray):
             assert leaf.flags.writeable

@@ -6,6 +6,9 @@ Must not own: the loops that are found (`test_rolling.py`), or the messages of `
 Read next: `test_rolling.py`.
 """
 
+import itertools
+import types
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -293,6 +296,60 @@ def leaking_a_result(x):
     return mg.scan(turn, x[0], x)[0] + seen[-1]
 
 
+def counting_around(x):
+    """Something that the function has made counts the turns."""
+    n = 0
+
+    def turn(h, r):
+        nonlocal n
+        n += 1
+        return np.tanh(h + r * n), None
+
+    return mg.scan(turn, x[0], x)[0] * n
+
+
+def counting_in_a_list(x):
+    seen = []
+    return mg.scan(lambda h, r: (seen.append(1), (np.tanh(h + r * len(seen)), h))[1], x[0], x)
+
+
+def counting_in_an_object(x):
+    counter = types.SimpleNamespace(n=1)
+
+    def turn(h, r):
+        counter.n *= 2
+        return np.tanh(h + r * counter.n), None
+
+    return mg.scan(turn, x[0], x)[0]
+
+
+class Counting:
+    n = 0
+
+    def __call__(self, h, r):
+        self.n += 1
+        return np.tanh(h + r * self.n), None
+
+
+def counting_itself(x):
+    return mg.scan(Counting(), x[0], x)[0]
+
+
+def iterating(x):
+    numbers = itertools.count()
+    return mg.scan(lambda h, r: (np.tanh(h + r * next(numbers)), h), x[0], x)
+
+
+def from_a_generator(x):
+    numbers = (0.5**i for i in range(20))
+    return mg.scan(lambda h, r: (np.tanh(h + r * next(numbers)), h), x[0], x)
+
+
+def in_single_precision(x):
+    """A Python number takes the precision of the array that it meets."""
+    return mg.scan(lambda c, r: (c + 1.5, r * c), 1.0, x.astype("f"))[1]
+
+
 def short(x):
     return mg.scan(lambda h, r: (np.tanh(h + r), h), x[0], x[:3])
 
@@ -324,7 +381,14 @@ def one_way(x):
         summing,
         leaking,
         leaking_a_result,
+        counting_around,
+        counting_in_a_list,
+        counting_in_an_object,
+        counting_itself,
+        iterating,
+        from_a_generator,
         single,
+        in_single_precision,
         caught,
         short,
         one_way,

@@ -8,8 +8,8 @@ Read next: `buffers.py`.
 
 The next call, or a change to an argument, must not change a call's results, and the
 caller may write to them. So a result is copied if it is an input, a view of an input, a
-constant, or a view that NumPy locks, such as one that repeats elements. Results of one
-call may be views of one another if they are in the function.
+constant, a view of another result, or a view that NumPy locks, such as one that repeats
+elements.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ WORK: Any = 10_000  # the effort spent on interleaved views before an overlap is
 
 
 def own_results(program: Program) -> Program:
-    """Copy results that would share memory with anything else, or within themselves.
+    """Copy results that would share memory with anything else, or one another.
 
     New values of inputs are copied too if they are views of other inputs that get new
     values, as when two inputs are exchanged.
     """
     borrowed: set[Value] = set(program.inputs)
-    lent = {old: {old} for old in program.updates}  # the updated inputs that a value may be a view of
+    lent: dict[Value, set[Value]] = {}  # the values that a value may be a view of
     for step in program.steps:
         first = step.args[0] if step.args else None
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
@@ -43,7 +43,7 @@ def own_results(program: Program) -> Program:
         if traits(step.function).memory == "locked" or (outside and may_share(step)):
             borrowed.update(step.outs())
         if may_share(step):
-            lent |= dict.fromkeys(step.outs(), set().union(*(lent.get(v, ()) for v in step.operands())))
+            lent |= dict.fromkeys(step.outs(), set().union(*(lent.get(v, {v}) for v in step.operands())))
     copies: list[Step] = []
     handed: set[Value] = set()
 
@@ -53,11 +53,11 @@ def own_results(program: Program) -> Program:
         return copy
 
     def owned(result: Any) -> Any:
-        """Return a result, or a copy if it is borrowed or appears twice."""
+        """Return a result, or a copy if it is borrowed or shares its memory."""
         if not isinstance(result, Value | np.ndarray | Constant):
             return result
-        if isinstance(result, Value) and result not in borrowed and result not in handed:
-            handed.add(result)
+        if isinstance(result, Value) and result not in borrowed and handed.isdisjoint(lent.get(result, {result})):
+            handed.update(lent.get(result, {result}))
             return result
         copy = copied(result)
         if result.shape:
@@ -66,7 +66,8 @@ def own_results(program: Program) -> Program:
         copies.append(Step(primitives.getitem, (copy, ()), {}, number))
         return number
 
-    updates = {old: copied(new) if lent.get(new, {old}) - {old} else new for old, new in program.updates.items()}
+    olds = program.updates.keys()
+    updates = {old: copied(new) if lent.get(new, {new}) & olds - {old} else new for old, new in program.updates.items()}
     outputs = mapped(owned, program.outputs)
     return replace(program, steps=(*program.steps, *copies), outputs=outputs, updates=updates)
 

@@ -162,7 +162,7 @@ def constant_of(array: Any) -> Any:
     """Return an array as a constant: a spread-out number, a range, or itself."""
     bits = array.tobytes()  # where -0.0 isn't 0.0
     repeats = array.ndim > 0 and array.size > 0 and bits == array.flat[0].tobytes() * array.size
-    if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
+    if repeats and array.dtype.kind in "fiu" and array.dtype.isnative and np.isfinite(array).all():
         return primitives.expand(array.flat[0], array.shape)
     if array.ndim == 1 and array.dtype == np.arange(0).dtype and np.array_equal(array, np.arange(array.size)):
         return Constant(f"np.arange({array.size})", array)

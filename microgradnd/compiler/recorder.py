@@ -27,12 +27,14 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.folding import fold
 from microgradnd.compiler.places import MISSING
+from microgradnd.compiler.program import mapped
 from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, quoted_line, user_line
 from microgradnd.modes import no_grad
+from microgradnd.operands import COPIED, arrays_in, sample
 from microgradnd.primitives import is_basic
 from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
@@ -145,6 +147,7 @@ class Recorder:
         self.sizes = sizes  # the open lengths, if any
         self.scans = scans  # whether one turn of `scan` may stand for all
         self.has_scanned = False
+        self.watch: Any = None  # what watches the surroundings while the function runs
         self.passed = 0  # how many operations existed at the last walk, whose path may lead through them
         self.formals: set[Any] = set()  # leaves that stand for the arguments of a turn
         self.operations: list[TracedOperation] = []
@@ -158,6 +161,7 @@ class Recorder:
         self.walked: set[Any] = set()
         self.things: dict[int, Any] = {}
         self.arrays: dict[int, tuple[Any, Node]] = {}  # arrays passed to a function as they are, and their nodes
+        self.used: dict[int, tuple[Any, bytes]] = {}  # arrays that the function has made, and their contents when used
         self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
@@ -193,6 +197,7 @@ class Recorder:
         """Record a call that no derivative passes, as under `no_grad`."""
         self.refuse_shapes(function, args, kwargs, parents, out)
         self.refuse_handlers()
+        self.refuse_changes([arg for arg, parent in zip(args, parents, strict=True) if parent is None], kwargs)
         if kwargs:  # as Tensors, so that rules don't compute with the arrays of this call alone
             kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
         node = TracedOperation(function, args, kwargs, parents, out)
@@ -222,6 +227,7 @@ class Recorder:
 
     def index(self, index: Any) -> Any:
         """Return an index, parts of which may be traced, as one argument."""
+        index = mapped(lambda part: part, index)  # the function may change its lists
         if not any(isinstance(part, Tensor | list | tuple) for part in index):
             return index
         if isinstance(index, list):
@@ -396,6 +402,21 @@ class Recorder:
             leaf.position = position
 
     # Refusals
+
+    def refuse_changes(self, *operands: Any) -> None:
+        """Raise if an array that the function has made was changed after its use."""
+        known = None if self.watch is None else self.watch.known
+        for array in arrays_in(operands):
+            if known is not None and array.flags.writeable and known.keys().isdisjoint((id(array), id(array.base))):
+                now = array.tobytes() if array.nbytes <= COPIED else sample(array)
+                if self.used.setdefault(id(array), (array, now))[1] != now:
+                    self.refused = self.refused or TraceError(
+                        f"a plain array of shape {array.shape} was changed in a compiled function"
+                        f"{quoted_line(last_line())} after an operation had used it, and the program would use what it "
+                        f"holds in the end. Make a new array for each value (array = array + 1), or pass the operation "
+                        f"a copy (array.copy())"
+                    )
+                    raise self.refused
 
     def refuse_views(self, is_over: bool = False) -> None:
         """Raise if a view of `.data` has changed, but nothing was assigned to that.

@@ -39,6 +39,7 @@ from microgradnd.compiler.program import (
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
+from microgradnd.conversions import Count
 
 HELPERS = {  # for operations that NumPy has no expression for
     "unheld": (
@@ -163,7 +164,9 @@ def spelled(thing: Any) -> str | None:
         return thing.text
     if type(thing) is tuple and all(type(x) in (int, float) and math.isfinite(x) for x in thing):
         return repr(thing)
-    if not isinstance(thing, np.ndarray) or thing.dtype.kind not in "fiub" or not np.isfinite(thing).all():
+    if not isinstance(thing, np.ndarray) or thing.dtype.kind not in "fiub" or not thing.dtype.isnative:
+        return None
+    if not np.isfinite(thing).all():
         return None
     known = (np.float64, np.bool, np.int64)
     if (number := uniform(thing)) is not None and thing.shape and math.isfinite(number):  # an empty array has one too
@@ -202,7 +205,7 @@ class Writer:
             return self.turn(arg)
         if isinstance(arg, Listed):
             return f"{self.names.constant(arg.numbers, 'numbers')}[{self.counter}]", CALL
-        arg = int(arg) if isinstance(arg, int) and type(arg) is not bool else arg  # `x.size` prints as an int
+        arg = int(arg) if isinstance(arg, Count) else arg
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):

@@ -179,9 +179,11 @@ class Recording:
                     outside.noticed(watch),
                     gradients_observed(recorder),
                     threads_refused(recorder),
+                    replaced(recorder, "watch", watch),
                     contextlib.nullcontext() if recorder.sizes is None else recorder.sizes.observed(),
                 ):
                     leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
+                    recorder.refuse_changes([array for array, _ in recorder.used.values()])
                 self.form = with_variables(returned, leaves, recorder.is_new_variable)
                 self.leaves = [as_it_is(x) for x in leaves]
                 del leaves
@@ -221,6 +223,7 @@ class Recording:
                 *((thing, as_it_is(value)) for thing, value in left),
             ]
             recorder.restore()
+            recorder.used.clear()
             recorder.refused = recorder.caught = None  # or they would hold frames
 
     def check(self, is_same: bool) -> None:
@@ -323,7 +326,7 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
 
 def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool = False) -> Traced:
     """Call a function as `traced` does, with open lengths or one turn of `scan`."""
-    dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | Tensor)}
+    dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | np.generic | Tensor)}
     fixed: dict[int, Any] = {}
     while True:
         numbers = precision(dtypes)
@@ -347,23 +350,45 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
 
 def results_of(recording: Recording, translation: Translation) -> Any:
     """Return a program's outputs: what the function returned, and what it left."""
-    returned = Tensor, np.ndarray, enum.Enum, Size, *PLAIN
+    known = recording.watch.known
     for leaf in recording.leaves:
         if isinstance(leaf, str) and UNKNOWN in leaf:
             raise TraceError(
                 f"a compiled function returned the string {leaf!r}, with a value that only the program computes; "
                 f"return the value, and format it outside"
             )
-        if not isinstance(leaf, returned) and id(leaf) not in recording.watch.known:
+        parts = tuple(leaf.flat) if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject else leaf
+        if not isinstance(parts, Tensor | np.ndarray | Size) and (part := unsettled(parts, known)) is not None:
             raise TraceError(
-                f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, strings, None, "
+                f"a compiled function returned a {type(part).__name__}: it can return arrays, numbers, strings, None, "
                 f"and tuples, lists, dicts, dataclasses and modules of these; return the arrays themselves"
+            )
+    for _, cls, rest, _ in filter(None, recording.form.steps):
+        if (part := unsettled(rest, known)) is not None:
+            raise TraceError(
+                f"a compiled function returned a {cls.__name__} that holds a {type(part).__name__} as a key or an "
+                f"attribute, which each call would share: only values of a dict and fields of a dataclass can be "
+                f"computed; return it as one of these"
             )
     is_plain = is_plain_tree(recording.form)
     outputs: Any = [translation.constant(leaf) for leaf in recording.leaves]
     outputs = recording.form.rebuild(outputs) if is_plain else tuple(outputs)
     left = tuple(translation.constant(value) for _, value in recording.left if value is not None)
     return (outputs, left) if recording.left else outputs
+
+
+def is_text_or_number(thing: Any) -> bool:
+    """Return whether something is immutable, and the same in each call."""
+    if type(thing) is slice:
+        return all(map(is_text_or_number, (thing.start, thing.stop, thing.step)))
+    return isinstance(thing, enum.Enum) or (isinstance(thing, PLAIN) and not getattr(thing, "__dict__", None))
+
+
+def unsettled(rest: Any, known: Any) -> Any:
+    """Return a part of what a container holds besides its values that may change."""
+    if type(rest) in (tuple, frozenset):
+        return next((part for part in (unsettled(part, known) for part in rest) if part is not None), None)
+    return None if id(rest) in known or isinstance(rest, type) or is_text_or_number(rest) else rest
 
 
 def finished(recording: Recording, translation: Translation, program: Program, fixed: dict[int, Any]) -> Traced:

@@ -383,6 +383,10 @@ class Watch:
         else:
             self.place((id(container), ""), name, functools.partial(contents, container), container)
 
+    def of_turn(self, f: Any) -> Watch:
+        """Return a watch on what a turn of `mg.scan` may change."""
+        return WatchOfTurn(self, f)
+
     # While the function runs
 
     def hook(self, cls: type) -> bool:
@@ -599,6 +603,26 @@ class Watch:
             for name, array, whole in arrays.values()
         ]
         return Surroundings(places, kept)
+
+
+class WatchOfTurn(Watch):
+    """What a turn of `mg.scan` changes of what the traced function has made.
+
+    What it has not made is watched already. Objects that it has made aren't hooked:
+    all their attributes are compared.
+    """
+
+    def __init__(self, watch: Watch, f: Any) -> None:
+        super().__init__(watch.recorder)
+        self.known |= watch.known
+        self.visit("f", f)
+
+    def look(self, name: str, thing: Any) -> None:
+        if not isinstance(thing, Size):
+            super().look(name, thing)
+
+    def hook(self, cls: type) -> bool:
+        return False
 
 
 USED_UP = "call next() outside and pass what it returns, or make a list of all items"

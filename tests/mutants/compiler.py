@@ -500,7 +500,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "ownership.py",
-        "handed.add(result)",
+        "handed.update(lent.get(result, {result}))",
         "pass",
         "tests/test_compiler.py::test_results_of_equal_value_share_no_memory",
     ),
@@ -642,7 +642,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("scanning.py", 'note.hooks or getattr(note, "retain_grad", False)', "note.hooks", SCANNING),
     ("recorder.py", "if pair[1] is not variable}", "}", PARTS),
     ("recorder.py", "old.requires_grad if in_place is None", "True if in_place is None", PARTS),
-    ("ownership.py", "copied(new) if lent.get(new, {old}) - {old} else new", "new", PARTS),
+    ("ownership.py", "copied(new) if lent.get(new, {new}) & olds - {old} else new", "new", PARTS),
     ("dispatch.py", "captured = [*given[len(self.entry.traced.inputs) :], *watched]", "captured = []", PARTS),
     ("dispatch.py", "{', '.join([*given, *watched])}", "{', '.join(given)}", PARTS),
     ("trace.py", "if step is None and is_new(leaf := next(rest)):", "if False:", PARTS),
