@@ -1195,6 +1195,7 @@ ENTRIES += [
     ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
     ("rolling.py", "len(value.shape) == 2 and min(value.shape) > 1", "bool(value.shape)", ROLLING),
     ("programs.py", "rolled(in_turns(traced))", "rolled(traced)", "tests/test_recurrent.py"),
+    ("programs.py", "return hoisted(rolled(program))", "return hoisted(program)", SCANNING),
     ("translation.py", "if x is result and isinstance(result, Tensor):", "if False:", "tests/test_recurrent.py"),
     ("driver.py", "if new not in layout.over:", "if False:", ROLLING, "numba"),
     (
