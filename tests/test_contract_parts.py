@@ -12,6 +12,7 @@ import copy
 import enum
 import functools
 import itertools
+import operator
 import os
 import random
 import threading
@@ -559,9 +560,9 @@ def another_thread():
 def test_a_draw_by_code_that_names_none_is_refused(company):
     """With another thread running, a second trace with new numbers shows who drew."""
     rng = np.random.default_rng(0)
-    draw = [rng.random]
+    draw = operator.methodcaller("random")
     with company(), pytest.raises(TypeError, match="random numbers were drawn"):
-        mg.compile(lambda x: x * draw[0]())(X)
+        mg.compile(lambda x: x * draw(rng))(X)
 
 
 def test_another_threads_draw_is_not_blamed():

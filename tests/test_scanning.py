@@ -398,6 +398,12 @@ def test_loops_that_one_turn_does_not_show_are_traced_turn_by_turn(f):
     check(mg.compile(f), f, [ROWS])
 
 
+def test_turns_that_only_rewriting_makes_equal_become_a_loop():
+    compiled = mg.compile(backward_in_the_turn)
+    compiled(ROWS)
+    assert "for t" in compiled.source
+
+
 def test_draws_differ_between_turns():
     rng = np.random.default_rng(0)
 

@@ -136,11 +136,11 @@ class General:
         self.names = {
             name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open
         }
-        tuples = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
-        tuples += [v.shape for v in program.inputs] + [step.args for step in program.steps]
-        found = [sizes.settled(size) for tree in tuples for size in sizes_in(tree)]
-        shapes = [tree for tree in tuples if Size in (kinds := {*map(type, tree)}) and kinds <= {int, Size}]
-        found += [math.prod(sizes.settled(shape)) for shape in shapes]
+        trees = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
+        trees += [v.shape for v in program.inputs] + [step.args for step in program.steps]
+        trees = sizes.settled(trees)
+        found: list[Any] = sizes_in(trees)
+        found += [math.prod(tree) for tree in trees if Size in (kinds := {*map(type, tree)}) and kinds <= {int, Size}]
         found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
         single: dict[Any, Any] = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and not n.over}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]

@@ -61,21 +61,16 @@ class Place:
     def put_back(self) -> None:
         """Restore what it held, where that is possible."""
         owner, key, value = self.owner, self.key, self.value
+        scope = owner if isinstance(owner, dict) else attributes(owner)
         if key is None and isinstance(owner, CHANGEABLE):
             owner.clear()
-            if isinstance(owner, dict):
-                half = len(value) // 2  # its keys, then what belongs to them
-                owner.update(zip(value[:half], value[half:], strict=True))
-            elif isinstance(owner, set):
-                owner.update(value)
-            else:
-                owner.extend(value)
-        elif isinstance(owner, dict) and value is MISSING:
-            owner.pop(key, None)
-        elif isinstance(owner, dict):
-            owner[key] = value  # a global name
+            half = len(value) // 2  # of a dict: its keys, then what belongs to them
+            given = zip(value[:half], value[half:], strict=True) if isinstance(owner, dict) else value
+            (owner.update if isinstance(owner, dict | set) else owner.extend)(given)
         elif key is not None and value is MISSING:
-            attributes(owner).pop(key, None)
+            scope.pop(key, None)
+        elif key is not None and scope is owner:
+            scope[key] = value  # a global name
         elif key is not None:
             with contextlib.suppress(AttributeError, TypeError):  # one that can only be read
                 (setattr if isinstance(owner, type) else object.__setattr__)(owner, key, value)

@@ -200,10 +200,11 @@ def for_one(traced: Traced, arguments: Arguments) -> Traced:
 def straightened(traced: Program) -> Program:
     """Return the best program for a trace.
 
-    Rolling up comes first, as the rest takes long for many steps.
+    Rolling up comes first, as the rest takes long for many steps, and last, as some
+    turns are equal only in the rewritten program.
     """
     program = in_bodies(lambda body, _: optimized(body), rolled(in_turns(traced)))
-    return hoisted(program)
+    return hoisted(rolled(program))
 
 
 def with_loops(

@@ -18,7 +18,7 @@ import contextlib
 import enum
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -251,8 +251,7 @@ class Recording:
             )
 
 
-@contextmanager
-def threads_refused(recorder: Recorder) -> Iterator[None]:
+def threads_refused(recorder: Recorder) -> AbstractContextManager[None]:
     """Refuse to start threads in a trace, which doesn't see what they do."""
     start = threading.Thread.start
 
@@ -261,8 +260,7 @@ def threads_refused(recorder: Recorder) -> Iterator[None]:
             raise recorder.refusal("a thread", "Start threads outside, and call the compiled function in each")
         start(thread)
 
-    with replaced(threading.Thread, "start", refuse):
-        yield
+    return replaced(threading.Thread, "start", refuse)
 
 
 def as_it_is(value: Any) -> Any:
