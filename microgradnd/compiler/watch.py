@@ -47,7 +47,7 @@ import numpy as np
 
 from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
-from microgradnd.compiler.natives import NAMED, hidden, is_changeable, is_native, is_plain, native, reader
+from microgradnd.compiler.natives import NAMED, UNREAD, hidden, is_changeable, is_native, is_plain, native, reader
 from microgradnd.compiler.outside import ASKED, CLOCK, READ_DATE, is_noted, of_the_clock
 from microgradnd.compiler.places import (
     CHANGEABLE,
@@ -88,13 +88,12 @@ GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le"
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
 # The attributes in which such an object holds functions.
 WRAPPERS: dict[Any, tuple[str, ...]] = {
-    cls: tuple(key for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType) and key[:3] != "__d")
+    cls: tuple(key for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType) and key not in UNREAD)
     for cls in (property, classmethod, staticmethod, functools.partial, functools._lru_cache_wrapper)
 }
 BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType, np.ufunc)  # never change, but hold what they call
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
-UNREAD = "__annotate_func__"  # makes annotations in Python 3.14; nobody else calls it
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
 WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
@@ -271,12 +270,6 @@ class Watch:
             self.hook(watched)
             self.todo.append((name, vars(module).get("__getattr__")))
 
-    def look_at_attribute(self, name: str, package: ModuleType, key: str) -> None:
-        """Watch an attribute of an installed module, and follow it if it may change."""
-        if not isinstance(value := held(package, key), IOBase):
-            follows = isinstance(value, ModuleType) or is_setting(value)
-            self.place((id(package), key), name, functools.partial(held, package, key), package, key, follows=follows)
-
     def look_at_object(self, name: str, thing: Any) -> None:
         """Watch an object: the attributes that are read or all, and its contents."""
         kind = type(thing)
@@ -328,7 +321,7 @@ class Watch:
                 mro = functools.partial(getattr, base, "__mro__")
                 self.place((id(base), "__mro__"), name, mro, base, "__mro__", follows=False)
                 for key, value in list(vars(base).items()):
-                    is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key != UNREAD
+                    is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key not in UNREAD
                     is_asked = key in self.names or (is_function if key.startswith("__") else is_whole)
                     if is_asked and not (key in HOOKS and id(base) in self.hooked):
                         is_direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
@@ -347,7 +340,9 @@ class Watch:
             self.place((id(thing), min(names)), name or min(names), functools.partial(read, thing))
         for name, package in list(self.packages.items()):
             for key in sorted(self.names & vars(package).keys()):
-                self.look_at_attribute(f"{name}.{key}", package, key)
+                read = functools.partial(held, package, key)
+                if not isinstance(value := read(), IOBase):  # as standard output, which is often redirected
+                    self.place((id(package), key), f"{name}.{key}", read, package, key, follows=is_setting(value))
         is_asked = not self.names.isdisjoint(("isinstance", "issubclass"))
         if is_asked or any(isinstance(cls, abc.ABCMeta) for cls in self.classes):
             self.later["registered"] = "isinstance", abc.get_cache_token
@@ -652,5 +647,6 @@ def is_of_package(thing: Any) -> bool:
 
 def is_setting(value: Any) -> bool:
     """Return whether what an installed module has by a name may be a user's setting."""
-    is_users_own = isinstance(value, FunctionType | type) and not is_of_package(value)
-    return is_users_own or not (callable(value) or value is sys.modules)
+    if isinstance(value, FunctionType | type):
+        return not is_of_package(value)
+    return not callable(value) and value is not sys.modules
