@@ -219,13 +219,9 @@ class Watch:
         if theirs:
             return
         self.codes[code] = None
-        for key, is_used in (
-            ("__code__", 1),
-            ("__defaults__", code.co_argcount),
-            ("__kwdefaults__", code.co_kwonlyargcount),
-        ):
-            if is_used:
-                self.attribute(name, function, key)
+        used = {"__code__": 1, "__defaults__": code.co_argcount, "__kwdefaults__": code.co_kwonlyargcount}
+        for key in filter(used.get, used):
+            self.attribute(name, function, key)
         self.todo.append((name, vars(function)))
         self.names |= set() if is_generated(code) else names_in(code)
         for key in sorted(globals_in(code)):
