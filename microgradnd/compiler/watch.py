@@ -126,14 +126,13 @@ class Watch:
         self.codes: dict[CodeType, None] = {}
         self.names: set[str] = set()
         self.known: dict[int, tuple[str, Any]] = {}  # keeps what was visited alive, so that no id is used twice
-        self.classes: dict[type, str] = {}
+        self.classes: dict[type, bool] = {}  # whether the code can come by them, so that nobody sees what it reads
         self.natives: list[tuple[str, Any]] = []
         self.named: list[Any] = [("", None, names, read) for kinds, names, read in NAMED if kinds is None]
         self.named.append(("", None, {"modules"}, lambda _: users_modules()))
         self.objects: list[tuple[str, Any]] = []  # that report reads
         self.packages: dict[str, ModuleType] = {"builtins": builtins}
         self.later: dict[Any, tuple[str, Callable[[], Any]]] = {}  # what the trace itself may change, as a cache
-        self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
@@ -182,8 +181,7 @@ class Watch:
         elif isinstance(thing, BOUND):
             self.look_at_bound(name, thing)
         elif isinstance(thing, type):
-            self.handed_on.add(thing)
-            self.add_class(name, thing)
+            self.add_class(thing, is_whole=True)
         elif isinstance(thing, ModuleType):
             self.look_at_module(name, thing)
         elif not self.draws.note(name, thing):
@@ -225,7 +223,7 @@ class Watch:
         self.todo.append((name, vars(function)))
         self.names |= set() if is_generated(code) else names_in(code)
         for key in sorted(globals_in(code)):
-            self.look_up(function.__globals__, key, key)  # also a missing one: a new one would hide a built-in one
+            self.look_up(function.__globals__, key, key)  # also if it is missing: a new name may hide a built-in one
 
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
         """Watch a name in a namespace."""
@@ -262,7 +260,7 @@ class Watch:
             kind = type(module)
             watched = type(kind.__name__, (kind,), {})
             self.undo.enter_context(replaced(module, "__class__", watched))
-            self.add_class(kind.__name__, kind)
+            self.add_class(kind)
             self.hook(watched)
             self.todo.append((name, vars(module).get("__getattr__")))
 
@@ -284,7 +282,7 @@ class Watch:
             if what != "buffer":  # a part of a module, which the library may read in another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and native(kind) is not kind and not isinstance(thing, enum.Enum):
-            self.add_class(kind.__name__, kind)
+            self.add_class(kind)
             self.attribute(f"the class of {name}", thing, "__class__", follows=False)
             if self.hook(kind):
                 self.objects.append((name, thing))
@@ -301,24 +299,24 @@ class Watch:
         for key in sorted(slots):
             self.attribute(f"{name}.{key}", thing, key)
 
-    def add_class(self, name: str, cls: type) -> None:
-        for kind in (cls, type(cls)):
-            if is_changeable(kind) and kind not in self.classes:
-                self.classes[kind] = name if kind is cls else kind.__name__
-                self.add_named(name, kind)
+    def add_class(self, cls: type, is_whole: bool = False) -> None:
+        for kind in filter(is_changeable, (cls, type(cls))):
+            if kind not in self.classes:
+                self.add_named(kind.__name__, kind)
+            self.classes[kind] = self.classes.get(kind, False) or (is_whole and kind is cls)
 
     def look_into_classes(self) -> None:
         """Look up in the classes the names in the code, and special methods."""
         is_reflected = not REFLECTION.isdisjoint(self.names)
-        for cls, name in list(self.classes.items()):
-            is_whole = is_reflected or cls in self.handed_on
+        for cls, is_whole in list(self.classes.items()):
+            name = cls.__name__
             for base in itertools.filterfalse(is_of_package, cls.__mro__):
                 self.place((id(base), ""), name, functools.partial(names_of, base), base)
                 mro = functools.partial(getattr, base, "__mro__")
                 self.place((id(base), "__mro__"), name, mro, base, "__mro__", follows=False)
                 for key, value in list(vars(base).items()):
                     is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key not in UNREAD
-                    is_asked = key in self.names or (is_function if key.startswith("__") else is_whole)
+                    is_asked = key in self.names or (is_function if key.startswith("__") else is_whole or is_reflected)
                     if is_asked and not (key in HOOKS and id(base) in self.hooked):
                         is_direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
                         read = functools.partial(vars(base).get, key, MISSING)
@@ -386,30 +384,24 @@ class Watch:
         own = home(cls, "__getattribute__")
         reports = self.hooked.get(id(own), not isinstance(vars(own)["__getattribute__"], FunctionType))
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
-        read: Any = cls.__getattribute__
 
-        def getattribute(thing: Any, name: str) -> Any:
-            return self.reads(thing, name, read) if is_noted(self) else read(thing, name)
-
-        def noting(change: Callable[..., None]) -> Callable[..., None]:
-            def method(thing: Any, name: str, *value: Any) -> None:
-                if is_noted(self):
-                    self.writes(thing, name)
-                change(thing, name, *value)
+        def noting(note: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+            def method(thing: Any, name: str, *value: Any) -> Any:
+                return note(function, thing, name, *value) if is_noted(self) else function(thing, name, *value)
 
             return method
 
+        notes: tuple[Callable[..., Any], ...] = self.reads, self.writes, self.writes
         try:
-            methods = getattribute, noting(cls.__setattr__), noting(cls.__delattr__)
-            for name, method in zip(HOOKS, methods, strict=True):
-                self.undo.enter_context(replaced(cls, name, method))
+            for name, note in zip(HOOKS, notes, strict=True):
+                self.undo.enter_context(replaced(cls, name, noting(note, getattr(cls, name))))
         except (TypeError, AttributeError):
             return False
         self.hooked[id(cls)] = reports
         self.todo += [(f"{cls.__name__}.{name}", method) for name, method in before.items()]
         return reports
 
-    def reads(self, thing: Any, name: str, read: Callable[[Any, str], Any]) -> Any:
+    def reads(self, read: Callable[[Any, str], Any], thing: Any, name: str) -> Any:
         """Read an attribute, and note the read."""
         value: Any = MISSING
         try:
@@ -461,18 +453,17 @@ class Watch:
             self.buffers[key].name = name
         return self.buffers[key]
 
-    def writes(self, thing: Any, name: str) -> None:
-        """Note the value of an attribute before it is set."""
+    def writes(self, change: Callable[..., None], thing: Any, name: str, *value: Any) -> None:
+        """Set or delete an attribute, and note its value before."""
         ours = is_ours()
         with replaced(self, "is_looking", True):
             owner = original(thing)
-            if isinstance(lookup(type(owner), name), property):
-                return  # its setter sets something else, and that is noted
-            if id(owner) in self.known and (id(owner), name) not in self.written and not (name[0] == "_" and ours):
-                before = attributes(owner).get(name, MISSING)
-                if before is MISSING and isinstance(lookup(type(owner), name), MemberDescriptorType):
-                    before = getattr(owner, name, MISSING)
-                self.written[id(owner), name] = owner, name, before, last_line()
+            found, is_known = lookup(type(owner), name), id(owner) in self.known and not (name[0] == "_" and ours)
+            if is_known and not isinstance(found, property):  # its setter sets something else, and that is noted
+                is_slot = isinstance(found, MemberDescriptorType)
+                before = getattr(owner, name, MISSING) if is_slot else attributes(owner).get(name, MISSING)
+                self.written.setdefault((id(owner), name), (owner, name, before, last_line()))
+        change(thing, name, *value)
 
     # Afterwards
 
