@@ -695,7 +695,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "self.hook(type(os.environ))", "", NATIVES),
     ("watch.py", "self.place((id(package), key)", "dict.get({}, (id(package), key)", NATIVES),
     ("recorder.py", 'vars(value)["replaces"] = before', "pass", NATIVES),
-    ("dispatch.py", "held(builtins, place.key) if place.value is MISSING else place.value", "place.value", NATIVES),
     ("dispatch.py", 'return f"[*{self.name(vars(place.owner))}] == {self.name(names)}"', 'return "True"', NATIVES),
     ("outside.py", "(by_anybody or is_users(sys._getframe(1).f_code))", "is_users(sys._getframe(1).f_code)", NATIVES),
     ("outside.py", "return found, found.name", "return 0", NATIVES),
