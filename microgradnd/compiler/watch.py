@@ -125,7 +125,8 @@ class Watch:
         self.draws = Draws(recorder)
         self.codes: dict[CodeType, None] = {}
         self.names: set[str] = set()
-        self.known: dict[int, tuple[str, Any]] = {}  # keeps what was visited alive, so that no id is used twice
+        # It keeps what was visited alive, so that no id is used twice.
+        self.known: dict[int, tuple[str, Any]] = {id(os.environ): ("os.environ", os.environ)}
         self.classes: dict[type, bool] = {}  # whether the code can come by them, so that nobody sees what it reads
         self.natives: list[tuple[str, Any]] = []
         self.named: list[Any] = [("", None, names, read) for kinds, names, read in NAMED if kinds is None]
@@ -141,8 +142,6 @@ class Watch:
         self.undo = ExitStack()  # gives the classes their methods back
         self.todo: list[tuple[str, Any]] = []
         self.is_looking = False
-        self.known[id(os.environ)] = "os.environ", os.environ
-        self.hook(type(os.environ))  # whoever reads it, as `os.path.expanduser` does
 
     # Finding
 
@@ -150,6 +149,7 @@ class Watch:
         """Look at a thing, and at everything that a function can reach through it."""
         self.todo.append((name, thing))
         with replaced(self, "is_looking", True):
+            self.hook(type(os.environ))  # reports whoever reads it, as `os.path.expanduser` does
             self.look_at_all()
 
     def look_at_all(self) -> None:
@@ -333,7 +333,7 @@ class Watch:
         for name, thing, names, read in found:
             self.place((id(thing), min(names)), name or min(names), functools.partial(read, thing))
         for name, package in list(self.packages.items()):
-            for key in sorted(self.names & vars(package).keys()):
+            for key in sorted(self.names & vars(package).keys() - {"_"}):  # which an interactive session sets
                 read = functools.partial(held, package, key)
                 if not isinstance(value := read(), IOBase):  # as standard output, which is often redirected
                     self.place((id(package), key), f"{name}.{key}", read, package, key, follows=is_setting(value))
