@@ -64,9 +64,9 @@ from microgradnd.compiler.places import (
     held,
     home,
     lookup,
-    names_of,
     own_attribute,
     same,
+    shape_of,
 )
 from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
@@ -311,9 +311,7 @@ class Watch:
         for cls, is_whole in list(self.classes.items()):
             name = cls.__name__
             for base in itertools.filterfalse(is_of_package, cls.__mro__):
-                self.place((id(base), ""), name, functools.partial(names_of, base), base)
-                mro = functools.partial(getattr, base, "__mro__")
-                self.place((id(base), "__mro__"), name, mro, base, "__mro__", follows=False)
+                self.place((id(base), ""), name, functools.partial(shape_of, base), base, follows=False)
                 for key, value in list(vars(base).items()):
                     is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key not in UNREAD
                     is_asked = key in self.names or (is_function if key.startswith("__") else is_whole or is_reflected)
