@@ -813,6 +813,38 @@ def test_unchanged_objects_need_no_new_program():
     assert (f.cache_info().misses, f.cache_info().hits) == (1, 2)
 
 
+def test_the_result_that_a_session_keeps_is_not_watched(monkeypatch):
+    f = mg.compile(lambda x: x * len("_".join(["a", "b"])))
+    for i in range(12):
+        monkeypatch.setattr(builtins, "_", i, raising=False)
+        f(X)
+    assert f.cache_info().misses == 1
+
+
+def test_a_program_runs_while_another_thread_traces():
+    started, go_on = threading.Event(), threading.Event()
+    quick = mg.compile(lambda x: x * max(len("ab"), 1))
+
+    def slow(x):
+        started.set()
+        go_on.wait(10)
+        return x * len("abc")
+
+    def trace():
+        with pytest.raises(TypeError, match="was changed"):  # an event is set
+            mg.compile(slow)(X)
+
+    quick(X)
+    thread = threading.Thread(target=trace)
+    thread.start()
+    started.wait(10)
+    for _ in range(12):  # in the meantime, `len` is the trace's
+        np.testing.assert_array_equal(quick(X), 2 * X)
+    go_on.set()
+    thread.join()
+    assert quick.cache_info().misses == 1
+
+
 def test_compiled_functions_are_not_looked_into():
     class Trainer:
         scale = 2.0

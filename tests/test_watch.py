@@ -375,6 +375,14 @@ def what_an_operator_reads():
     ]
 
 
+def attribute_of_a_class_by_a_computed_name():
+    class Owner:
+        scale = 1.0
+
+    name = ["scale"]
+    return lambda x: x * getattr(Owner, name[0]), values(functools.partial(setattr, Owner, name[0]))
+
+
 def attribute_of_a_metaclass():
     class Meta(type):
         scale = 1.0
@@ -730,6 +738,7 @@ AROUND = [
     method_of_a_base_that_is_replaced,
     operator_that_is_replaced,
     what_an_operator_reads,
+    attribute_of_a_class_by_a_computed_name,
     attribute_of_a_metaclass,
     attributes_of_a_class_and_a_metaclass,
     class_of_an_object,

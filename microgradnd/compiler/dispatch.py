@@ -27,7 +27,7 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
-from microgradnd.compiler.places import CONTAINERS, MISSING, Place, held, names_of, same
+from microgradnd.compiler.places import CONTAINERS, MISSING, Place, held, same, shape_of
 from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient, Setting
 from microgradnd.compiler.replay import recorded
@@ -275,8 +275,9 @@ class Dispatcher:
         if isinstance(place.owner, CONTAINERS) and place.key is None:
             return self.holds(owner, place)
         if isinstance(place.owner, type) and place.key is None:
-            names = [*vars(place.owner)] if names_of(place.owner) == place.value else None
-            return f"[*{self.name(vars(place.owner))}] == {self.name(names)}"
+            names = [*vars(place.owner)] if same(shape_of(place.owner), place.value) else None
+            is_same = f"[*{self.name(vars(place.owner))}] == {self.name(names)}"
+            return f"{is_same} and {owner}.__mro__ is {self.name(place.value[0])}"
         if type(place.owner) is dict:  # a table of rules, or of modules
             key = repr(place.key) if type(place.key) is str else self.name(place.key)
             return f"{key} not in {owner}" if place.value is MISSING else f"{owner}[{key}] is {value}"

@@ -43,7 +43,8 @@ METHODS = (types.MethodDescriptorType, types.ClassMethodDescriptorType)
 DESCRIPTORS = (*METHODS, types.WrapperDescriptorType)
 ATTRIBUTES = (types.GetSetDescriptorType, types.MemberDescriptorType)
 # Attributes that are no state: Python itself sets the last two when an error is raised.
-UNREAD = {"__dict__", "__weakref__", "__class__", "__traceback__", "__context__"}
+UNREAD = {"__dict__", "__weakref__", "__class__", "__doc__", "__vectorcalloffset__", "__annotate_func__"}
+UNREAD |= {"__traceback__", "__context__"}
 # Classes whose objects never change.
 FIXED = (
     *(types.CodeType, types.FrameType, types.TracebackType, types.GenericAlias, types.UnionType),

@@ -152,9 +152,9 @@ def function_of(generator: types.GeneratorType[Any, Any, Any]) -> types.Function
     return types.FunctionType(generator.gi_code, frame.f_globals, closure=cells)
 
 
-def names_of(cls: type) -> tuple[str, ...]:
-    """Return the names that a class itself defines."""
-    return tuple(name for name in vars(cls) if name not in ADDED)
+def shape_of(cls: type) -> tuple[Any, ...]:
+    """Return the bases of a class, and the names that it defines itself."""
+    return cls.__mro__, *(name for name in vars(cls) if name not in ADDED)
 
 
 def attributes(thing: Any) -> dict[str, Any]:

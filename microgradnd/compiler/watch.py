@@ -47,7 +47,7 @@ import numpy as np
 
 from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
-from microgradnd.compiler.natives import NAMED, hidden, is_changeable, is_native, is_plain, native, reader
+from microgradnd.compiler.natives import NAMED, UNREAD, hidden, is_changeable, is_native, is_plain, native, reader
 from microgradnd.compiler.outside import ASKED, CLOCK, READ_DATE, is_noted, of_the_clock
 from microgradnd.compiler.places import (
     CHANGEABLE,
@@ -64,9 +64,9 @@ from microgradnd.compiler.places import (
     held,
     home,
     lookup,
-    names_of,
     own_attribute,
     same,
+    shape_of,
 )
 from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
@@ -88,13 +88,12 @@ GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le"
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
 # The attributes in which such an object holds functions.
 WRAPPERS: dict[Any, tuple[str, ...]] = {
-    cls: tuple(key for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType) and key[:3] != "__d")
+    cls: tuple(key for key, x in vars(cls).items() if isinstance(x, MemberDescriptorType) and key not in UNREAD)
     for cls in (property, classmethod, staticmethod, functools.partial, functools._lru_cache_wrapper)
 }
 BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType, np.ufunc)  # never change, but hold what they call
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
-UNREAD = "__annotate_func__"  # makes annotations in Python 3.14; nobody else calls it
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
 WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
@@ -126,15 +125,15 @@ class Watch:
         self.draws = Draws(recorder)
         self.codes: dict[CodeType, None] = {}
         self.names: set[str] = set()
-        self.known: dict[int, tuple[str, Any]] = {}  # keeps what was visited alive, so that no id is used twice
-        self.classes: dict[type, str] = {}
+        # It keeps what was visited alive, so that no id is used twice.
+        self.known: dict[int, tuple[str, Any]] = {id(os.environ): ("os.environ", os.environ)}
+        self.classes: dict[type, bool] = {}  # whether the code can come by them, so that nobody sees what it reads
         self.natives: list[tuple[str, Any]] = []
         self.named: list[Any] = [("", None, names, read) for kinds, names, read in NAMED if kinds is None]
         self.named.append(("", None, {"modules"}, lambda _: users_modules()))
         self.objects: list[tuple[str, Any]] = []  # that report reads
         self.packages: dict[str, ModuleType] = {"builtins": builtins}
         self.later: dict[Any, tuple[str, Callable[[], Any]]] = {}  # what the trace itself may change, as a cache
-        self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
@@ -143,8 +142,6 @@ class Watch:
         self.undo = ExitStack()  # gives the classes their methods back
         self.todo: list[tuple[str, Any]] = []
         self.is_looking = False
-        self.known[id(os.environ)] = "os.environ", os.environ
-        self.hook(type(os.environ))  # whoever reads it, as `os.path.expanduser` does
 
     # Finding
 
@@ -152,6 +149,7 @@ class Watch:
         """Look at a thing, and at everything that a function can reach through it."""
         self.todo.append((name, thing))
         with replaced(self, "is_looking", True):
+            self.hook(type(os.environ))  # reports whoever reads it, as `os.path.expanduser` does
             self.look_at_all()
 
     def look_at_all(self) -> None:
@@ -183,8 +181,7 @@ class Watch:
         elif isinstance(thing, BOUND):
             self.look_at_bound(name, thing)
         elif isinstance(thing, type):
-            self.handed_on.add(thing)
-            self.add_class(name, thing)
+            self.add_class(thing, is_whole=True)
         elif isinstance(thing, ModuleType):
             self.look_at_module(name, thing)
         elif not self.draws.note(name, thing):
@@ -220,17 +217,13 @@ class Watch:
         if theirs:
             return
         self.codes[code] = None
-        for key, is_used in (
-            ("__code__", 1),
-            ("__defaults__", code.co_argcount),
-            ("__kwdefaults__", code.co_kwonlyargcount),
-        ):
-            if is_used:
-                self.attribute(name, function, key)
+        used = {"__code__": 1, "__defaults__": code.co_argcount, "__kwdefaults__": code.co_kwonlyargcount}
+        for key in filter(used.get, used):
+            self.attribute(name, function, key)
         self.todo.append((name, vars(function)))
         self.names |= set() if is_generated(code) else names_in(code)
         for key in sorted(globals_in(code)):
-            self.look_up(function.__globals__, key, key)  # also a missing one: a new one would hide a built-in one
+            self.look_up(function.__globals__, key, key)  # also if it is missing: a new name may hide a built-in one
 
     def look_up(self, scope: dict[str, Any], key: str, name: str) -> None:
         """Watch a name in a namespace."""
@@ -267,15 +260,9 @@ class Watch:
             kind = type(module)
             watched = type(kind.__name__, (kind,), {})
             self.undo.enter_context(replaced(module, "__class__", watched))
-            self.add_class(kind.__name__, kind)
+            self.add_class(kind)
             self.hook(watched)
             self.todo.append((name, vars(module).get("__getattr__")))
-
-    def look_at_attribute(self, name: str, package: ModuleType, key: str) -> None:
-        """Watch an attribute of an installed module, and follow it if it may change."""
-        if not isinstance(value := held(package, key), IOBase):
-            follows = isinstance(value, ModuleType) or is_setting(value)
-            self.place((id(package), key), name, functools.partial(held, package, key), package, key, follows=follows)
 
     def look_at_object(self, name: str, thing: Any) -> None:
         """Watch an object: the attributes that are read or all, and its contents."""
@@ -295,7 +282,7 @@ class Watch:
             if what != "buffer":  # a part of a module, which the library may read in another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and native(kind) is not kind and not isinstance(thing, enum.Enum):
-            self.add_class(kind.__name__, kind)
+            self.add_class(kind)
             self.attribute(f"the class of {name}", thing, "__class__", follows=False)
             if self.hook(kind):
                 self.objects.append((name, thing))
@@ -312,24 +299,22 @@ class Watch:
         for key in sorted(slots):
             self.attribute(f"{name}.{key}", thing, key)
 
-    def add_class(self, name: str, cls: type) -> None:
-        for kind in (cls, type(cls)):
-            if is_changeable(kind) and kind not in self.classes:
-                self.classes[kind] = name if kind is cls else kind.__name__
-                self.add_named(name, kind)
+    def add_class(self, cls: type, is_whole: bool = False) -> None:
+        for kind in filter(is_changeable, (cls, type(cls))):
+            if kind not in self.classes:
+                self.add_named(kind.__name__, kind)
+            self.classes[kind] = self.classes.get(kind, False) or (is_whole and kind is cls)
 
     def look_into_classes(self) -> None:
         """Look up in the classes the names in the code, and special methods."""
         is_reflected = not REFLECTION.isdisjoint(self.names)
-        for cls, name in list(self.classes.items()):
-            is_whole = is_reflected or cls in self.handed_on
+        for cls, is_whole in list(self.classes.items()):
+            name = cls.__name__
             for base in itertools.filterfalse(is_of_package, cls.__mro__):
-                self.place((id(base), ""), name, functools.partial(names_of, base), base)
-                mro = functools.partial(getattr, base, "__mro__")
-                self.place((id(base), "__mro__"), name, mro, base, "__mro__", follows=False)
+                self.place((id(base), ""), name, functools.partial(shape_of, base), base, follows=False)
                 for key, value in list(vars(base).items()):
-                    is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key != UNREAD
-                    is_asked = key in self.names or (is_function if key.startswith("__") else is_whole)
+                    is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key not in UNREAD
+                    is_asked = key in self.names or (is_function if key.startswith("__") else is_whole or is_reflected)
                     if is_asked and not (key in HOOKS and id(base) in self.hooked):
                         is_direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
                         read = functools.partial(vars(base).get, key, MISSING)
@@ -346,8 +331,10 @@ class Watch:
         for name, thing, names, read in found:
             self.place((id(thing), min(names)), name or min(names), functools.partial(read, thing))
         for name, package in list(self.packages.items()):
-            for key in sorted(self.names & vars(package).keys()):
-                self.look_at_attribute(f"{name}.{key}", package, key)
+            for key in sorted(self.names & vars(package).keys() - {"_"}):  # which an interactive session sets
+                read = functools.partial(held, package, key)
+                if not isinstance(value := read(), IOBase):  # as standard output, which is often redirected
+                    self.place((id(package), key), f"{name}.{key}", read, package, key, follows=is_setting(value))
         is_asked = not self.names.isdisjoint(("isinstance", "issubclass"))
         if is_asked or any(isinstance(cls, abc.ABCMeta) for cls in self.classes):
             self.later["registered"] = "isinstance", abc.get_cache_token
@@ -399,30 +386,24 @@ class Watch:
         own = home(cls, "__getattribute__")
         reports = self.hooked.get(id(own), not isinstance(vars(own)["__getattribute__"], FunctionType))
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
-        read: Any = cls.__getattribute__
 
-        def getattribute(thing: Any, name: str) -> Any:
-            return self.reads(thing, name, read) if is_noted(self) else read(thing, name)
-
-        def noting(change: Callable[..., None]) -> Callable[..., None]:
-            def method(thing: Any, name: str, *value: Any) -> None:
-                if is_noted(self):
-                    self.writes(thing, name)
-                change(thing, name, *value)
+        def noting(note: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+            def method(thing: Any, name: str, *value: Any) -> Any:
+                return note(function, thing, name, *value) if is_noted(self) else function(thing, name, *value)
 
             return method
 
+        notes: tuple[Callable[..., Any], ...] = self.reads, self.writes, self.writes
         try:
-            methods = getattribute, noting(cls.__setattr__), noting(cls.__delattr__)
-            for name, method in zip(HOOKS, methods, strict=True):
-                self.undo.enter_context(replaced(cls, name, method))
+            for name, note in zip(HOOKS, notes, strict=True):
+                self.undo.enter_context(replaced(cls, name, noting(note, getattr(cls, name))))
         except (TypeError, AttributeError):
             return False
         self.hooked[id(cls)] = reports
         self.todo += [(f"{cls.__name__}.{name}", method) for name, method in before.items()]
         return reports
 
-    def reads(self, thing: Any, name: str, read: Callable[[Any, str], Any]) -> Any:
+    def reads(self, read: Callable[[Any, str], Any], thing: Any, name: str) -> Any:
         """Read an attribute, and note the read."""
         value: Any = MISSING
         try:
@@ -474,18 +455,17 @@ class Watch:
             self.buffers[key].name = name
         return self.buffers[key]
 
-    def writes(self, thing: Any, name: str) -> None:
-        """Note the value of an attribute before it is set."""
+    def writes(self, change: Callable[..., None], thing: Any, name: str, *value: Any) -> None:
+        """Set or delete an attribute, and note its value before."""
         ours = is_ours()
         with replaced(self, "is_looking", True):
             owner = original(thing)
-            if isinstance(lookup(type(owner), name), property):
-                return  # its setter sets something else, and that is noted
-            if id(owner) in self.known and (id(owner), name) not in self.written and not (name[0] == "_" and ours):
-                before = attributes(owner).get(name, MISSING)
-                if before is MISSING and isinstance(lookup(type(owner), name), MemberDescriptorType):
-                    before = getattr(owner, name, MISSING)
-                self.written[id(owner), name] = owner, name, before, last_line()
+            found, is_known = lookup(type(owner), name), id(owner) in self.known and not (name[0] == "_" and ours)
+            if is_known and not isinstance(found, property):  # its setter sets something else, and that is noted
+                is_slot = isinstance(found, MemberDescriptorType)
+                before = getattr(owner, name, MISSING) if is_slot else attributes(owner).get(name, MISSING)
+                self.written.setdefault((id(owner), name), (owner, name, before, last_line()))
+        change(thing, name, *value)
 
     # Afterwards
 
@@ -676,5 +656,6 @@ def is_of_package(thing: Any) -> bool:
 
 def is_setting(value: Any) -> bool:
     """Return whether what an installed module has by a name may be a user's setting."""
-    is_users_own = isinstance(value, FunctionType | type) and not is_of_package(value)
-    return is_users_own or not (callable(value) or value is sys.modules)
+    if isinstance(value, FunctionType | type):
+        return not is_of_package(value)
+    return not callable(value) and value is not sys.modules
