@@ -165,7 +165,7 @@ def turns(
             place(target, value)
     ends = tuple(value for value in (*nexts, *kept, *last) if not value.shape)
     body = Program((*loop.body.inputs, *rows), tuple(steps), ends, changes)
-    with writer.inside(counter, step):
+    with writer.inside(counter, [*map(writer.expression, step.kwargs.get("numbers", ()))]):
         if one_turn is not None:
             lines = one_turn(body)
         else:

@@ -219,11 +219,10 @@ class Writer:
         return self.names.constant(arg, wish), ATOM
 
     @contextlib.contextmanager
-    def inside(self, counter: str, step: Step) -> Iterator[None]:
-        """Write the turns of a loop."""
+    def inside(self, counter: str, numbers: list[tuple[str, int]]) -> Iterator[None]:
+        """Write the turns of a loop that receives these numbers."""
         outer = self.counter, self.given
-        self.given = [self.expression(number) for number in step.kwargs.get("numbers", ())]
-        self.counter = counter
+        self.counter, self.given = counter, numbers
         yield
         self.counter, self.given = outer
 
@@ -408,7 +407,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
     for out, value in zip(outs[n:], kept, strict=False):
         before.append(empty(names.value(out), out))
         keep(f"{names.of[out]}[{counter}]", value)
-    with writer.inside(counter, step):
+    with writer.inside(counter, [*map(writer.expression, step.kwargs.get("numbers", ()))]):
         lines = statements(loop.body, writer)
         lines += [f"{place} = {writer.text(value)}" for place, value in after]
         moved = [(name, value, copied) for name, value, copied in moved if writer.text(value) != name]

@@ -22,10 +22,11 @@ from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.fusion import Access, Op
 from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, literal
 from microgradnd.compiler.passes import loop_of, uniform
-from microgradnd.compiler.program import GivenFloat, Listed, Program, Step, Turn, Value, moves
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.rolling import Row, is_free
 from microgradnd.compiler.source import Writer
+from microgradnd.compiler.traits import CALL
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
 
@@ -70,9 +71,7 @@ class Turns(Part):
         loop = step.function
         assert isinstance(loop, Rolled)
         counter = self.names.new("t")
-        if any(type(number) is Listed for number in step.kwargs.get("numbers", ())):
-            raise UnfitError("it passes on numbers that differ between turns")
-        with self.writer.inside(counter, step):
+        with self.writer.inside(counter, [self.moving(number) for number in step.kwargs.get("numbers", ())]):
             self.in_turns(loop, step, counter, depth)
 
     def in_turns(self, loop: Rolled, step: Step, counter: str, depth: int) -> None:
@@ -125,6 +124,15 @@ class Turns(Part):
                 self.names.of[out] = text
         self.layout = before
 
+    def moving(self, number: Any) -> tuple[str, int]:
+        """Return a number that differs between turns as source."""
+        if type(number) is not Listed:
+            return self.writer.expression(number)
+        table = Value((len(number.numbers),), np.float64, "numbers")
+        self.constants[table] = np.array(number.numbers)
+        self.parameters[table] = self.names.value(table)
+        return f"{self.parameters[table]}[{self.writer.counter}]", CALL
+
     def number(self, value: Any) -> str:
         """Return a number as text."""
         if not isinstance(value, Value):
@@ -136,7 +144,7 @@ class Turns(Part):
     def parameter(self, base: Value) -> None:
         if base in self.kept:
             return
-        self.kept[base] = self.layout.kept_axes(base)
+        self.kept[base] = self.layout.kept_axes(base) if base.shape else []
         over = self.layout.over.get(base)
         if over is not None:
             self.parameter(over)
@@ -360,12 +368,5 @@ class InPlace:
                 dtype = loop_of(step, step.args)[i]
                 args[i] = number = Value((), dtype)
                 self.inputs.append(number)
-                if isinstance(arg, Turn | GivenFloat):
-                    text = self.turns.writer.text(arg)
-                    self.turns.names.of[number] = f"np.{dtype.name}({text})"
-                else:
-                    table = Value((len(arg.numbers),), dtype, "numbers")
-                    self.turns.constants[table] = np.array(arg.numbers, dtype)
-                    self.turns.parameters[table] = self.turns.names.value(table)
-                    bound[number] = table, [(True, self.counter)]
+                self.turns.names.of[number] = f"np.{dtype.name}({self.turns.moving(arg)[0]})"
         self.steps.append(replace(step, args=tuple(args)))
