@@ -21,10 +21,11 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import SUM, Chain, is_choice, is_filled, is_slow
-from microgradnd.compiler.buffers import Plan, Planner, may_share, picks_one
+from microgradnd.compiler.buffers import Plan, Planner, picks_one
+from microgradnd.compiler.carrying import InPlace
 from microgradnd.compiler.passes import holds, loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, filled
-from microgradnd.compiler.rolling import Loop, Row
+from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.source import Names, Writer, function_text, printable, repeated, statement, updates
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import POWER, UNARY, traits
@@ -101,90 +102,49 @@ def turns(
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
-    outs, n = step.outs(), len(loop.rows)
-    nexts, kept, last = loop.body.outputs
-    before, head, tail = list[str](), list[str](), list[tuple[Value, str, Value]]()
-    counter = names.new("t")
-    steps, changes, rows = list(loop.body.steps), dict[Value, Value](), list[Value]()
-    fixed = {v for s in steps if not may_share(s) for v in s.outs()}
-    written: dict[Value, Value] = {}  # what a step has changed in place: the array that it was
-    for inner in steps:
-        if inner.function is added_at and isinstance(inner.out, Value):
-            written[inner.out] = written.get(inner.args[0], inner.args[0])
-    for out in outs:
-        if out.shape and out not in plan.buffer_of:
+    laid, counter = InPlace(step, lambda inner: inner.function is added_at), names.new("t")
+    before, head = list[str](), list[str]()
+    for out in step.outs():
+        if out.shape and out not in plan.buffer_of and out not in names.of:
             before.append(f"{names.value(out)} = np.empty({out.shape}, np.{out.dtype.name})")
-    for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
+    for inside, outside in laid.same:
         names.of[inside] = writer.text(outside, POWER)
         if isinstance(outside, Value) and outside in names.numbers:
             names.numbers[inside] = names.numbers[outside]
-
-    def place(target: Value, value: Value) -> None:
-        """See that a value is in its place at the end of a turn."""
-        base = written.get(value)
-        if not (value in fixed if base is None else base is target or base not in loop.body.inputs):
-            steps.append(Step(np.copy, (value,), {}, value := Value(value.shape, value.dtype, value.name)))
-        changes[target] = value
-
-    def row(array: Value, value: Value, at: str) -> None:
-        """Keep a value in a row of an array."""
-        if value.shape:
-            rows.append(Row(value.shape, value.dtype, value.name))
-            head.append(f"{names.value(rows[-1], 'row')} = {names.of[array]}[{at}]")
-            place(rows[-1], value)
+    for place, (out, ahead) in laid.places.items():
+        if ahead is None:
+            names.of[place] = names.of[out]
         else:
-            tail.append((array, at, value))
-
-    numbers: list[tuple[Value, Value]] = []
-    for inside, following, begin, out, has_rows in zip(
-        loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False
-    ):
-        if has_rows:
-            before.append(f"{names.of[out]}[0] = {writer.text(begin)}")
-        if inside.shape and has_rows:
-            head.append(f"{names.value(inside)} = {names.of[out]}[{counter}]")
-        elif inside.shape:
-            names.of[inside] = names.of[out]
-            before.append(f"{names.of[out]}[...] = {writer.text(begin)}")
-            place(inside, following)
-        else:
-            name = names.new(inside.name or "n")
-            names.of[inside] = name
+            head.append(f"{names.value(place, 'row')} = {names.of[out]}[{counter}{' + 1' * ahead}]")
+    for inside, _, begin, out, has_rows in laid.carried:
+        first = f"{names.of[out]}[{0 if has_rows else '...'}]" if out.shape else ""
+        if first and (has_rows or writer.text(begin) != names.of[out]):
+            before.append(f"{first} = {writer.text(begin)}")
+        if not inside.shape:
+            names.of[inside] = name = names.new(inside.name or "n")
             if inside.dtype == np.float64:
                 names.of[inside], names.numbers[inside] = f"np.float64({name})", name
             before.append(f"{name} = {number_text(begin, inside, writer)}")
-            numbers.append((inside, following))
-        if has_rows:
-            row(out, following, f"{counter} + 1")
-    for out, value in zip(outs[n:], kept, strict=False):
-        row(out, value, counter)
-    for out, value in zip(outs[n + len(kept) :], last, strict=True):
-        if value.shape:
-            names.of[target := Row(value.shape, value.dtype, value.name)] = names.of[out]
-            rows.append(target)
-            place(target, value)
-    ends = tuple(value for value in (*nexts, *kept, *last) if not value.shape)
-    body = Program((*loop.body.inputs, *rows), tuple(steps), ends, changes)
-    with writer.inside(counter, step):
+    with writer.inside(counter, [*map(writer.expression, step.kwargs.get("numbers", ()))]):
         if one_turn is not None:
-            lines = one_turn(body)
+            lines = one_turn(laid.program)
         else:
-            planned = Planner(body).plan
-            allocated += allocation(body, names, planned, writer)
-            before += numbers_in(body, names)
-            lines = statements(body, planned, writer, allocated)
-        for array, at, value in tail:
-            lines.append(f"{names.of[array]}[{at}] = {names.numbers.get(value) or writer.text(value)}")
-        if numbers:
-            targets = [names.numbers.get(inside) or names.of[inside] for inside, _ in numbers]
-            values = [number_text(following, inside, writer) for inside, following in numbers]
+            planned = Planner(laid.program).plan
+            allocated += allocation(laid.program, names, planned, writer)
+            before += numbers_in(laid.program, names)
+            names.of.update((following, names.of[inside]) for inside, following in laid.passed)
+            lines = statements(laid.program, planned, writer, allocated)
+        for out, ahead, value in laid.ends:
+            text = names.numbers.get(value) or writer.text(value)
+            lines.append(f"{names.of[out]}[{counter}{' + 1' * ahead}] = {text}")
+        if laid.numbers:
+            targets = [names.numbers.get(c.inside) or names.of[c.inside] for c in laid.numbers]
+            values = [number_text(c.following, c.inside, writer) for c in laid.numbers]
             lines.append(f"{', '.join(targets)} = {', '.join(values)}")
-    carried = [(v, out) for v, out, has_rows in zip(loop.body.inputs, outs, loop.rows, strict=False) if not has_rows]
-    for value, out in (*carried, *zip(last, outs[n + len(kept) :], strict=True)):
-        if not value.shape:
-            names.of[out] = names.of[value]
-            if value in names.numbers:
-                names.numbers[out] = names.numbers[value]
+    for out, value in laid.results:
+        names.of[out] = names.of[value]
+        if value in names.numbers:
+            names.numbers[out] = names.numbers[value]
     return [*before, *repeated(counter, loop.count, [*head, *lines])]
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
+from microgradnd.compiler.carrying import Carrying
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import (
     Constant,
@@ -38,6 +39,7 @@ from microgradnd.compiler.program import (
 )
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
+from microgradnd.compiler.sums import Zero
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
 from microgradnd.conversions import Count
 
@@ -218,15 +220,16 @@ class Writer:
         arg = arg.type if isinstance(arg, np.dtype) else arg
         if isinstance(arg, np.ufunc) or (isinstance(arg, type) and issubclass(arg, np.generic)):
             return self.function(arg), ATOM
+        if isinstance(arg, Zero):
+            return arg.text, CALL
         wish = arg.text.removeprefix("np.") if isinstance(arg, Constant) else "constant"
         return self.names.constant(arg, wish), ATOM
 
     @contextlib.contextmanager
-    def inside(self, counter: str, step: Step) -> Iterator[None]:
-        """Write the turns of a loop."""
+    def inside(self, counter: str, numbers: list[tuple[str, int]]) -> Iterator[None]:
+        """Write the turns of a loop that receives these numbers."""
         outer = self.counter, self.given
-        self.given = [self.expression(number) for number in step.kwargs.get("numbers", ())]
-        self.counter = counter
+        self.counter, self.given = counter, numbers
         yield
         self.counter, self.given = outer
 
@@ -373,12 +376,13 @@ def statements(program: Program, writer: Writer) -> list[str]:
 
 def turns(step: Step, writer: Writer) -> list[str]:
     """Return the statements of a loop."""
-    loop = step.function
-    assert isinstance(loop, Loop)
-    names, outs, n = writer.names, step.outs(), len(loop.rows)
-    nexts, kept, last = loop.body.outputs
+    names, laid = writer.names, Carrying(step)
     before, after = list[str](), list[tuple[str, Value]]()
-    counter, uses = names.new("t"), loop.body.uses()
+    counter, uses = names.new("t"), laid.body.uses()
+    ends = last_readings(laid.body, uses)
+    steps = [(i, inner) for i, inner in enumerate(laid.body.steps) if inner.function is not added_at]
+    made = {out: i for i, inner in steps if not isinstance(inner.function, Loop) for out in inner.outs()}
+    lasting = {*laid.body.outputs[0], *laid.body.outputs[1]}
 
     def keep(place: str, value: Value) -> None:
         """See that an array holds a value, computed there if it has no other use."""
@@ -387,45 +391,61 @@ def turns(step: Step, writer: Writer) -> list[str]:
         else:
             after.append((place, value))
 
-    for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
+    for inside, outside in laid.same:
         names.of[inside] = writer.text(outside, POWER)
-    ends = last_readings(loop.body, uses)
-    steps = [(i, inner) for i, inner in enumerate(loop.body.steps) if inner.function is not added_at]
-    made = {out: i for i, inner in steps if not isinstance(inner.function, Loop) for out in inner.outs()}
     moved: list[tuple[str, Value, bool]] = []
-    for inside, following, begin, out, rows in zip(loop.body.inputs, nexts, step.args, outs, loop.rows, strict=False):
-        if rows:
-            before += [empty(names.value(out), out), f"{names.of[out]}[0] = {writer.text(begin)}"]
-            names.of[inside] = f"{names.of[out]}[{counter}]"
-            keep(f"{names.of[out]}[{counter} + 1]", following)
+    for inside, following, begin, out, has_rows in laid.carried:
+        if has_rows:
+            name = names.value(out)
+            before += [empty(name, out), f"{name}[0] = {writer.text(begin)}"]
+            names.of[inside] = f"{name}[{counter}]"
+            keep(f"{name}[{counter} + 1]", following)
             continue
-        name = names.value(inside)
+        name = names.of[inside] = names.of.get(out) or names.value(inside)  # a loop around it may have given it one
         names.of[out] = name
-        written = inside.shape and any(s.function is added_at for s in loop.body.steps if inside in s.operands())
-        before.append(f"{name} = {f'np.array({writer.text(begin)})' if written else writer.text(begin)}")
-        alone = following in made and following not in names.of and not written  # what is written to has two names
-        if alone and ends.get(inside, -1) <= made[following] and inside not in (*nexts, *kept):
+        is_changed = is_written(inside, laid.body)
+        if writer.text(begin) != name:
+            before.append(f"{name} = {fresh(begin, writer) if is_changed else writer.text(begin)}")
+        alone = following in made and following not in names.of and not is_changed  # what is written to has two names
+        last_use = alone and ends.get(inside, -1) <= made[following] and inside not in lasting
+        if last_use or (inside, following) in laid.passed:
             names.of[following] = name  # nothing needs the old value any more
         else:
-            moved.append((name, following, bool(written)))
-    for out, value in zip(outs[n:], kept, strict=False):
+            moved.append((name, following, is_changed))
+    for out, value in laid.kept:
         before.append(empty(names.value(out), out))
         keep(f"{names.of[out]}[{counter}]", value)
-    with writer.inside(counter, step):
-        lines = statements(loop.body, writer)
+    with writer.inside(counter, [*map(writer.expression, step.kwargs.get("numbers", ()))]):
+        lines = statements(laid.body, writer)
         lines += [f"{place} = {writer.text(value)}" for place, value in after]
         moved = [(name, value, copied) for name, value, copied in moved if writer.text(value) != name]
         if moved:
-            texts = [f"np.array({writer.text(value)})" if copied else writer.text(value) for _, value, copied in moved]
+            texts = [fresh(value, writer) if copied else writer.text(value) for _, value, copied in moved]
             lines.append(f"{', '.join(name for name, _, _ in moved)} = {', '.join(texts)}")
-    for out, value in zip(outs[n + len(kept) :], last, strict=True):
+    for out, value in laid.last:
         names.of[out] = writer.text(value, POWER)
-    return [*before, *repeated(counter, loop.count, lines)]
+    return [*before, *repeated(counter, laid.count, lines)]
 
 
 def repeated(counter: str, count: int, lines: list[str]) -> list[str]:
     """Return a loop's lines; none if everything has been moved before the loop."""
     return [f"for {counter} in range({count}):", *(f"    {line}" for line in lines)] if lines else []
+
+
+def fresh(value: Any, writer: Writer) -> str:
+    """Return an array that nothing else refers to."""
+    return value.text if isinstance(value, Constant) else f"np.array({writer.text(value)})"
+
+
+def is_written(value: Value, body: Program) -> bool:
+    """Return whether a turn, or one of a loop in it, changes an array in place."""
+    for step in body.steps:
+        if value in step.operands() and value.shape:
+            inner = step.function.body if isinstance(step.function, Loop) else None
+            pairs = zip(inner.inputs, step.args, step.function.rows, strict=False) if inner else ()
+            if step.function is added_at or any(is_written(v, inner) for v, arg, rows in pairs if arg is value):
+                return True
+    return False
 
 
 def empty(name: str, value: Value) -> str:

@@ -30,8 +30,9 @@ class Zero(Constant):
 
 @functools.cache
 def zero(shape: tuple[int, ...], dtype: Any, is_scattered: bool) -> Any:
-    """Return the zero that a sum may begin with: -0.0 + x is x for every x. Where values
-    are scattered, all other elements are 0.0.
+    """Return the zero that a sum may begin with: -0.0 + x is x for every x.
+
+    Where values are scattered, all other elements are 0.0.
     """
     number = 0.0 if is_scattered else -0.0
     if not shape:
@@ -91,8 +92,9 @@ def feeding(value: Value, made: dict[Value, Step], uses: dict[Value, int]) -> li
 
 
 def later(steps: Collection[Step], short: Collection[Step], own: Collection[Step]) -> list[Step]:
-    """Move short sums behind the steps that only long sums need: whether a value has one
-    cotangent or several doesn't change the order of the others.
+    """Move short sums behind the steps that only long sums need.
+
+    Whether a value has one cotangent or several then doesn't change the order of these.
     """
     ordered, waiting = list[Step](), dict[Any, Step]()
     for step in steps:

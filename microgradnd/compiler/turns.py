@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.buffers import may_share
+from microgradnd.compiler.carrying import Carried, InPlace
 from microgradnd.compiler.fusion import Access, Op
 from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, literal
-from microgradnd.compiler.passes import loop_of, uniform
-from microgradnd.compiler.program import GivenFloat, Listed, Program, Step, Turn, Value, moves
+from microgradnd.compiler.passes import drop_dead, loop_of, uniform
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.rolling import Loop as Rolled
-from microgradnd.compiler.rolling import Row, is_free
+from microgradnd.compiler.rolling import Row
 from microgradnd.compiler.source import Writer
+from microgradnd.compiler.spelling import added_at
+from microgradnd.compiler.traits import CALL
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
 
@@ -67,25 +69,34 @@ class Turns(Part):
 
     def turns(self, step: Step, depth: int) -> None:
         """Print a loop whose operands and results already have names."""
-        loop = step.function
+        counter, loop = self.names.new("t"), step.function
         assert isinstance(loop, Rolled)
-        counter = self.names.new("t")
-        if any(type(number) is Listed for number in step.kwargs.get("numbers", ())):
-            raise UnfitError("it passes on numbers that differ between turns")
-        with self.writer.inside(counter, step):
-            self.in_turns(loop, step, counter, depth)
+        with self.writer.inside(counter, [self.moving(number) for number in step.kwargs.get("numbers", ())]):
+            laid = InPlace(adding(step), is_added, True)
+            for inside, outside in laid.same:
+                self.share(inside, outside)
+            for place, (out, ahead) in laid.places.items():
+                self.bound[place] = out, [] if ahead is None else [(True, f"{counter} + 1" if ahead else counter)]
+            self.bound.update((following, self.bound[inside]) for inside, following in laid.passed)
+            for carried in laid.carried:
+                self.initial(carried, depth)
+            before = self.layout
+            self.line(depth, f"for {counter} in range({loop.count}):")
+            self.turn(Moving(self, laid), depth + 1)
+            if laid.numbers:
+                targets = ", ".join(self.names.of[c.inside] for c in laid.numbers)
+                self.line(depth + 1, f"{targets} = {', '.join(self.number(c.following) for c in laid.numbers)}")
+            self.texts.clear()
+            for out, inside in laid.results:
+                text = self.number(inside)
+                if out in self.parameters:
+                    self.line(depth, f"{self.parameters[out]}[0] = {text}")
+                else:
+                    self.names.of[out] = text
+            self.layout = before
 
-    def in_turns(self, loop: Rolled, step: Step, counter: str, depth: int) -> None:
-        body = InPlace(self, loop, step, counter)
-        for text, begin in body.firsts:
-            self.line(depth, f"{text} = {self.number(begin)}")
-        for inside, begin in body.carried:
-            name = self.names.new(inside.name or "n")
-            self.line(depth, f"{name} = {self.number(begin)}")
-            self.names.of[inside] = name
-        for array, begin in body.arrays:
-            self.copied(array, begin, depth)
-        before = self.layout
+    def turn(self, body: Moving, depth: int) -> None:
+        """Print a turn."""
         self.layout = layout = Layout(body.program)
         layout.over = {new: old for new, old in layout.over.items() if old not in body.partly}
         layout.arrays -= {v for v in layout.arrays if not v.shape and v not in body.program.inputs}
@@ -95,35 +106,51 @@ class Turns(Part):
         for value, array in layout.lowering.constants.items():
             self.constants[value] = np.ascontiguousarray(array)
             self.parameters[value] = self.names.value(value)
-        self.pinned |= {layout.base[v] for v in body.numbers}
-        self.line(depth, f"for {counter} in range({loop.count}):")
+        self.pinned |= {layout.base[v] for v in body.program.outputs}
         for part in layout.parts:
-            ops = [part] if isinstance(part, Op) else list(in_order(part))
-            for op in ops:
+            for op in [part] if isinstance(part, Op) else in_order(part):
                 self.take(op)
         for part in layout.parts:
             if isinstance(part, Op):
                 self.texts.clear()
-                self.turns(part.step, depth + 1)
+                self.turns(part.step, depth)
             else:
-                self.emit(part, depth + 1)
+                self.emit(part, depth)
         for old, new in body.program.updates.items():
             if new not in layout.over:
-                self.copied(old, new, depth + 1)
+                self.copied(old, new, depth)
         for place, value in body.ends:
-            self.line(depth + 1, f"{place} = {self.number(value)}")
-        if body.carried:
-            targets = ", ".join(self.names.of[inside] for inside, _ in body.carried)
-            values = ", ".join(self.number(following) for following in body.following)
-            self.line(depth + 1, f"{targets} = {values}")
-        self.texts.clear()
-        for inside, out in body.results:  # numbers that outlive the loop
-            text = self.number(inside)
-            if out in self.parameters:
-                self.line(depth, f"{self.parameters[out]}[0] = {text}")
-            else:
-                self.names.of[out] = text
-        self.layout = before
+            self.line(depth, f"{place} = {self.number(value)}")
+
+    def share(self, inside: Value, outside: Any) -> None:
+        """Take a value that is the same in all turns."""
+        if inside.shape or (isinstance(outside, Value) and outside in self.bound):
+            self.bound[inside] = self.whole(outside), []
+        else:
+            self.names.of[inside] = self.number(outside)
+
+    def initial(self, carried: Carried, depth: int) -> None:
+        """Print the initial value of a carried one, in its place or the first row."""
+        inside, _, begin, out, has_rows = carried
+        first = Row(inside.shape, inside.dtype)
+        self.bound[first] = out, [(True, "0")] * has_rows
+        if inside.shape:
+            self.copied(first, begin, depth)
+            return
+        if has_rows:
+            self.line(depth, f"{self.place(first, [])} = {self.number(begin)}")
+        name = self.names.new(inside.name or "n")
+        self.line(depth, f"{name} = {self.number(begin)}")
+        self.names.of[inside] = name
+
+    def moving(self, number: Any) -> tuple[str, int]:
+        """Return a number that differs between turns as source."""
+        if type(number) is not Listed:
+            return self.writer.expression(number)
+        table = Value((len(number.numbers),), np.float64, "numbers")
+        self.constants[table] = np.array(number.numbers)
+        self.parameters[table] = self.names.value(table)
+        return f"{self.parameters[table]}[{self.writer.counter}]", CALL
 
     def number(self, value: Any) -> str:
         """Return a number as text."""
@@ -136,7 +163,7 @@ class Turns(Part):
     def parameter(self, base: Value) -> None:
         if base in self.kept:
             return
-        self.kept[base] = self.layout.kept_axes(base)
+        self.kept[base] = self.layout.kept_axes(base) if base.shape else []
         over = self.layout.over.get(base)
         if over is not None:
             self.parameter(over)
@@ -175,7 +202,9 @@ class Turns(Part):
         return op.out.base not in self.pinned and super().may_inline(op, reader, text)
 
     def copied(self, target: Value, value: Any, depth: int) -> None:
-        """Print a copy of an array."""
+        """Print a copy of an array, unless it is in its place already."""
+        if isinstance(value, Value) and self.place(value, []) == self.place(target, []):
+            return
         names = [self.names.own(LETTERS[depth - 1 + i]) for i in range(len(target.shape))]
         for i, n in enumerate(target.shape):
             self.line(depth + i, f"for {names[i]} in range({n}):")
@@ -190,139 +219,69 @@ class Turns(Part):
         return value
 
 
-class InPlace:
-    """The body of a loop as a program that writes over carried values, and into rows.
+def adding(step: Step) -> Step:
+    """Return a loop that adds in place to rows of the arrays that it carries."""
+    loop: Any = step.function
+    body, uses = loop.body, loop.body.uses()
+    made = {out: inner for inner in body.steps for out in inner.outs()}
+    pairs = zip(body.outputs[0], body.inputs, loop.rows, strict=False)
+    carried_by = {following: inside for following, inside, has_rows in pairs if not has_rows}
+    steps = []
+    for inner in body.steps:
+        carried = carried_by.get(inner.out)
+        others = [v for v in inner.operands() if v is not carried]
+        if inner.function is np.add and len(others) == 1 and carried in inner.operands():
+            scattering = made.get(others[0])
+            is_row = scattering is not None and scattering.function is primitives.scatter
+            if is_row and moves(scattering.args[1]) and uses[inner.out] == uses[carried] == uses[others[0]] == 1:
+                values, index, _ = scattering.args
+                inner = replace(inner, function=added_at, args=(carried, index, values))
+        steps.append(inner)
+    return replace(step, function=replace(loop, body=drop_dead(replace(body, steps=tuple(steps)))))
+
+
+def is_added(step: Step) -> bool:
+    """Return whether a step adds to a row of an array in place."""
+    return step.function is added_at and moves(step.args[1])
+
+
+class Moving:
+    """The body of a loop without moving indices: parts of arrays are inputs.
 
     Attributes
     ----------
     program : Program
-    carried, following : list
-            The numbers that are carried, each with its initial value, and their values
-            in the next turn.
-    arrays : list
-            The arrays that are carried, with their initial values.
+    partly : set of Value
+            Arrays that other inputs are parts of, which a turn reads at any time.
     ends : list of (str, Value)
             The numbers that are kept, and where.
-    results : list of (Value, Value)
-        The numbers that outlive the loop, inside and outside.
-    firsts : list of (str, Value)
-            The initial numbers of those that are kept, and where.
-    numbers : set of Value
-            The values that need a name at the end of a turn.
     """
 
-    def __init__(self, turns: Turns, loop: Rolled, step: Step, counter: str) -> None:
-        self.turns, self.counter, self.uses = turns, counter, loop.body.uses()
-        self.carried: list[tuple[Value, Any]] = []
-        self.following: list[Value] = []
-        self.arrays: list[tuple[Value, Any]] = []
-        self.ends: list[tuple[str, Value]] = []
-        self.firsts: list[tuple[str, Any]] = []
-        self.results: list[tuple[Value, Value]] = []
-        self.inputs: list[Value] = []
-        self.partly: set[Value] = set()  # arrays that other values are parts of, which a turn reads at any time
-        self.updates: dict[Value, Value] = {}
-        self.late: dict[Value, Step] = {}  # sums in place, instead of sums of whole arrays
-        self.skipped: set[Value] = set()
-        self.steps: list[Step] = []
-        self.copies: list[Step] = []
-        self.made = {out: s for s in loop.body.steps for out in s.outs()}
-        self.fixed = {v for s in loop.body.steps if not may_share(s) and not is_free(s) for v in s.outs()}
-        n, outs = len(loop.rows), step.outs()
-        nexts, kept, last = loop.body.outputs
-        for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
-            self.share(inside, outside)
-        for carry in zip(loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False):
-            self.carry(*carry)
-        for out, value in zip(outs[n:], kept, strict=False):
-            self.keep(out, value, counter)
-        for out, value in zip(outs[n + len(kept) :], last, strict=True):
-            if value.shape:
-                self.updates[self.place(value, out, [])] = self.settled(value)
-            else:
-                self.results.append((self.settled(value), out))
-        for s in loop.body.steps:
-            self.take(s)
-        self.steps += self.copies
-        numbers = (*self.following, *(v for _, v in self.ends), *(v for v, _ in self.results))
-        outputs = tuple(v for v in dict.fromkeys(numbers) if any(v in s.outs() for s in self.steps))
-        self.numbers = set(outputs)
+    def __init__(self, turns: Turns, laid: InPlace) -> None:
+        self.turns, self.laid = turns, laid
+        self.inputs, self.steps, self.updates = [*laid.program.inputs], list[Step](), dict(laid.program.updates)
+        self.partly: set[Value] = set()
+        counter = turns.writer.counter
+        self.ends = [(f"{turns.names.of[out]}[{counter}{' + 1' * ahead}]", value) for out, ahead, value in laid.ends]
+        for step in laid.program.steps:
+            self.take(step)
+        made = {out for step in self.steps for out in step.outs()}
+        numbers = [*laid.program.outputs, *[value for _, value in self.ends]]
+        outputs = tuple([value for value in dict.fromkeys(numbers) if value in made])
         self.program = Program(tuple(self.inputs), tuple(self.steps), outputs, self.updates)
 
-    def share(self, inside: Value, outside: Any) -> None:
-        """Take a value that is the same in all turns."""
-        self.inputs.append(inside)
-        if inside.shape or (isinstance(outside, Value) and outside in self.turns.bound):
-            self.turns.bound[inside] = self.turns.whole(outside), []
-        else:
-            self.turns.names.of[inside] = self.turns.number(outside)
-
-    def carry(self, inside: Value, following: Value, begin: Any, out: Value, has_rows: bool) -> None:
-        """Carry a value on, in a local variable or an array, or in rows of one."""
-        bound, next_row = self.turns.bound, f"{self.counter} + 1"
-        self.inputs.append(inside)
-        if not inside.shape:
-            following = self.settled(following)
-            self.carried.append((inside, begin))
-            self.following.append(following)
-            if has_rows:
-                self.firsts.append((f"{self.turns.names.of[out]}[0]", begin))
-                self.ends.append((f"{self.turns.names.of[out]}[{next_row}]", following))
-            else:
-                self.results.append((inside, out))
-        elif has_rows:
-            bound[inside] = out, [(True, self.counter)]
-            bound[first := Row(inside.shape, inside.dtype)] = out, [(True, "0")]
-            self.arrays.append((first, begin))
-            self.keep(out, following, next_row)
-        else:
-            bound[inside] = out, []
-            self.arrays.append((inside, begin))
-            if not self.added(inside, following):
-                self.updates[inside] = self.settled(following)
-
-    def keep(self, out: Value, value: Value, row: str) -> None:
-        """Keep a value of each turn in a row of an array."""
-        if value.shape:
-            self.updates[self.place(value, out, [(True, row)])] = self.settled(value)
-        else:
-            self.ends.append((f"{self.turns.names.of[out]}[{row}]", self.settled(value)))
-
-    def place(self, like: Value, array: Value, index: Index) -> Row:
-        """Return a part of an array that a value of the turn is written to."""
-        place = Row(like.shape, like.dtype)
-        self.turns.bound[place] = array, index
-        self.inputs.append(place)
-        return place
-
-    def settled(self, value: Value) -> Value:
-        """Return a value that the turn computes and nothing writes over."""
-        if value in self.fixed and value in self.made:
-            return value
-        self.copies.append(Step(np.copy, (value,), {}, Value(value.shape, value.dtype)))
-        return self.copies[-1].out  # type: ignore[return-value]
-
-    def added(self, carried: Value, following: Value) -> bool:
-        """Add in place to a row of a carried array, if nothing else happens to it."""
-        uses, step = self.uses, self.made.get(following)
-        if step is None or step.function is not np.add or uses[following] != 1 or uses[carried] != 1:
-            return False
-        y = step.args[1] if step.args[0] is carried else step.args[0]
-        scattering = self.made.get(y) if isinstance(y, Value) and carried in step.args and uses[y] == 1 else None
-        if scattering is None or scattering.function is not primitives.scatter or not moves(scattering.args[1]):
-            return False
-        values, index, _ = scattering.args
-        old, new = Value(values.shape, values.dtype), Value(values.shape, values.dtype)
-        row = self.place(values, carried, self.index(index))
-        self.turns.bound[old] = self.turns.bound[row]
-        self.inputs.append(old)
-        self.late[following] = Step(np.add, (old, values), {}, new, step.where)
-        self.skipped |= {following, y}
+    def add(self, step: Step) -> None:
+        """Take a sum over that adds to a row of a carried array."""
+        array, index, values = step.args
+        row, old, new = (Value(values.shape, values.dtype) for _ in range(3))
+        self.turns.bound[row] = self.turns.bound[old] = array, self.index(index)
+        self.inputs += [row, old]
+        self.steps.append(Step(np.add, (old, values), {}, new, step.where))
+        del self.updates[array]
         if values.shape:
             self.updates[row] = new
         else:
             self.ends.append((self.turns.place(row, []), new))
-        return True
 
     def index(self, index: Any) -> Index:
         """Return a moving index, axis by axis."""
@@ -340,8 +299,8 @@ class InPlace:
 
     def take(self, step: Step) -> None:
         """Take a step over, with its moving parts as inputs."""
-        if not self.skipped.isdisjoint(step.outs()):
-            self.steps += [self.late[out] for out in step.outs() if out in self.late]
+        if is_added(step):
+            self.add(step)
             return
         if not moves(step.args):
             self.steps.append(step)
@@ -360,12 +319,5 @@ class InPlace:
                 dtype = loop_of(step, step.args)[i]
                 args[i] = number = Value((), dtype)
                 self.inputs.append(number)
-                if isinstance(arg, Turn | GivenFloat):
-                    text = self.turns.writer.text(arg)
-                    self.turns.names.of[number] = f"np.{dtype.name}({text})"
-                else:
-                    table = Value((len(arg.numbers),), dtype, "numbers")
-                    self.turns.constants[table] = np.array(arg.numbers, dtype)
-                    self.turns.parameters[table] = self.turns.names.value(table)
-                    bound[number] = table, [(True, self.counter)]
+                self.turns.names.of[number] = f"np.{dtype.name}({self.turns.moving(arg)[0]})"
         self.steps.append(replace(step, args=tuple(args)))

@@ -1,0 +1,163 @@
+"""Where a loop writes its values: over those that it carries, and into rows of arrays.
+
+Owns: `Carrying`, which names a loop's values by their purpose, and `InPlace`, its body
+as a program that writes in place.
+Must not own: how a loop is printed (`source.py`, `fast.py`, `turns.py`), or found
+(`rolling.py`).
+Read next: `fast.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd.compiler.buffers import may_share
+from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.rolling import Loop, Row, is_free
+
+
+class Carried(NamedTuple):
+    """A value that a loop carries.
+
+    Attributes
+    ----------
+    inside, following : Value
+            It in a turn, and in the next one.
+    begin : Value or constant
+            Its initial value.
+    out : Value
+            The loop's result: its last value, or an array of all of them.
+    has_rows : bool
+            Whether all of them are kept.
+    """
+
+    inside: Value
+    following: Value
+    begin: Any
+    out: Value
+    has_rows: bool
+
+
+class Carrying:
+    """The values of a loop.
+
+    Attributes
+    ----------
+    same : list of (Value, Value or constant)
+            Those that are the same in all turns, inside and outside.
+    body, count
+            The loop's.
+    carried : list of Carried
+    passed : set of (Value, Value)
+            Carried arrays that only a loop within this one changes, and that it may
+            write over: in a turn and in the next one.
+    kept, last : list of (Value, Value)
+            Those that are kept from all turns or from the last, outside and inside.
+    """
+
+    def __init__(self, step: Step) -> None:
+        assert isinstance(step.function, Loop)
+        loop, outs = step.function, step.outs()
+        nexts, kept, last = loop.body.outputs
+        n, inputs = len(loop.rows), loop.body.inputs
+        self.body, self.count = loop.body, loop.count
+        self.same = [*zip(inputs[n:], step.args[n:], strict=True)]
+        self.carried = [*map(Carried, inputs[:n], nexts, step.args[:n], outs[:n], loop.rows)]
+        self.kept = [*zip(outs[n : n + len(kept)], kept, strict=True)]
+        self.last = [*zip(outs[n + len(kept) :], last, strict=True)]
+        self.uses, self.made = self.body.uses(), {out: s for s in self.body.steps for out in s.outs()}
+        self.passed = {(c.inside, c.following) for c in self.carried if self.is_passed(c)}
+
+    def is_passed(self, c: Carried) -> bool:
+        """Return whether a carried array is only handed on to a loop and back."""
+        inner = self.made.get(c.following)
+        if c.has_rows or not c.inside.shape or inner is None or not isinstance(inner.function, Loop):
+            return False
+        pairs = zip(inner.args, inner.outs(), inner.function.rows, strict=False)
+        once = self.uses[c.inside] == self.uses[c.following] == 1
+        return once and any(arg is c.inside and out is c.following and not rows for arg, out, rows in pairs)
+
+
+class InPlace(Carrying):
+    """A loop whose body writes in place.
+
+    Attributes
+    ----------
+    places : dict of Value to (Value, int or None)
+            The inputs of the body that are results of the loop: the whole result, or
+            the row that many turns ahead.
+    ends : list of (Value, int, Value)
+            The numbers that are kept: the array, the row as above, and the number.
+    numbers : list of Carried
+            Those that are numbers.
+    results : list of (Value, Value)
+            The numbers that outlive the loop, outside and inside.
+    program : Program
+            The body; its updates are written to places.
+
+    `changes` tells which steps change their first operand. If `named` is true, numbers
+    that a turn hands on are values of their own.
+    """
+
+    def __init__(self, step: Step, changes: Callable[[Step], bool], named: bool = False) -> None:
+        super().__init__(step)
+        self.places: dict[Value, tuple[Value, int | None]] = {}
+        self.ends: list[tuple[Value, int, Value]] = []
+        self.steps = [*self.body.steps]
+        self.fixed = {v for s in self.steps if not may_share(s) and not is_free(s) for v in s.outs()}
+        self.base: dict[Value, Value] = {}  # the array that a step has changed in place
+        for s in self.steps:
+            if changes(s):
+                self.base[s.outs()[0]] = self.base.get(s.args[0], s.args[0])
+        self.updates: dict[Value, Value] = {}
+        self.named = named
+        self.numbers = [c._replace(following=self.number(c.following)) for c in self.carried if not c.inside.shape]
+        self.results = [(c.out, c.inside) for c in self.numbers if not c.has_rows]
+        self.results += [(out, self.number(value)) for out, value in self.last if not value.shape]
+        for c in self.carried:
+            if c.inside.shape:
+                self.places[c.inside] = c.out, 0 if c.has_rows else None
+            if c.has_rows:
+                self.keep(c.out, c.following, 1)
+            elif c.inside.shape and c[:2] not in self.passed:
+                self.write(c.inside, c.following)
+        for out, value in self.kept:
+            self.keep(out, value, 0)
+        for out, value in self.last:
+            if value.shape:
+                self.write(self.place(out, value, None), value)
+        inputs = dict.fromkeys([*self.body.inputs, *self.places])
+        ends = [*[c.following for c in self.numbers], *[v for _, v in self.results], *[v for *_, v in self.ends]]
+        self.program = Program((*inputs,), tuple(self.steps), tuple(dict.fromkeys(ends)), self.updates)
+
+    def place(self, out: Value, like: Value, ahead: int | None) -> Row:
+        """Return an input for a result, or a row of it, that a value is written to."""
+        row = Row(like.shape, like.dtype, like.name)
+        self.places[row] = out, ahead
+        return row
+
+    def keep(self, out: Value, value: Value, ahead: int) -> None:
+        """Keep a value of each turn in a row of an array."""
+        if value.shape:
+            self.write(self.place(out, value, ahead), value)
+        else:
+            self.ends.append((out, ahead, self.number(value)))
+
+    def number(self, value: Value) -> Value:
+        """Return a number that a turn hands on."""
+        return self.copied(value) if self.named and value not in self.fixed else value
+
+    def copied(self, value: Value) -> Value:
+        """Return a copy of a value, made at the end of a turn."""
+        out = Value(value.shape, value.dtype, value.name)
+        self.steps.append(Step(np.copy, (value,), {}, out))
+        return out
+
+    def write(self, target: Value, value: Value) -> None:
+        """See that a value is in its place at the end of a turn."""
+        base = self.base.get(value)
+        is_own = value in self.fixed if base is None else base is target or base not in self.body.inputs
+        self.updates[target] = value if is_own else self.copied(value)
