@@ -301,7 +301,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         rule = RULES[function] = stacked(function)
     flags = [x.level == level if type(x) is Batched else is_batched(x, level) for x in args]
     values = [part_of(x, level) if flag else x for x, flag in zip(args, flags, strict=True)]
-    is_odd = highest(kwargs.values()) is not None  # a keyword differs by example
+    is_odd = bool(kwargs) and highest(kwargs.values()) is not None  # a keyword differs by example
     result = NotImplemented if rule is None or is_odd else rule(flags, *values, **kwargs)
     if result is NotImplemented:
         result = loop(function, batch, args, kwargs)
