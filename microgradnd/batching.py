@@ -299,9 +299,10 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     refuse_out(function, kwargs)
     if rule is None and isinstance(function, np.ufunc) and function not in COMPOSITES:
         rule = RULES[function] = stacked(function)
-    result = NotImplemented
-    if rule is not None and (not kwargs or highest(kwargs.values()) is None):
-        result = rule([is_batched(x, level) for x in args], *[part_of(x, level) for x in args], **kwargs)
+    flags = [x.level == level if type(x) is Batched else is_batched(x, level) for x in args]
+    values = [part_of(x, level) if flag else x for x, flag in zip(args, flags, strict=True)]
+    is_odd = bool(kwargs) and highest(kwargs.values()) is not None  # a keyword differs by example
+    result = NotImplemented if rule is None or is_odd else rule(flags, *values, **kwargs)
     if result is NotImplemented:
         result = loop(function, batch, args, kwargs)
     if type(result) in (tuple, list) or isinstance(result, tuple):
@@ -380,8 +381,8 @@ def stacked(function: Function, *cores: int) -> Rule:
         stacks = [ndim_of(x, flag) - core for x, flag, core in arrays]
         if min(stacks) < 0:
             return NotImplemented
-        ndim = max(stacks)
-        return function(*[aligned(x, flag, ndim + core) for x, flag, core in arrays], *args[len(of) :], **kwargs)
+        moved = [aligned(x, flag, max(stacks) + core) for x, flag, core in arrays]
+        return function(*moved, *args[len(of) :], **kwargs)
 
     return rule
 

@@ -1,7 +1,7 @@
 """Sums of products of arrays, computed as the matrix products that they are.
 
-Owns: the subscripts of `np.einsum`, and the plan that turns a contraction into a few
-calls of BLAS.
+Owns: the subscripts of `np.einsum`, the plan that turns a contraction into a few calls
+of BLAS, and the identity matrices that a product needn't multiply by.
 Must not own: derivatives of products (`rules/products.py`).
 Read next: `rules/products.py`.
 

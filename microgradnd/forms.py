@@ -119,6 +119,7 @@ def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -
 
 def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
     """Raise if `out=` would write a result into an array, behind the tape's back."""
-    out = keywords.pop("out", None)
+    if (out := keywords.pop("out", None)) is None:
+        return
     if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
         raise refusals.fills_out(name_of(function))

@@ -244,43 +244,51 @@ def unequal_examples(function: str, shapes: Sequence[Shape]) -> ValueError:
     )
 
 
-def batch_sizes(function: str, sizes: Sequence[tuple[int, Shape, int]]) -> ValueError:
+def batch_sizes(where: str, sizes: Sequence[tuple[int, Shape, int]]) -> ValueError:
     """Return the error for unequal numbers of examples, or none."""
     if not sizes:
         return ValueError(
-            f"vmap({function}): in_axes names no axis of an array, so there are no examples; give an argument "
-            f"an axis for them"
+            f"{where}: in_axes names no axis of an array, so there are no examples; give an argument an axis for them"
         )
     came = ", ".join(f"{size} along axis {axis} of shape {shape}" for size, shape, axis in sizes)
     return ValueError(
-        f"vmap({function}): all arguments must have the same number of examples, at least 1, got {came}; in_axes "
+        f"{where}: all arguments must have the same number of examples, at least 1, got {came}; in_axes "
         f"names their axes"
     )
 
 
 def batch_axes(which: str, like: str, axes: Any) -> ValueError:
     """Return the error for axes in another form than the tree that they belong to."""
-    return ValueError(f"{which} must name {like}, got {axes!r}")
+    return ValueError(f"{which} must be {like}, got {axes!r}")
 
 
-def no_batch_axis(which: str, shape: Shape, axis: Any) -> ValueError:
-    """Return the error for an argument without the axis of its examples."""
+def count_of_axes(where: str, count: int, axes: Any) -> ValueError:
+    """Return the error for in_axes that don't match the positional arguments."""
     return ValueError(
-        f"{which}: an array of shape {shape} has no axis {axis!r} for its examples; pass None for an argument that is "
-        f"the same for all examples"
+        f"{where}: in_axes must have one entry for each of the {count} positional arguments, got {axes!r}"
     )
 
 
-def shared_result(which: str, shape: Shape) -> ValueError:
+def no_batch_axis(where: str, shape: Shape, axis: Any) -> ValueError:
+    """Return the error for an argument without the axis of its examples."""
+    return ValueError(
+        f"{where}: in_axes: an array of shape {shape} has no axis {axis!r} for its examples; pass None for an argument "
+        f"that is the same for all examples"
+    )
+
+
+def shared_result(where: str, shape: Shape) -> ValueError:
     """Return the error for out_axes=None of a result that differs by example."""
-    return ValueError(f"{which} must name an axis for a result of shape {shape} that depends on the example, got None")
+    return ValueError(
+        f"{where}: out_axes must name an axis for a result of shape {shape} that depends on the example, got None"
+    )
 
 
-def no_result_axis(which: str, shape: Shape, axis: Any) -> ValueError:
+def no_result_axis(where: str, shape: Shape, axis: Any) -> ValueError:
     """Return the error for results that can't have their examples along an axis."""
     return ValueError(
-        f"{which}: results of shape {shape[1:]} can't have their examples along axis {axis!r}; it must be an integer "
-        f"from {-len(shape)} to {len(shape) - 1}"
+        f"{where}: out_axes: results of shape {shape[1:]} can't have their examples along axis {axis!r}; it must be an "
+        f"integer from {-len(shape)} to {len(shape) - 1}"
     )
 
 

@@ -275,11 +275,7 @@ def check_ages(node: Operation) -> None:
 
 def lifted(lift: Lift, args: tuple[Any, ...], parents: tuple[Any, ...]) -> list[Any]:
     """Return the arguments of an operation, those with a node lifted."""
-    values = list(args)
-    for i, parent in enumerate(parents):
-        if parent is not None:
-            values[i] = lift(args[i], parent)
-    return values
+    return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, parents, strict=True)]
 
 
 class Path:

@@ -148,7 +148,7 @@ class Trace:
         needed = self.is_passed or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
         if needed and (mode := current()).record is not None and mode.trace is None:
             return UNCHANGED
-        return enable_grad() if needed else no_grad()
+        return enable_grad.key if needed else no_grad.key
 
 
 def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:

@@ -84,8 +84,7 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def mapped(*args: Any, **kwargs: Any) -> Any:
-        name = name_of_function(f)
-        of_in, of_out = f"vmap({name}): in_axes", f"vmap({name}): out_axes"
+        where = f"vmap({name_of_function(f)})"
         number, sizes = next_number(), []
 
         def enter(x: Any, axis: Any) -> Any:
@@ -93,17 +92,17 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
                 return x
             shape = getattr(x, "shape", ())
             if not is_axis(axis, len(shape)):
-                raise refusals.no_batch_axis(of_in, shape, axis)
+                raise refusals.no_batch_axis(where, shape, axis)
             sizes.append((shape[axis], shape, int(axis)))
             return batched(np.moveaxis(x, axis, 0), number)
 
         axes = in_axes if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
         if len(axes) != len(args):
-            raise refusals.batch_axes(of_in, f"one entry for each of the {len(args)} positional arguments", axes)
-        args = tuple([on_leaves(enter, x, axis, of_in) for x, axis in zip(args, axes, strict=True)])
-        kwargs = {key: on_leaves(enter, x, 0, of_in) for key, x in kwargs.items()}
+            raise refusals.count_of_axes(where, len(args), axes)
+        args = tuple([on_leaves(enter, x, axis, f"{where}: in_axes") for x, axis in zip(args, axes, strict=True)])
+        kwargs = {key: on_leaves(enter, x, 0, f"{where}: in_axes") for key, x in kwargs.items()}
         if len({size for size, _, _ in sizes}) != 1 or not sizes[0][0]:
-            raise refusals.batch_sizes(name, sizes)
+            raise refusals.batch_sizes(where, sizes)
         level = Level(number, sizes[0][0])
         with running(level):
             result = f(*args, **kwargs)
@@ -113,17 +112,17 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
             if axis is not None and is_numeric(x):
                 x = without(x, level)
                 if not is_axis(axis, x.ndim):
-                    raise refusals.no_result_axis(of_out, x.shape, axis)
+                    raise refusals.no_result_axis(where, x.shape, axis)
                 x = np.moveaxis(x, 0, axis) if axis % x.ndim else x
             elif depends(x, level):
-                raise refusals.shared_result(of_out, x.shape)
+                raise refusals.shared_result(where, x.shape)
             if isinstance(x, np.ndarray):
                 if x.base is not None or not x.flags.writeable or id(x) in seen:
                     x = np.array(x)  # results share no memory
                 seen.add(id(x))
             return x
 
-        return on_leaves(leave, result, out_axes, of_out)
+        return on_leaves(leave, result, out_axes, f"{where}: out_axes")
 
     return mapped
 

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 import microgradnd as mg
-from microgradnd import nn, optim
+from microgradnd import nn, optim, tape
+from microgradnd.operands import copied
 from microgradnd.transforms import plain
 from microgradnd.trees import flatten
 from tests.test_laws import ROWS, random_like
@@ -405,3 +406,34 @@ def test_large_arrays(name, kind, walk):
     """
     way = in_place if kind in ARRAYS else by_updating
     assert judged(walk, LARGE_CALLS[name], (LARGE, LARGE + 1), 1, kind, way) is None
+
+
+@pytest.mark.parametrize(
+    "view",
+    [lambda a: a, lambda a: a.T, lambda a: a[:, ::2], lambda a: a[::-1], lambda a: a[:0], lambda a: a.astype(">f4")],
+    ids=["contiguous", "transposed", "strided", "reversed", "empty", "of another byte order"],
+)
+def test_a_small_array_is_copied_once_until_it_changes(view):
+    array = view(np.arange(12.0).reshape(3, 4))
+    copy = copied(array)
+    assert copied(array) is copy
+    assert copied(copy) is copy
+    if array.size:
+        array[0, 0] = -0.0 if array[0, 0] == 0 else np.nan
+        again = copied(array)
+        assert again is not copy
+        assert copied(array) is again
+        np.testing.assert_array_equal(again, array)
+
+
+def test_a_recorded_backward_pass_copies_no_operand_again():
+    x, w = mg.tensor(np.ones(3), requires_grad=True), np.ones((3, 3))
+    y = np.sum(np.tanh(x @ w) @ w)
+    y.backward(create_graph=True)
+    kept, todo = [], [x.grad._node]
+    for node in todo:
+        if isinstance(node, tape.Operation):
+            todo += [parent for parent in node.parents if parent is not None]
+            kept += [array for array in node.args if np.shape(array) == w.shape]
+    assert kept
+    assert all(array is kept[0] for array in kept)

@@ -60,7 +60,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         and x.shape[1] == weight.shape[1]
         and bias.shape == weight.shape[:1]
     ):  # the usual call; a small training step makes several
-        return x.dot(weight.T) + bias
+        out = x.dot(weight.T)
+        return np.add(out, bias, out)  # another array would take a tenth of the time of a small layer
     if not (type(x) is type(weight) is ndarray and x.dtype.kind == weight.dtype.kind == "f"):
         x, weight = operand("linear", x), operand("linear", weight, "weight")
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
