@@ -93,7 +93,7 @@ def at(i: Any, n: Any) -> Any:
 
 
 def power_of_e(x: Any) -> Any:
-    """Return n and e**r - 1, where x = n log(2) + r with a small r."""
+    """Return n and e**r - 1, where x = n ln 2 + r with a small r."""
     shifted = x * 1.4426950408889634 + ROUND
     n = np.float64(shifted).view(np.int64) - np.float64(ROUND).view(np.int64)
     k = shifted - ROUND
