@@ -92,10 +92,8 @@ def at(i: Any, n: Any) -> Any:
     return i + n if i < 0 else i
 
 
-def exp(x: Any) -> Any:
-    """Return e**x = 2**n * e**r with |r| at most half the logarithm of 2."""
-    x = 800.0 if x > 800.0 else x
-    x = -800.0 if x < -800.0 else x
+def power_of_e(x: Any) -> Any:
+    """Return n and e**r - 1, where x = n ln 2 + r with a small r."""
     shifted = x * 1.4426950408889634 + ROUND
     n = np.float64(shifted).view(np.int64) - np.float64(ROUND).view(np.int64)
     k = shifted - ROUND
@@ -105,24 +103,39 @@ def exp(x: Any) -> Any:
     p = 1 / 40320 + r * (1 / 362880 + r * p)
     p = 1 / 720 + r * (1 / 5040 + r * p)
     p = 1 / 24 + r * (1 / 120 + r * p)
-    p = 1.0 + r * (1.0 + r * (1 / 2 + r * (1 / 6 + r * p)))
-    half = n >> 1  # two factors, so that neither overflows before the result does
-    return p * np.int64((half + 1023) << 52).view(np.float64) * np.int64((n - half + 1023) << 52).view(np.float64)
+    return n, r + r * r * (1 / 2 + r * (1 / 6 + r * p))
 
 
-def exp32(x: Any) -> Any:
-    """Return e**x of a float32."""
-    x = np.float32(120.0) if x > np.float32(120.0) else x
-    x = np.float32(-120.0) if x < np.float32(-120.0) else x
+def power_of_e32(x: Any) -> Any:
+    """Return the same for a float32."""
     shifted = np.float32(x * np.float32(1.4426950408889634) + ROUND32)
     n = np.int32(np.float32(shifted).view(np.int32) - np.float32(ROUND32).view(np.int32))
     k = shifted - ROUND32
     r = (x - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
     p = np.float32(1 / 720) + r * np.float32(1 / 5040)
     p = np.float32(1 / 24) + r * (np.float32(1 / 120) + r * p)
-    p = np.float32(1.0) + r * (np.float32(1.0) + r * (np.float32(1 / 2) + r * (np.float32(1 / 6) + r * p)))
+    return n, r + r * r * (np.float32(1 / 2) + r * (np.float32(1 / 6) + r * p))
+
+
+def exp(x: Any) -> Any:
+    """Return e**x."""
+    x = 800.0 if x > 800.0 else x
+    x = -800.0 if x < -800.0 else x
+    n, p = power_of_e(x)
+    half = n >> 1  # two factors, so that neither overflows before the result does
+    return (
+        (p + 1.0) * np.int64((half + 1023) << 52).view(np.float64) * np.int64((n - half + 1023) << 52).view(np.float64)
+    )
+
+
+def exp32(x: Any) -> Any:
+    """Return e**x of a float32."""
+    x = np.float32(120.0) if x > np.float32(120.0) else x
+    x = np.float32(-120.0) if x < np.float32(-120.0) else x
+    n, p = power_of_e32(x)
     half = np.int32(n >> 1)
-    return p * np.int32((half + 127) << 23).view(np.float32) * np.int32((n - half + 127) << 23).view(np.float32)
+    scale = np.int32((half + 127) << 23).view(np.float32)
+    return (p + np.float32(1.0)) * scale * np.int32((n - half + 127) << 23).view(np.float32)
 
 
 def log(x: Any) -> Any:
@@ -169,16 +182,7 @@ def tanh(x: Any) -> Any:
     """Return tanh(x) = y / (y + 2), y = e**(2 |x|) - 1, without cancellation near 0."""
     a = abs(x)
     a = 40.0 if a > 20.0 else 2.0 * a
-    shifted = a * 1.4426950408889634 + ROUND
-    n = np.float64(shifted).view(np.int64) - np.float64(ROUND).view(np.int64)
-    k = shifted - ROUND
-    r = (a - k * 0.6931471803691238) - k * 1.9082149292705877e-10
-    p = 1 / 479001600 + r / 6227020800
-    p = 1 / 3628800 + r * (1 / 39916800 + r * p)
-    p = 1 / 40320 + r * (1 / 362880 + r * p)
-    p = 1 / 720 + r * (1 / 5040 + r * p)
-    p = 1 / 24 + r * (1 / 120 + r * p)
-    p = r + r * r * (1 / 2 + r * (1 / 6 + r * p))
+    n, p = power_of_e(a)
     scale = np.int64((n + 1023) << 52).view(np.float64)
     y = scale * p + (scale - 1.0)
     return math.copysign(y / (y + 2.0), x)
@@ -188,13 +192,7 @@ def tanh32(x: Any) -> Any:
     """Return tanh(x) of a float32; from 9.01 on it is 1."""
     a = abs(x)
     a = np.float32(20.0) if a > np.float32(10.0) else a + a
-    shifted = np.float32(a * np.float32(1.4426950408889634) + ROUND32)
-    n = np.int32(np.float32(shifted).view(np.int32) - np.float32(ROUND32).view(np.int32))
-    k = shifted - ROUND32
-    r = (a - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
-    p = np.float32(1 / 720) + r * np.float32(1 / 5040)
-    p = np.float32(1 / 24) + r * (np.float32(1 / 120) + r * p)
-    p = r + r * r * (np.float32(1 / 2) + r * (np.float32(1 / 6) + r * p))
+    n, p = power_of_e32(a)
     scale = np.int32((n + 127) << 23).view(np.float32)
     y = scale * p + (scale - np.float32(1.0))
     t = y / (y + np.float32(2.0))

@@ -33,7 +33,7 @@ from microgradnd.compiler.spelling import Made, Rule, arrays_of, axes_of, ending
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
 KNOWN = {*DEFAULTS, "axis", "keepdims"}
-TERMS = 8  # of a sum in which equal ones are looked for
+FACTORED = 16  # steps of a product that are looked at
 
 step_of = choices.step_of
 
@@ -322,30 +322,18 @@ def like_terms(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | N
         return None
     for old, new in (step.args, step.args[::-1]):
         factors, number = factors_of(new, made)
-        terms = terms_of(old, step, made, uses)
-        for i, term in enumerate(terms):
+        inner = made.get(old)
+        is_sum = inner is not None and inner.function is np.add and inner.where is None and uses.get(old, 1) == 1
+        parts = inner.args if is_sum and all(choices.alike(a, step) for a in inner.args) else ()  # type: ignore[union-attr]
+        for rest, term in [(None, old), *zip(parts, parts[::-1], strict=True)]:
             others, before = factors_of(term, made)
             for kept, count in ((term, before), (new, number)):
                 times = (before + number) / count if count else 0
                 if others == factors and times >= 2 and times == int(times):
-                    terms[i] = kept
-                    return multiple(terms, i, int(times), step)
+                    product = call(np.multiply, kept, int(times), like=step, shape=kept.shape)
+                    total = replace(step, args=(rest, product.out))
+                    return [replace(product, out=step.out)] if rest is None else [product, total]
     return None
-
-
-def terms_of(total: Value, like: Step, made: Made, uses: dict[Value, int]) -> list[Value]:
-    """Return the terms of a sum of a derivative that nothing else needs, in order."""
-    terms: list[Value] = []
-    todo = [total]
-    while todo:
-        x = todo.pop()
-        inner = made.get(x)
-        is_sum = inner is not None and inner.function is np.add and inner.where is None and not inner.kwargs
-        if is_sum and uses.get(x, 1) == 1 and len(todo) < TERMS and all(choices.alike(a, like) for a in inner.args):  # type: ignore[union-attr]
-            todo += inner.args[::-1]  # type: ignore[union-attr]
-        else:
-            terms.append(x)
-    return terms
 
 
 def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
@@ -354,7 +342,7 @@ def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
     """
     found: Counter[Any] = Counter()
     number, todo = 1.0, [product]
-    for _ in range(2 * TERMS):
+    for _ in range(FACTORED):
         if not todo:
             break
         x: Any = todo.pop()
@@ -367,17 +355,6 @@ def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
             found[x if isinstance(x, Value) else id(x)] += 1
     found.update(x if isinstance(x, Value) else id(x) for x in todo)
     return found, number
-
-
-def multiple(terms: list[Value], place: int, times: int, step: Step) -> list[Step]:
-    """Return the steps for a sum of terms, of which one is multiplied by a number."""
-    steps = [call(np.multiply, terms[place], times, like=step, shape=terms[place].shape)]
-    total: Any = None
-    for x in (*terms[:place], steps[0].out, *terms[place + 1 :]):
-        if total is not None:
-            steps.append(call(np.add, total, x, like=step, shape=x.shape))  # type: ignore[union-attr]
-        total = x if total is None else steps[-1].out
-    return [*steps[:-1], replace(steps[-1], out=step.out)]
 
 
 # Maxima

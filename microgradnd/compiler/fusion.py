@@ -195,15 +195,15 @@ def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
 
     for op in ops:
         ready = all(p in waiting or p.written <= arrays for p in needs[op])
-        if op.kind == "map" and ready and not op.written & arrays:
+        if op.kind == "map" and op.left and ready and not op.written & arrays:
             waiting[op] = None
         else:
-            first = max((home[p] for p in needs[op] if p in home), default=0)
             called, todo = {op}, [op]
             while todo:
                 found = [p for p in needs[todo.pop()] if p in waiting and p not in called]
                 called.update(found)
                 todo += found
+            first = max((home[p] for one in called for p in needs[one] if p in home), default=0)
             for producer in [p for p in waiting if p in called]:
                 del waiting[producer]
                 place(producer, first)
