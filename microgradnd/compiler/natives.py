@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd.compiler.places import CONTAINERS, MISSING, PLAIN, attributes, contents, home, same, state_of
+from microgradnd.tensor import Tensor
 
 HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
 METHODS = (types.MethodDescriptorType, types.ClassMethodDescriptorType)
@@ -122,6 +123,7 @@ NAMED = (
     Named(FunctionType, ANNOTATIONS, lambda function: contents(function.__annotations__)),
     *(Named(BaseException, {key}, operator.attrgetter(key)) for key in ("__traceback__", "__context__")),
     Named(functools._lru_cache_wrapper, {"cache_info"}, lambda cache: tuple(cache.cache_info())),
+    Named(Tensor, {"name"}, operator.attrgetter("name")),
     Named(np.ndarray, {"flags"}, lambda array: array.flags.num),
     Named(LOCKS, {"locked", "_is_owned", "acquire"}, lambda lock: repr(lock).partition(" ")[0]),
     Named(property, {"__doc__"}, operator.attrgetter("__doc__")),
