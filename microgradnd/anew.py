@@ -7,9 +7,7 @@ Read next: `compiler/draws.py`.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,15 +25,9 @@ class Anew:
     def __init__(self, function: Callable[..., Any], shape: tuple[int, ...] | None, dtype: Any) -> None:
         self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
         self.__name__ = getattr(function, "__name__", "function")
-        self.held = held(function)
 
     def __repr__(self) -> str:  # without an address, which would differ between two traces of a function
         return f"<{self.__name__}, called anew>"
-
-    def rebound(self) -> list[str]:
-        """Return the names of a closure that were assigned again since the call."""
-        now = held(self.function)
-        return [name for name, thing in self.held.items() if name not in now or now[name] is not thing]
 
     def __call__(self, *given: tuple[int, ...]) -> Any:
         made = np.array(self.function(*given))  # the function may keep its result
@@ -46,16 +38,6 @@ class Anew:
                 f"shape {made.shape} and dtype {made.dtype}; pass the shape= and dtype= of its result, or convert it"
             )
         return made
-
-
-def held(function: Any) -> dict[str, Any]:
-    """Return the variables that a function takes from enclosing functions, by name."""
-    names = function.__code__.co_freevars if isinstance(function, FunctionType) else ()
-    found = {}
-    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
-        with contextlib.suppress(ValueError):  # not assigned yet
-            found[name] = cell.cell_contents
-    return found
 
 
 def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:

@@ -16,6 +16,7 @@ import operator
 import os
 import random
 import threading
+import types
 import warnings
 from collections import OrderedDict, defaultdict
 from contextlib import contextmanager, nullcontext
@@ -358,9 +359,73 @@ def bound(x):
 
 
 def test_a_name_that_a_draw_uses_may_not_be_assigned_again():
-    with pytest.raises(TypeError, match=r"mg.anew, uses 'scale', to which .* later assigned another"):
+    with pytest.raises(TypeError, match=r"mg.anew, uses 'scale', which the compiled function changed later"):
         mg.compile(looped)(X)
     alike(mg.compile(bound)(X), bound(X))
+
+
+def draw_of_a_list(x):
+    numbers = [1.0]
+    y = mg.anew(lambda: np.full(3, numbers[0]), 3)
+    numbers[0] = 2.0
+    return x * y
+
+
+def draw_of_an_object(x):
+    box = types.SimpleNamespace(number=1.0)
+    y = mg.anew(lambda: np.full(3, box.number), 3)
+    box.number = 2.0
+    return x * y
+
+
+def draw_of_an_array(x):
+    array = np.ones(3)
+    y = mg.anew(lambda: array + 0, 3)
+    array += 1
+    return x * y
+
+
+def draw_of_a_generator(x):
+    rng = np.random.default_rng(0)
+    return x * mg.anew(lambda: rng.normal(size=3), 3)
+
+
+def dropout_with_a_seed(x):
+    return nn.functional.dropout(x, 0.5, rng=np.random.default_rng(0))
+
+
+def draw_of_an_iterator(x):
+    numbers = itertools.count()
+    return x * mg.anew(lambda: np.full(3, float(next(numbers))), 3)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        draw_of_a_list,
+        draw_of_an_object,
+        draw_of_an_array,
+        draw_of_a_generator,
+        dropout_with_a_seed,
+        draw_of_an_iterator,
+    ],
+)
+def test_draws_of_what_the_function_makes_and_changes_are_refused(f):
+    with pytest.raises(TypeError, match=r"passed to mg.anew, (uses|advances)|'array' was changed"):
+        mg.compile(f)(X)
+
+
+def test_draws_of_what_the_function_makes_once():
+    def made(rng):
+        def f(x):
+            shape, scale = [3], np.full(3, 2.0)
+            return x + mg.anew(lambda: scale * rng.normal(size=shape), 3)
+
+        return f
+
+    eager, compiled = made(np.random.default_rng(0)), mg.compile(made(np.random.default_rng(0)))
+    for _ in range(3):
+        alike(compiled(X), eager(X))
 
 
 def test_tracing_a_draw_warns_of_nothing():
@@ -1203,6 +1268,27 @@ def test_arrays_that_change_after_their_use_are_refused(f):
         mg.compile(f)(X)
 
 
+@mg.primitive
+def scaled(x, numbers, *, named):
+    return x * numbers[0] * named["scale"]
+
+
+mg.defvjp(scaled, lambda g, out, x, numbers, *, named: g * numbers[0] * named["scale"], None)
+
+
+def test_lists_that_change_after_their_use():
+    def f(x):
+        numbers, named, index = [2.0], {"scale": 3.0}, [0, 1]
+        y, part = scaled(x, numbers, named=named), x[index]
+        numbers[0], named["scale"], index[0] = 5.0, 7.0, 2
+        return y, part, scaled(x, numbers, named=named), x[index]
+
+    compiled = mg.compile(f)
+    for x in (X, 2 * X, X):
+        for got, want in zip(compiled(x), f(x), strict=True):
+            alike(got, want)
+
+
 def test_arrays_that_are_filled_before_their_use():
     def f(x):
         a, index = np.zeros((3, 3)), [0, 1]
@@ -1634,3 +1720,11 @@ def test_a_decorator_that_changes_the_mode_remembers_nothing_that_is_watched():
         with mode(), mg.no_grad():
             alike(compiled(X), X * X)
     assert compiled.cache_info().misses == 1
+
+
+def test_the_name_of_a_variable_that_the_function_reads():
+    w = mg.tensor(X, name="a")
+    compiled = mg.compile(lambda x: (w * x, w.name))
+    for name in ("a", "b", "b", "a"):
+        w.name = name
+        assert compiled(X)[1] == name

@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.places import CONTAINERS, MISSING, PLAIN, attributes, contents, home, same, state_of
+from microgradnd.tensor import Tensor
 
 HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
 METHODS = (types.MethodDescriptorType, types.ClassMethodDescriptorType)
@@ -109,6 +110,7 @@ NAMED: tuple[tuple[Any, set[str], Callable[[Any], Any]], ...] = (
     (FunctionType, ANNOTATIONS, lambda function: contents(function.__annotations__)),
     *((BaseException, {key}, operator.attrgetter(key)) for key in ("__traceback__", "__context__")),
     (functools._lru_cache_wrapper, {"cache_info"}, lambda cache: tuple(cache.cache_info())),
+    (Tensor, {"name"}, operator.attrgetter("name")),
     (np.ndarray, {"flags"}, lambda array: array.flags.num),
     (LOCKS, {"locked", "_is_owned", "acquire"}, lambda lock: repr(lock).partition(" ")[0]),
     (property, {"__doc__"}, operator.attrgetter("__doc__")),

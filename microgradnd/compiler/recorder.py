@@ -25,6 +25,7 @@ from weakref import ref
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.anew import Anew
 from microgradnd.compiler.folding import fold
 from microgradnd.compiler.places import MISSING
 from microgradnd.compiler.program import mapped
@@ -72,6 +73,9 @@ class IndexParts:
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
+
+
+LISTS = {list, dict}
 
 
 class Gradient:
@@ -147,7 +151,7 @@ class Recorder:
         self.sizes = sizes  # the open lengths, if any
         self.scans = scans  # whether one turn of `scan` may stand for all
         self.has_scanned = False
-        self.watch: Any = None  # what watches the surroundings while the function runs
+        self.watch: Any = None  # what watches the surroundings while the user's function runs
         self.passed = 0  # how many operations existed at the last walk, whose path may lead through them
         self.formals: set[Any] = set()  # leaves that stand for the arguments of a turn
         self.operations: list[TracedOperation] = []
@@ -161,6 +165,7 @@ class Recorder:
         self.walked: set[Any] = set()
         self.things: dict[int, Any] = {}
         self.arrays: dict[int, tuple[Any, Node]] = {}  # arrays passed to a function as they are, and their nodes
+        self.drawing: list[Any] = []  # watches on the functions that were passed to `mg.anew`
         self.used: dict[int, tuple[Any, bytes]] = {}  # arrays that the function has made, and their contents when used
         self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
@@ -197,6 +202,10 @@ class Recorder:
         """Record a call that no derivative passes, as under `no_grad`."""
         self.refuse_shapes(function, args, kwargs, parents, out)
         self.refuse_handlers()
+        if not LISTS.isdisjoint(map(type, (*args, *kwargs.values()))):  # which the function may change later
+            args, kwargs = mapped(lambda part: part, (args, kwargs))
+        if type(function) is Anew and self.watch is not None:
+            self.drawing.append(self.watch.of_made(function.function))
         self.refuse_changes([arg for arg, parent in zip(args, parents, strict=True) if parent is None], kwargs)
         if kwargs:  # as Tensors, so that rules don't compute with the arrays of this call alone
             kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}

@@ -136,7 +136,8 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
         raise UnscannedError
     recorder.close(map(pair, (*begins, *arrays)))
     numbers = [i for i, x in enumerate(begins) if type(x) in (bool, int, float, complex)]
-    before, first_kept, watch = recorder.changes(), list[Any](), recorder.watch.of_turn(f)
+    before, first_kept = recorder.changes(), list[Any]()
+    watch = None if recorder.watch is None else recorder.watch.of_made(f)
     for _ in range(2 if numbers else 1):  # the first call shows what a number becomes
         carried = [None if x is None else x if i in numbers else formal(x, True, name(x)) for i, x in enumerate(begins)]
         rows = [formal(pair(x)[0][0], getattr(x, "requires_grad", False), name(x)) for x in arrays]
@@ -150,10 +151,10 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
         for i in numbers:
             begins[i] = np.asarray(begins[i], getattr(following[i], "dtype", None))
         numbers, first_kept = [], first_kept or kept
-    watch.check()
-    watch.undo.close()
-    if watch.changed:
-        raise UnscannedError
+    if watch is not None:
+        watch.check()
+        if watch.changed:
+            raise UnscannedError
     given, followed = ([x for x in leaves if x is not None] for leaves in (begins, following))
     kept_values = [x for x in kept if x is not None]
     kinds = [(getattr(a, "dtype", type(a)), b.dtype) for a, b in zip(first_kept, kept, strict=True) if b is not None]

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microgradnd.anew import Anew
 from microgradnd.compiler import outside
 from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.bytecode import lines_of
@@ -235,12 +234,8 @@ class Recording:
         if self.wrong is not None:
             raise self.wrong
         watch.check()
-        for call in (node.function for node in self.recorder.operations if type(node.function) is Anew):
-            if rebound := call.rebound():
-                raise TraceError(
-                    f"{call.__name__}, passed to mg.anew, uses {rebound[0]!r}, to which the compiled function later "
-                    f"assigned another value: the program would use that one. Choose another name for it"
-                )
+        for drawing in self.recorder.drawing:
+            drawing.check_anew()
         if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
             sizes.pin(*sizes.symbols(), where=line)
             raise Closed  # type() distinguishes an open length from an int

@@ -47,7 +47,17 @@ import numpy as np
 
 from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
-from microgradnd.compiler.natives import NAMED, UNREAD, hidden, is_changeable, is_native, is_plain, native, reader
+from microgradnd.compiler.natives import (
+    GENERATORS,
+    NAMED,
+    UNREAD,
+    hidden,
+    is_changeable,
+    is_native,
+    is_plain,
+    native,
+    reader,
+)
 from microgradnd.compiler.outside import ASKED, CLOCK, READ_DATE, is_noted, of_the_clock
 from microgradnd.compiler.places import (
     CHANGEABLE,
@@ -370,9 +380,9 @@ class Watch:
         else:
             self.place((id(container), ""), name, functools.partial(contents, container), container)
 
-    def of_turn(self, f: Any) -> Watch:
-        """Return a watch on what a turn of `mg.scan` may change."""
-        return WatchOfTurn(self, f)
+    def of_made(self, f: Any) -> WatchOfMade:
+        """Return a watch on what a function reads of what the traced one has made."""
+        return WatchOfMade(self, f)
 
     # While the function runs
 
@@ -585,24 +595,46 @@ class Watch:
         return Surroundings(places, kept)
 
 
-class WatchOfTurn(Watch):
-    """What a turn of `mg.scan` changes of what the traced function has made.
+class WatchOfMade(Watch):
+    """What a function reads of what the traced function has made.
 
-    What it has not made is watched already. Objects that it has made aren't hooked:
-    all their attributes are compared.
+    A turn of `mg.scan` stands for all turns, so it mustn't change that; nor may
+    anything after the call of `mg.anew`, whose function is called by each run of the
+    program. What the traced function has not made is watched already. Objects that it
+    has made aren't hooked: all their attributes are compared.
     """
 
     def __init__(self, watch: Watch, f: Any) -> None:
         super().__init__(watch.recorder)
         self.known |= watch.known
-        self.visit("f", f)
+        self.names.add("anew")  # it may read the clock
+        self.advancing: list[str] = []  # names of iterators and of generators of random numbers
+        self.f = getattr(f, "__name__", "the function")
+        self.visit(self.f, f)
+        self.undo.close()
 
     def look(self, name: str, thing: Any) -> None:
-        if not isinstance(thing, Size):
+        if isinstance(thing, (Iterator, *GENERATORS)) and id(thing) not in self.known:
+            self.advancing.append(name)
+        if not isinstance(thing, Size | Watch):  # the latter notes who reads the clock
             super().look(name, thing)
 
     def hook(self, cls: type) -> bool:
         return False
+
+    def check_anew(self) -> None:
+        """Raise if a program that calls the function would do something else."""
+        self.check()
+        for place, _ in self.changed:
+            raise TraceError(
+                f"{self.f}, passed to mg.anew, uses {place.name!r}, which the compiled function changed later: the "
+                f"program would use what it is in the end. Use another name, or a copy, for each value"
+            )
+        for name in self.advancing:
+            raise TraceError(
+                f"{self.f}, passed to mg.anew, advances {name!r}, which the compiled function makes in each call, but "
+                f"its program makes once; make it outside"
+            )
 
 
 USED_UP = "call next() outside and pass what it returns, or make a list of all items"

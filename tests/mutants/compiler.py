@@ -1291,7 +1291,17 @@ FAULTS += [
     ("microgradnd/compiler/recorder.py", "outdate_views(variable, index)", "pass", PARTS),
     ("microgradnd/compiler/recorder.py", "if overlap(changed, view._array):", "if overlap(old, view._array):", PARTS),
     ("microgradnd/outdated.py", "        trace.failed(error)", "        pass", PARTS),
-    ("microgradnd/anew.py", "if name not in now or now[name] is not thing", "if name not in now", PARTS),
+    ("microgradnd/compiler/watch.py", "self.advancing.append(name)", "pass", PARTS),
+    ("microgradnd/compiler/recorder.py", "self.drawing.append(self.watch.of_made(function.function))", "pass", PARTS),
+    ("microgradnd/compiler/recorder.py", "(array, now))[1] != now:", "(array, now))[1] is None:", PARTS),
+    ("microgradnd/compiler/scanning.py", "        if watch.changed:", "        if False:", SCANNING),
+    (
+        "microgradnd/compiler/trace.py",
+        "for _, cls, rest, _ in filter(None, recording.form.steps):",
+        "for _, cls, rest, _ in ():",
+        PARTS,
+    ),
+    ("microgradnd/compiler/ownership.py", "handed.isdisjoint(lent.get(result, {result}))", "result not in handed", OWN),
     ("microgradnd/compiler/replay.py", "variables = [*passed, *(", "variables = [*(", PARTS),
     (
         "microgradnd/anew.py",
