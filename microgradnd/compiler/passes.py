@@ -95,8 +95,7 @@ def simplify(program: Program) -> Program:
     uses = program.uses()
     steps = []
     for old in program.steps:
-        step = without_axes(old.substitute(replacements), made, uses)
-        step = spread_in_place(spread_once(step, made), made)
+        step = spread_in_place(without_axes(old.substitute(replacements), made, uses), made)
         made.update(dict.fromkeys(step.outs(), step))
         same = unchanged(step, made)
         if same is None or isinstance(step.out, tuple):
@@ -121,21 +120,6 @@ def without_axes(step: Step, made: dict[Value, Step], uses: dict[Value, int]) ->
     rest = tuple(n for i, n in enumerate(x.shape) if i not in axis and i - len(x.shape) not in axis)
     fits = isinstance(step.out, Value) and (rest, step.args[0].dtype) == (step.out.shape, step.out.dtype)
     return replace(step, function=inner.function, args=(x,), kwargs={"axis": axis}) if fits else step
-
-
-def spread_once(step: Step, made: dict[Value, Step]) -> Step:
-    """Spread a single number out to where a view of it, or one spread out again, would
-    be.
-    """
-    inner = made.get(step.args[0]) if step.args and isinstance(step.args[0], Value) else None
-    if inner is None or inner.function is not primitives.expand or not isinstance(step.out, Value):
-        return step
-    basic = primitives.is_basic(step.args[1]) if step.function is primitives.getitem else traits(step.function).is_view
-    if not basic and step.function is not primitives.expand:
-        return step
-    number = inner.args[0]
-    is_single = isinstance(number, Value) and number.shape == () and number.dtype == step.out.dtype
-    return replace(step, function=primitives.expand, args=(number, step.out.shape), kwargs={}) if is_single else step
 
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
