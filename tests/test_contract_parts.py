@@ -1264,7 +1264,7 @@ def viewing(x):
 
 @pytest.mark.parametrize("f", [adding, weighting, picking, choosing, stacking, viewing])
 def test_arrays_that_change_after_their_use_are_refused(f):
-    with pytest.raises(TypeError, match=r"was changed in a compiled function .* after an operation had used it"):
+    with pytest.raises(TypeError, match="was changed in a compiled function after an operation had used it"):
         mg.compile(f)(X)
 
 

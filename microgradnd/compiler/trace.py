@@ -170,7 +170,7 @@ class Recording:
                 stack.enter_context(replaced(recorder, "watch", watch))
                 stack.enter_context(seen)
                 leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
-                recorder.refuse_changes([array for array, _ in recorder.used.values()])
+                recorder.refuse_changes([array for array, *_ in recorder.used.values()])
             self.form = with_variables(returned, leaves, recorder.is_new_variable)
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
