@@ -367,7 +367,8 @@ def unsettled(thing: Any, known: Any) -> Any:
         return None
     if isinstance(thing, PLAIN) and not getattr(thing, "__dict__", None):
         return None
-    by_value = type(thing).__hash__ not in (None, object.__hash__) and not is_changeable(type(thing))
+    hashed: Any = type(thing).__hash__
+    by_value = hashed not in (None, object.__hash__) and not is_changeable(type(thing))
     return None if by_value and not callable(thing) else thing  # such as a date
 
 
