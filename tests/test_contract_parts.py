@@ -21,6 +21,7 @@ import warnings
 from collections import OrderedDict, defaultdict
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -1264,7 +1265,7 @@ def viewing(x):
 
 @pytest.mark.parametrize("f", [adding, weighting, picking, choosing, stacking, viewing])
 def test_arrays_that_change_after_their_use_are_refused(f):
-    with pytest.raises(TypeError, match=r"was changed in a compiled function .* after an operation had used it"):
+    with pytest.raises(TypeError, match="was changed in a compiled function after an operation had used it"):
         mg.compile(f)(X)
 
 
@@ -1356,7 +1357,8 @@ def test_results_hold_nothing_else_that_is_computed_or_that_calls_would_share(f)
 
 def test_results_hold_constants_of_any_class():
     def f(x):
-        return with_attribute(Point(x, (Side.LEFT, "a")), len(x)), Side.LEFT, defaultdict(list, a=x), slice(len(x))
+        point = with_attribute(Point(x, (Side.LEFT, "a")), len(x))
+        return point, Side.LEFT, defaultdict(list, a=x), slice(len(x)), {date(2020, 1, 2): len(x)}
 
     compiled = mg.compile(f)
     for x in (X, X + 1, X[:2], X[:1]):
@@ -1365,7 +1367,7 @@ def test_results_hold_constants_of_any_class():
         assert (point.label, type(point.label[0]), point.extra) == (wanted.label, Side, len(x))
         assert rest[0] is Side.LEFT
         assert rest[1].default_factory is list
-        assert rest[2] == others[2]
+        assert rest[2:] == others[2:]
 
 
 def test_results_have_the_byte_order_of_the_function():

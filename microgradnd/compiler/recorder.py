@@ -166,7 +166,7 @@ class Recorder:
         self.things: dict[int, Any] = {}
         self.arrays: dict[int, tuple[Any, Node]] = {}  # arrays passed to a function as they are, and their nodes
         self.drawing: list[Any] = []  # watches on the functions that were passed to `mg.anew`
-        self.used: dict[int, tuple[Any, bytes]] = {}  # arrays that the function has made, and their contents when used
+        self.used: dict[int, tuple[Any, bytes, Any]] = {}  # arrays that the function has made: contents and line of use
         self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
@@ -418,12 +418,12 @@ class Recorder:
         for array in arrays_in(operands):
             if known is not None and array.flags.writeable and known.keys().isdisjoint((id(array), id(array.base))):
                 now = array.tobytes() if array.nbytes <= COPIED else sample(array)
-                if self.used.setdefault(id(array), (array, now))[1] != now:
+                _, before, where = self.used.setdefault(id(array), (array, now, user_line()))
+                if now != before:
                     self.refused = self.refused or TraceError(
-                        f"a plain array of shape {array.shape} was changed in a compiled function"
-                        f"{quoted_line(last_line())} after an operation had used it, and the program would use what it "
-                        f"holds in the end. Make a new array for each value (array = array + 1), or pass the operation "
-                        f"a copy (array.copy())"
+                        f"a plain array of shape {array.shape} was changed in a compiled function after an operation "
+                        f"had used it{quoted_line(where)}, and the program would use what it holds in the end. Make a "
+                        f"new array for each value (array = array + 1), or pass the operation a copy (array.copy())"
                     )
                     raise self.refused
 

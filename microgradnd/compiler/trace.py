@@ -27,6 +27,7 @@ from microgradnd.compiler import outside
 from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
+from microgradnd.compiler.natives import is_changeable
 from microgradnd.compiler.opened import instance
 from microgradnd.compiler.places import PLAIN, Surroundings
 from microgradnd.compiler.program import Constant, Program, Value, mapped
@@ -182,7 +183,7 @@ class Recording:
                     contextlib.nullcontext() if recorder.sizes is None else recorder.sizes.observed(),
                 ):
                     leaves, returned = flatten(function(*args, **kwargs), is_known(watch))
-                    recorder.refuse_changes([array for array, _ in recorder.used.values()])
+                    recorder.refuse_changes([array for array, *_ in recorder.used.values()])
                 self.form = with_variables(returned, leaves, recorder.is_new_variable)
                 self.leaves = [as_it_is(x) for x in leaves]
                 del leaves
@@ -370,18 +371,18 @@ def results_of(recording: Recording, translation: Translation) -> Any:
     return (outputs, left) if recording.left else outputs
 
 
-def is_text_or_number(thing: Any) -> bool:
-    """Return whether something is immutable, and the same in each call."""
-    if type(thing) is slice:
-        return all(map(is_text_or_number, (thing.start, thing.stop, thing.step)))
-    return isinstance(thing, enum.Enum) or (isinstance(thing, PLAIN) and not getattr(thing, "__dict__", None))
-
-
-def unsettled(rest: Any, known: Any) -> Any:
-    """Return a part of what a container holds besides its values that may change."""
-    if type(rest) in (tuple, frozenset):
-        return next((part for part in (unsettled(part, known) for part in rest) if part is not None), None)
-    return None if id(rest) in known or isinstance(rest, type) or is_text_or_number(rest) else rest
+def unsettled(thing: Any, known: Any) -> Any:
+    """Return a part of something that calls can't share, or None."""
+    if isinstance(thing, tuple | frozenset | slice):
+        parts = (thing.start, thing.stop, thing.step) if isinstance(thing, slice) else thing
+        return next((part for part in (unsettled(part, known) for part in parts) if part is not None), None)
+    if id(thing) in known or isinstance(thing, enum.Enum | type):
+        return None
+    if isinstance(thing, PLAIN) and not getattr(thing, "__dict__", None):
+        return None
+    hashed: Any = type(thing).__hash__
+    by_value = hashed not in (None, object.__hash__) and not is_changeable(type(thing))
+    return None if by_value and not callable(thing) else thing  # such as a date
 
 
 def finished(recording: Recording, translation: Translation, program: Program, fixed: dict[int, Any]) -> Traced:

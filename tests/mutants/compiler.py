@@ -1293,7 +1293,7 @@ FAULTS += [
     ("microgradnd/outdated.py", "        trace.failed(error)", "        pass", PARTS),
     ("microgradnd/compiler/watch.py", "self.advancing.append(name)", "pass", PARTS),
     ("microgradnd/compiler/recorder.py", "self.drawing.append(self.watch.of_made(function.function))", "pass", PARTS),
-    ("microgradnd/compiler/recorder.py", "(array, now))[1] != now:", "(array, now))[1] is None:", PARTS),
+    ("microgradnd/compiler/recorder.py", "if now != before:", "if before is None:", PARTS),
     ("microgradnd/compiler/scanning.py", "        if watch.changed:", "        if False:", SCANNING),
     (
         "microgradnd/compiler/trace.py",
