@@ -633,7 +633,8 @@ def what_an_own_getattribute_reads():
 
 def what_the_getattribute_of_a_package_reads():
     scope = {"__name__": "numpy"}
-    method = "def __getattribute__(self, name): return object.__getattribute__(self, '_' + name)"
+    name = "{'scale': '_scale'}.get(name, name)"
+    method = f"def __getattribute__(self, name): return object.__getattribute__(self, {name})"
     exec(compile(f"class Table:\n    {method}", np.__file__, "exec"), scope)
     table = scope["Table"]()
     table._scale = 1.0
