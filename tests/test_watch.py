@@ -631,6 +631,16 @@ def what_an_own_getattribute_reads():
     return lambda x: x * table.scale, values(functools.partial(table.entries.__setitem__, "scale"))
 
 
+def what_the_getattribute_of_a_package_reads():
+    scope = {"__name__": "numpy"}
+    name = "{'scale': '_scale'}.get(name, name)"
+    method = f"def __getattribute__(self, name): return object.__getattribute__(self, {name})"
+    exec(compile(f"class Table:\n    {method}", np.__file__, "exec"), scope)
+    table = scope["Table"]()
+    table._scale = 1.0
+    return lambda x: x * table.scale, values(functools.partial(setattr, table, "_scale"))
+
+
 def attribute_that_a_module_computes():
     module = types.ModuleType("computing")
     exec("table = {'scale': 1.0}\ndef __getattr__(name): return table[name]", vars(module))
@@ -687,6 +697,7 @@ def dtype_of_a_model():
 AROUND = [
     attributes_of_a_copied_object,
     what_an_own_getattribute_reads,
+    what_the_getattribute_of_a_package_reads,
     attribute_that_a_module_computes,
     module_that_is_imported_anew,
     attribute_that_a_built_in_base_computes,

@@ -250,7 +250,9 @@ class Dispatcher:
                 scopes.setdefault(id(place.owner), []).append(place)
             else:
                 self.checks.append(self.there(place))
-        self.checks += [f"{self.name(names_held(places))}()" for places in scopes.values()]
+        for places in scopes.values():
+            is_short = len(places) <= SHORT
+            self.checks += map(self.there, places) if is_short else [f"{self.name(names_held(places))}()"]
         for changes, places in counted.items():  # their classes count every attribute that is set
             known = Counted(changes, places)
             self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
@@ -278,7 +280,7 @@ class Dispatcher:
             names = [*vars(place.owner)] if same(shape_of(place.owner), place.value) else None
             is_same = f"[*{self.name(vars(place.owner))}] == {self.name(names)}"
             return f"{is_same} and {owner}.__mro__ is {self.name(place.value[0])}"
-        if type(place.owner) is dict:  # a table of rules, or of modules
+        if type(place.owner) is dict:  # the globals of a function, or a table of rules
             key = repr(place.key) if type(place.key) is str else self.name(place.key)
             return f"{key} not in {owner}" if place.value is MISSING else f"{owner}[{key}] is {value}"
         if place.value is MISSING and place.owner is not None:

@@ -753,7 +753,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "(is_function if key", "(False if key", WATCH),
     ("watch.py", "if name in WHOLE and not ours:", "if False:", WATCH),
     ("watch.py", "for cls in (property, ", "for cls in (", WATCH),
-    ("watch.py", "classmethod, staticmethod, functools.partial", "staticmethod, functools.partial", WATCH),
     ("watch.py", "classmethod, staticmethod, functools.partial", "classmethod, functools.partial", WATCH),
     ("watch.py", "for key in WRAPPERS[type(wrapper)]:", "for key in WRAPPERS[type(wrapper)][:1]:", WATCH),
     ("watch.py", "for key in WRAPPERS[type(wrapper)]:", "for key in WRAPPERS[type(wrapper)][1:]:", WATCH),
