@@ -4,8 +4,8 @@ Owns: nested loops of `rolling.py`, and what makes turns alike (`sums.py`).
 Must not own: single loops (`test_rolling.py`), or long ones (`test_folding.py`).
 Read next: `test_rolling.py`.
 
-The reference is the function itself. A source whose length doesn't depend on the numbers
-of turns contains nothing unrolled.
+The reference is the function itself. A source whose length doesn't depend on the
+numbers of turns contains nothing unrolled.
 """
 
 import numpy as np
@@ -177,6 +177,14 @@ def test_a_sum_without_a_loop_begins_with_its_first_term():
     compiled = mg.compile(lambda x, y: np.sin(x) + np.cos(y) + np.sin(y) + np.cos(x) + np.sin(x * y), optimize=False)
     compiled(np.ones(2), np.ones(2))
     assert "-0.0" not in compiled.source
+
+
+def test_a_sum_that_the_user_begins_with_minus_zero_stays():
+    compiled = mg.compile(lambda x: -0.0 + (-0.0 + x))
+    for x in (np.arange(3), np.array([-0.0, 0.0])):
+        found, right = compiled(x), -0.0 + (-0.0 + x)
+        assert found.dtype == right.dtype
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(right))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -145,7 +145,7 @@ def with_numbers(body: Program, numbers: Sequence[int]) -> Program:
 
 def settled(program: Program) -> Program:
     """Write the integers that loops receive into their bodies, unless they move."""
-    program = program.substitute({step.out: step.args[1] for step in program.steps if is_begin(step)})
+    program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
     steps = []
     for step in program.steps:
         if is_begin(step):
