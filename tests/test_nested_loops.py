@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd.compiler import sums
+from microgradnd.compiler import rolling, sums
 from microgradnd.compiler.program import Program, Step, Value
 
 RNG = np.random.default_rng(3)
@@ -211,3 +211,22 @@ def test_a_part_of_a_carried_array_is_read_before_the_array_changes(interpreted)
     y = np.linspace(0.1, 1.0, 8)
     for found, right in zip(mg.compile(f, backend="numba")(y), f(y), strict=True):
         np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
+# The cost of the search
+
+
+def test_turns_that_do_not_fit_are_dismissed_at_once(monkeypatch):
+    """Trying each of them would take longer than the rest of compiling."""
+    tried, fits = [], rolling.Run.fits
+    monkeypatch.setattr(rolling.Run, "fits", lambda run, others: tried.append(run) or fits(run, others))
+
+    def f(x, t):
+        for i in range(len(t)):
+            x = np.sin(x + t[i * i * 7 % 31])
+        return np.sum(x)
+
+    x, t = np.ones(3), RNG.normal(size=200)
+    compiled = mg.compile(mg.grad(f), sizes="fixed")
+    np.testing.assert_allclose(compiled(x, t), mg.grad(f)(x, t), rtol=1e-12)
+    assert len(tried) < len(t) / 4

@@ -441,7 +441,8 @@ class Search:
         ends = np.array(self.starts[start : stop - 2 * period + 1]) - begin
         steady = np.concatenate([[False], uneven[ends[1:]] == uneven[ends[:-1]], [False]])
         edges = start + np.flatnonzero(np.diff(steady.astype(np.int8)))
-        return [(int(a), int(b) + 2 * period) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        found = [(int(a), int(b) + 2 * period) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        return [(a, b) for a, b in found if b - a >= (FEWEST - 1) * period]  # the first turn may differ
 
 
 class Run:
