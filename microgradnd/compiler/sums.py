@@ -23,7 +23,6 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.program import FEWEST, Constant, Program, Step, Value
 
-
 MINUS_ZERO = -0.0  # this object; a user's number is another
 
 
