@@ -4,15 +4,15 @@ Owns: nested loops of `rolling.py`, and what makes turns alike (`sums.py`).
 Must not own: single loops (`test_rolling.py`), or long ones (`test_folding.py`).
 Read next: `test_rolling.py`.
 
-The reference is the function itself. A source whose length doesn't depend on the numbers
-of turns contains nothing unrolled.
+The reference is the function itself. A source whose length doesn't depend on the
+numbers of turns contains nothing unrolled.
 """
 
 import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd.compiler import sums
+from microgradnd.compiler import rolling, sums
 from microgradnd.compiler.program import Program, Step, Value
 
 RNG = np.random.default_rng(3)
@@ -179,6 +179,14 @@ def test_a_sum_without_a_loop_begins_with_its_first_term():
     assert "-0.0" not in compiled.source
 
 
+def test_a_sum_that_the_user_begins_with_minus_zero_stays():
+    compiled = mg.compile(lambda x: -0.0 + (-0.0 + x))
+    for x in (np.arange(3), np.array([-0.0, 0.0])):
+        found, right = compiled(x), -0.0 + (-0.0 + x)
+        assert found.dtype == right.dtype
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(right))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_sums_keep_their_dtype(dtype):
     w, x = W.astype(dtype), RNG.normal(size=(6, 5, 3)).astype(dtype)
@@ -203,3 +211,22 @@ def test_a_part_of_a_carried_array_is_read_before_the_array_changes(interpreted)
     y = np.linspace(0.1, 1.0, 8)
     for found, right in zip(mg.compile(f, backend="numba")(y), f(y), strict=True):
         np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
+# The cost of the search
+
+
+def test_turns_that_do_not_fit_are_dismissed_at_once(monkeypatch):
+    """Trying each of them would take longer than the rest of compiling."""
+    tried, fits = [], rolling.Run.fits
+    monkeypatch.setattr(rolling.Run, "fits", lambda run, others: tried.append(run) or fits(run, others))
+
+    def f(x, t):
+        for i in range(len(t)):
+            x = np.sin(x + t[i * i * 7 % 31])
+        return np.sum(x)
+
+    x, t = np.ones(3), RNG.normal(size=200)
+    compiled = mg.compile(mg.grad(f), sizes="fixed")
+    np.testing.assert_allclose(compiled(x, t), mg.grad(f)(x, t), rtol=1e-12)
+    assert len(tried) < len(t) / 4

@@ -15,7 +15,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Turn(int):
 
     stride: int
 
-    def __new__(cls, start: int, stride: int) -> Turn:
+    def __new__(cls, start: int, stride: int) -> Self:
         self = super().__new__(cls, start)
         self.stride = stride
         return self
@@ -83,7 +83,7 @@ class Given(Turn):
 
     place: int
 
-    def __new__(cls, number: int, place: int) -> Given:
+    def __new__(cls, number: int, place: int) -> Self:
         self = super().__new__(cls, number, 0)
         self.place = place
         return self
@@ -97,7 +97,7 @@ class Listed(float):
 
     numbers: tuple[Any, ...]
 
-    def __new__(cls, numbers: tuple[Any, ...]) -> Listed:
+    def __new__(cls, numbers: tuple[Any, ...]) -> Self:
         self = super().__new__(cls, numbers[0])
         self.numbers = numbers
         return self
@@ -115,7 +115,7 @@ class GivenFloat(Listed):
 
     place: int
 
-    def __new__(cls, number: float, place: int) -> GivenFloat:
+    def __new__(cls, number: float, place: int) -> Self:
         self = super().__new__(cls, (number,))
         self.place = place
         return self

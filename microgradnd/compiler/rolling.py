@@ -145,7 +145,7 @@ def with_numbers(body: Program, numbers: Sequence[int]) -> Program:
 
 def settled(program: Program) -> Program:
     """Write the integers that loops receive into their bodies, unless they move."""
-    program = program.substitute({step.out: step.args[1] for step in program.steps if is_begin(step)})
+    program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
     steps = []
     for step in program.steps:
         if is_begin(step):
@@ -441,7 +441,8 @@ class Search:
         ends = np.array(self.starts[start : stop - 2 * period + 1]) - begin
         steady = np.concatenate([[False], uneven[ends[1:]] == uneven[ends[:-1]], [False]])
         edges = start + np.flatnonzero(np.diff(steady.astype(np.int8)))
-        return [(int(a), int(b) + 2 * period) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        found = [(int(a), int(b) + 2 * period) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        return [(a, b) for a, b in found if b - a >= (FEWEST - 1) * period]  # the first turn may differ
 
 
 class Run:

@@ -439,13 +439,10 @@ def fresh(value: Any, writer: Writer) -> str:
 
 def is_written(value: Value, body: Program) -> bool:
     """Return whether a turn, or one of a loop in it, changes an array in place."""
-    for step in body.steps:
-        if value in step.operands() and value.shape:
-            inner = step.function.body if isinstance(step.function, Loop) else None
-            pairs = zip(inner.inputs, step.args, step.function.rows, strict=False) if inner else ()
-            if step.function is added_at or any(is_written(v, inner) for v, arg, rows in pairs if arg is value):
-                return True
-    return False
+    readers = [step for step in body.steps if value.shape and value in step.operands()]
+    inner = [step for step in readers if isinstance(step.function, Loop)]
+    carried = [(c, loop.body) for loop in map(Carrying, inner) for c in loop.carried if c.begin is value]
+    return any(step.function is added_at for step in readers) or any(is_written(c.inside, b) for c, b in carried)
 
 
 def empty(name: str, value: Value) -> str:

@@ -23,6 +23,8 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.program import FEWEST, Constant, Program, Step, Value
 
+MINUS_ZERO = -0.0  # this object; a user's number is another
+
 
 class Zero(Constant):
     """An array to which the first term of a sum is added."""
@@ -34,9 +36,9 @@ def zero(shape: tuple[int, ...], dtype: Any, is_scattered: bool) -> Any:
 
     Where values are scattered, all other elements are 0.0.
     """
-    number = 0.0 if is_scattered else -0.0
     if not shape:
-        return number
+        return MINUS_ZERO
+    number = 0.0 if is_scattered else MINUS_ZERO
     kind = "" if dtype == np.float64 else f", np.{dtype.name}"
     text = f"np.zeros({shape}{kind})" if is_scattered else f"np.full({shape}, -0.0{kind})"
     return Zero(text, primitives.expand(dtype.type(number), shape))
@@ -45,7 +47,7 @@ def zero(shape: tuple[int, ...], dtype: Any, is_scattered: bool) -> Any:
 def is_begin(step: Step) -> bool:
     """Return whether a step adds a first term to zero."""
     first = step.args[0] if step.function is np.add else None
-    return isinstance(first, Zero) or (type(first) is float and repr(first) == "-0.0")
+    return isinstance(first, Zero) or first is MINUS_ZERO
 
 
 def begun(program: Program) -> Program:

@@ -231,7 +231,7 @@ def adding(step: Step) -> Step:
         carried = carried_by.get(inner.out)
         others = [v for v in inner.operands() if v is not carried]
         if inner.function is np.add and len(others) == 1 and carried in inner.operands():
-            scattering = made.get(others[0])
+            scattering: Any = made.get(others[0])
             is_row = scattering is not None and scattering.function is primitives.scatter
             if is_row and moves(scattering.args[1]) and uses[inner.out] == uses[carried] == uses[others[0]] == 1:
                 values, index, _ = scattering.args
