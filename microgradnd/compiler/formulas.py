@@ -377,7 +377,7 @@ def half_share(step: Step, made: Made) -> list[Step] | None:
         signs = [step_of(a, made, np.sign) for a in factors if a is not half]
         g = halved(made.get(half)) if isinstance(half, Value) else None
         if len(signs) == 1 and signs[0] and choices.alike(signs[0][0], step) and choices.alike(g, step):
-            share = call(share_of_maximum, signs[0][0], 0.0, like=step, shape=g.shape)
+            share = call(share_of_maximum, signs[0][0], 0.0, like=step, shape=signs[0][0].shape)
             return [share, replace(step, function=np.multiply, args=(g, share.out))]
     return None
 
