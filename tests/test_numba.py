@@ -480,3 +480,16 @@ def test_loops_that_serve_one_length_are_for_that_of_the_call(backend):
 
     found = losses(functools.partial(mg.compile, backend=backend))
     np.testing.assert_allclose(found, losses(lambda f: f), rtol=1e-13)
+
+
+def test_an_array_is_computed_in_the_loop_that_needs_it():
+    """Not in an earlier one over the same shape, which would write it to memory."""
+
+    def f(a, m, w):
+        h = np.maximum(a, 0.0)
+        return 0.9 * m + 0.1 * (h @ w), h
+
+    x = np.ones((128, 128))
+    compiled = mg.compile(f, backend="numba")
+    np.testing.assert_array_equal(compiled(x, x, x)[0], f(x, x, x)[0])
+    assert "0.9 * m[i, j] + 0.1 * " in compiled.source

@@ -328,6 +328,18 @@ def test_a_row_of_nan_and_a_tie_in_another_row(extreme):
     assert gradient[2].sum() == 1
 
 
+def test_a_maximum_shares_ties_beside_other_elements():
+    x, y = np.array([1.0, 2.0, np.nan, 0.0, -np.inf, np.inf]), np.array([2.0, 2.0, 1.0, -0.0, -np.inf, np.nan])
+    for extreme, of_x in (
+        (np.maximum, [0, 0.5, np.nan, 0.5, 0.5, np.nan]),
+        (np.minimum, [1, 0.5, np.nan, 0.5, 0.5, np.nan]),
+    ):
+        for_x, for_y = mg.vjp(extreme, x, y)[1](np.ones(6))
+        np.testing.assert_array_equal(for_x, of_x)
+        np.testing.assert_array_equal(for_y, 1 - np.array(of_x))
+        np.testing.assert_array_equal(mg.jvp(extreme, (x, y), (np.ones(6), np.zeros(6)))[1], of_x)
+
+
 # Half precision: counts and sums of many elements
 
 

@@ -23,6 +23,7 @@ from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.recorder import Recorder, TraceError
 from microgradnd.compiler.source import Names, Writer
 from microgradnd.compiler.traits import TRAITS, traits
+from microgradnd.rules.elementwise import share_of_maximum
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import wrap
 from tests.test_laws import every_row
@@ -159,7 +160,7 @@ def test_rows_are_of_functions_that_programs_have():
         triangular.slogdet,
         choices.kept,
         choices.larger,
-        choices.share,
+        share_of_maximum,
         powers.inverse_root,
         *(row.reducer for row in TRAITS.values() if row.reducer),
     }
@@ -178,7 +179,7 @@ LARGER, UNEQUAL = MATRIX > MATRIX.T, MATRIX != MATRIX.T
 CHOICES = {
     choices.kept: (MATRIX, LARGER.astype("i8")),
     choices.larger: (LARGER, UNEQUAL, MATRIX, MATRIX.T),
-    choices.share: (MATRIX, MATRIX.T),
+    share_of_maximum: (MATRIX, MATRIX.T),
     powers.inverse_root: (MATRIX,),
 }
 

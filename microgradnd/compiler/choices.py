@@ -42,12 +42,6 @@ def larger(wins: Any, decided: Any, x: Any, y: Any, out: Any = None) -> Any:
     return out
 
 
-def share(x: Any, y: Any) -> Any:
-    """Return x's share in max(x, y); programs call `larger`, loops compare elements."""
-    wins = np.greater(x, y)
-    return larger(wins, wins | np.less(x, y), x, y)
-
-
 def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...]:
     """Return the arguments of a value's step if it calls a function, else ()."""
     step = made.get(x) if isinstance(x, Value) else None
@@ -57,11 +51,6 @@ def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...
 def is_zero(x: Any) -> bool:
     """Return whether an argument is the number 0, not -0.0."""
     return type(x) in (int, float) and repr(x) in ("0", "0.0")
-
-
-def is_nan(x: Any) -> bool:
-    """Return whether an argument is the number NaN."""
-    return type(x) is float and x != x
 
 
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
@@ -93,21 +82,3 @@ def alike(x: Any, step: Step) -> bool:
     """Return whether a value has the floating-point dtype and shape of a result."""
     out: Any = step.out
     return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype in (np.float32, np.float64)
-
-
-def share_of(mask: Any, chosen: Any, made: Mapping[Value, Step]) -> tuple[Any, Any, Any] | None:
-    """Return g, x and y if a choice is the rule of np.maximum or np.minimum for x."""
-    inner, results = step_of(chosen, made, np.where), step_of(mask, made, np.isnan)
-    if len(inner) != 3 or not results:
-        return None
-    tie, wins = step_of(inner[0], made, np.equal), step_of(inner[2], made, np.multiply)
-    if len(tie) != 2 or len(wins) != 2:
-        return None
-    g, won = wins
-    won = next(iter(step_of(won, made, primitives.astype)), won)
-    for result, sign in ((np.maximum, np.greater), (np.minimum, np.less)):
-        found, pair = step_of(won, made, sign), step_of(results[0], made, result)
-        values = [{a for a in args if isinstance(a, Value)} for args in (found, pair, tie)]
-        if len(found) == 2 and values[0] and values[0] == values[1] == values[2]:
-            return (g, *found) if sign is np.greater else (g, found[1], found[0])
-    return None

@@ -29,6 +29,7 @@ from microgradnd.compiler.cancelling import keeps_order
 from microgradnd.compiler.passes import drop_dead, fold_signs, simplify
 from microgradnd.compiler.program import Program, Step, Value, call
 from microgradnd.compiler.spelling import Made, Rule, arrays_of, axes_of, ending, is_real, spell, summed
+from microgradnd.rules.elementwise import share_of_maximum
 
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
@@ -360,25 +361,6 @@ def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
 # Maxima
 
 
-def where(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write the rule of np.maximum as a product with a share."""
-    plain = len(step.args) == 3 and not step.kwargs and is_real(step.out) and step.out.size  # type: ignore[union-attr]
-    if not plain or not choices.is_nan(step.args[1]):
-        return None
-    found = choices.share_of(step.args[0], step.args[2], made)
-    if found is None or not choices.alike(found[0], step):
-        return None
-    arrays = [a for a in found if hasattr(a, "dtype")]  # the others are numbers
-    return None if any(a.dtype != step.out.dtype for a in arrays) else shared(*found, step)  # type: ignore[union-attr]
-
-
-def shared(g: Any, x: Any, y: Any, step: Step) -> list[Step]:
-    """Return the steps that multiply g by x's share in max(x, y)."""
-    shape = np.broadcast_shapes(*(getattr(a, "shape", ()) for a in (x, y)))
-    share = call(choices.share, x, y, like=step, shape=shape)
-    return [share, replace(step, function=np.multiply, args=(g, share.out))]
-
-
 def positive_part(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write (h + abs(h)) / 2 as the larger of h and 0."""
     total = step_of(halved(step), made, np.add)
@@ -395,7 +377,8 @@ def half_share(step: Step, made: Made) -> list[Step] | None:
         signs = [step_of(a, made, np.sign) for a in factors if a is not half]
         g = halved(made.get(half)) if isinstance(half, Value) else None
         if len(signs) == 1 and signs[0] and choices.alike(signs[0][0], step) and choices.alike(g, step):
-            return shared(g, signs[0][0], 0.0, step)
+            share = call(share_of_maximum, signs[0][0], 0.0, like=step, shape=signs[0][0].shape)
+            return [share, replace(step, function=np.multiply, args=(g, share.out))]
     return None
 
 
@@ -416,7 +399,6 @@ FORMULAS: dict[str, Rule] = {
     "multiplied": products,
     "divided": positive_part,
     "added": added,
-    "where": where,
 }
 
 

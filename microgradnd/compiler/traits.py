@@ -21,6 +21,7 @@ import numpy as np
 
 from microgradnd import powers, primitives, triangular
 from microgradnd.compiler import choices
+from microgradnd.rules.elementwise import share_of_maximum
 
 ATOM, CALL, UNARY, POWER, SUM, COMPARISON = 10, 9, 7, 8, 5, 1  # how strongly Python's operators bind
 
@@ -232,7 +233,7 @@ ROWS: dict[Any, Row] = {
     np.where: fresh(lowering="where", spelling="where"),
     **dict.fromkeys((choices.kept, choices.larger), fresh(is_elementwise=True)),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
-    choices.share: fresh(is_elementwise=True, lowering="share", spelling="decided"),
+    share_of_maximum: fresh(is_elementwise=True, is_step=True, lowering="share", spelling="decided"),
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),

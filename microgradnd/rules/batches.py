@@ -47,8 +47,8 @@ def rows(*functions: Function) -> Callable[[Rule], Rule]:
 for function in (
     *(np.fix, np.round, np.around, np.sinc, np.i0, np.real, np.imag, np.copy, np.nan_to_num, np.isclose, np.iscomplex),
     *(np.isreal, np.isposinf, np.isneginf, primitives.relu, primitives.identity, primitives.astype, choice.clip),
-    *(table.share_of, table.leg, table.sinc_derivative, table.i0_derivative, reductions.root, values.ratio),
-    *(values.instead, primitives.masked),
+    *(table.share_of, table.share_of_maximum, table.leg, table.sinc_derivative, table.i0_derivative, reductions.root),
+    *(values.ratio, values.instead, primitives.masked),
 ):
     RULES[function] = stacked(function)
 

@@ -181,17 +181,27 @@ def share(g: Any, out: Any, tie: Any, wins: Any) -> Any:
     return np.where(np.isnan(out), np.nan, np.where(tie, 0.5 * g, g * wins))
 
 
+@primitive
+def share_of_maximum(x: Any, y: Any) -> Any:
+    """Return x's share in max(x, y): 1, 0, 1/2 where they are equal, or NaN for NaN."""
+    wins, loses = np.greater(x, y), np.less(x, y)
+    share, decided = wins.astype(np.result_type(x, y)), wins | loses
+    if isinstance(decided, np.ndarray | np.bool_) and decided.all():
+        return share
+    return np.where(decided, share, np.where(np.equal(x, y), 0.5, np.nan)).astype(share.dtype)
+
+
 elementwise(np.absolute, lambda g, out, x: g * (np.conj(np.sign(x)) if x.dtype.kind == "c" else np.sign(x)))
 elementwise(np.fabs, lambda g, out, x: g * np.sign(x))
 elementwise(
     np.maximum,
-    lambda g, out, x, y: share(g, out, x == y, x > y),
-    lambda g, out, x, y: share(g, out, x == y, y > x),
+    lambda g, out, x, y: g * share_of_maximum(x, y),
+    lambda g, out, x, y: g * share_of_maximum(y, x),
 )
 elementwise(
     np.minimum,
-    lambda g, out, x, y: share(g, out, x == y, x < y),
-    lambda g, out, x, y: share(g, out, x == y, y < x),
+    lambda g, out, x, y: g * share_of_maximum(y, x),
+    lambda g, out, x, y: g * share_of_maximum(x, y),
 )
 elementwise(
     np.fmax,
@@ -327,7 +337,7 @@ elementwise(np.nan_to_num, where_finite)
 plain(
     [np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isclose, np.allclose]
     + [np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isinf, np.isnan, np.signbit]
-    + [np.array_equal, np.shape, np.ndim, np.size, np.array_repr, np.array_str, np.array2string]
+    + [share_of_maximum, np.array_equal, np.shape, np.ndim, np.size, np.array_repr, np.array_str, np.array2string]
 )
 
 LOOKING.update({np.real_if_close})

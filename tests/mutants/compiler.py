@@ -48,7 +48,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("choices.py", "[] if inside else [call(np.logical_not,", "[] if True else [call(np.logical_not,", SPELLINGS),
     ("choices.py", "decided.item(decided.argmin())", "decided.any()", SPELLINGS),
-    ("choices.py", "else (g, found[1], found[0])", "else (g, *found)", SPELLINGS),
     # formulas.py
     (
         "formulas.py",
@@ -58,7 +57,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("formulas.py", "all(shape[a] == 1 for a in axes)", "True", SPELLINGS),
     ("formulas.py", "c == (2 if function is np.divide else 0.5)", "c == 2", SPELLINGS),
-    ("formulas.py", "shared(g, signs[0][0], 0.0, step)", "shared(g, g, 0.0, step)", SPELLINGS),
+    ("formulas.py", "signs[0][0], 0.0, like=step", "g, 0.0, like=step", SPELLINGS),
     ("formulas.py", "if s is not other or not is_real(s) or", "if not is_real(s) or", SPELLINGS),
     ("formulas.py", "if others == factors and times >= 2", "if times >= 2", SPELLINGS),
     ("formulas.py", "times = (before + number) / count", "times = 2 * number / count", SPELLINGS),

@@ -111,6 +111,24 @@ ENTRIES: list[tuple[str, ...]] = [
         "return differences(s) * (row(s) - column(s))",
         laws("svd-matrix-3x2", more=LINALG),
     ),
+    (
+        "elementwise.py",
+        "np.ndarray | np.bool_) and decided.all():",
+        "np.ndarray | np.bool_) and decided.any():",
+        "tests/test_rules.py::test_a_maximum_shares_ties_beside_other_elements",
+    ),
+    (
+        "reductions.py",
+        "np.all(out == out) & (np.count_nonzero",
+        "(np.count_nonzero",
+        "tests/test_rules.py::test_a_row_of_nan_and_a_tie_in_another_row",
+    ),
+    (
+        "choice.py",
+        "mask if wanted else ~mask",
+        "mask",
+        "tests/test_rules.py::test_where_picks_the_bits_of_the_cotangent",
+    ),
     # choice.py, indexing.py, joining.py, products.py, shape.py, ufuncs.py, fft.py,
     # polynomials.py, statistics.py
     (
