@@ -420,6 +420,18 @@ IMAGES, KERNELS = np.ones((2, 3, 5, 5)), np.ones((4, 3, 3, 3))
 STEPPER = optim.SGD([nn.Parameter([1.0])], lr=0.1)
 
 
+def drawn_by_its_own_generator(x: Any) -> Any:
+    rng = np.random.default_rng(0)
+    return x + mg.anew(lambda: rng.normal(size=3), 3)
+
+
+def drawn_with_a_scale_that_changes(x: Any) -> Any:
+    scales = [1.0]
+    drawn = mg.anew(lambda: np.full(3, scales[0]), 3)
+    scales[0] = 2.0
+    return x + drawn
+
+
 def drawn_in_a_loop(x):
     for scale in (2.0, 3.0):
         x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - what this is about
@@ -850,6 +862,15 @@ LIBRARY = {
     "compiled draw": Row(compiled(lambda x: x + RNG.normal(), np.ones(3)), TraceError, "random numbers|RNG|mg.anew"),
     "compiled draw with a name that changes": Row(
         compiled(drawn_in_a_loop, np.ones(3)), TraceError, "mg.anew|'scale'|another name"
+    ),
+    "compiled draw by a generator of its own": Row(
+        compiled(drawn_by_its_own_generator, np.ones(3)), TraceError, "mg.anew|advances|make it outside"
+    ),
+    "compiled draw with a list that changes": Row(
+        compiled(drawn_with_a_scale_that_changes, np.ones(3)), TraceError, "mg.anew|changed later|a copy"
+    ),
+    "compiled result with an object as a key": Row(
+        compiled(lambda x: {object(): x}, np.ones(3)), TraceError, "dict|object as a key|return it"
     ),
     "compiled errstate": Row(compiled(with_errstate, np.ones(3)), TraceError, "np.errstate()|around the call"),
     "compiled catch_warnings": Row(compiled(with_warnings, np.ones(3)), TraceError, "catch_warnings()|around the call"),

@@ -160,7 +160,6 @@ def test_rows_are_of_functions_that_programs_have():
         triangular.slogdet,
         choices.kept,
         choices.larger,
-        share_of_maximum,
         powers.inverse_root,
         *(row.reducer for row in TRAITS.values() if row.reducer),
     }

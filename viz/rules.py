@@ -74,6 +74,8 @@ TEXTS = {
     "conv_transpose, 0": "g convolved with the weight",
     "conv_transpose, 1": "g convolved with the input",
     "transpose": "g transposed back",
+    "where, 1": "np.where(c, g, 0)",
+    "where, 2": "np.where(c, 0, g)",
     "clip, 0": "g where x is within the limits, else 0",
     "setitem, 0": "g, 0 where it was set",
     "setitem, 2": "g where it was set",

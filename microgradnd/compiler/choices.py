@@ -34,7 +34,8 @@ def larger(wins: Any, decided: Any, x: Any, y: Any, out: Any = None) -> Any:
 
     The flags `wins` say where x is larger, and `decided` where one of the two is.
     """
-    tie = None if decided.item(decided.argmin()) else np.equal(x, y)  # `all` takes three times as long
+    is_tied = decided.size and not decided.item(decided.argmin())  # `all` takes three times as long
+    tie = np.equal(x, y) if is_tied else None
     out = np.empty(wins.shape, np.result_type(x, y)) if out is None else out
     np.copyto(out, wins)
     if tie is not None:

@@ -233,7 +233,7 @@ ROWS: dict[Any, Row] = {
     np.where: fresh(lowering="where", spelling="where"),
     **dict.fromkeys((choices.kept, choices.larger), fresh(is_elementwise=True)),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
-    share_of_maximum: fresh(is_elementwise=True, is_step=True, lowering="share", spelling="decided"),
+    share_of_maximum: fresh(is_step=True, lowering="share", spelling="decided"),  # it can't write into an array
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
