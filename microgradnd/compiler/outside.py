@@ -62,7 +62,7 @@ def importing(watch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(name, *args, **kwargs)
         finally:
-            if is_noted(watch):
+            if is_noted(watch) and is_users(sys._getframe(1).f_code):
                 with replaced(watch, "is_looking", True):
                     watch.look_up(sys.modules, name, name)
                     watch.look_at_all()

@@ -260,7 +260,9 @@ class Watch:
             raise self.side_effect(f"{bound.__name__} is captured, which hides what is read; use names instead", None)
         if ASKED.get(bound) is CLOCK and "anew" not in self.names:
             raise of_the_clock(None)
-        self.todo += [(name, part) for part in gc.get_referents(bound) if not isinstance(part, ModuleType)]
+        own = attributes(bound)
+        parts = [part for part in gc.get_referents(bound) if part is not own and not isinstance(part, ModuleType)]
+        self.todo += [(name, part) for part in parts]
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""
