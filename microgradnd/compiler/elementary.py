@@ -256,7 +256,10 @@ def sin(x: Any) -> Any:
     """Return sin(x)."""
     n, y = quarter_turns(x)
     value = wave(n, y)  # always computed, so that the compiler sees what sin(x) and cos(x) share
-    return x if abs(x) < 1e-8 else value
+    # By bits: a branch would only compute the value where it is needed, one at a time
+    is_small = -np.int64(abs(x) < 1e-8)  # all bits or none
+    bits = (np.float64(x).view(np.int64) & is_small) | (np.float64(value).view(np.int64) & ~is_small)
+    return np.int64(bits).view(np.float64)
 
 
 def cos(x: Any) -> Any:
