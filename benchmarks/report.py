@@ -19,6 +19,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -237,17 +238,19 @@ def settings(files: list[dict[str, Any]]) -> str:
 
 
 def versions(files: list[dict[str, Any]]) -> str:
-    """Return the environments of the measurements."""
-    lines = []
+    """Return the environments of the measurements, each once."""
+    rounds: dict[str, set[int]] = {}
     for file in files:
         found = file["environment"]
         libraries = [f"{name} {v}" for name, v in found.items() if name in LIBRARIES and v]
         kernels = f", OpenBLAS's kernels: {found['kernels']}" if found["kernels"] else ""
-        lines.append(
+        text = (
             f"- {found['system']} on {found['processor'] or found['machine']}, threads: {found['threads']}{kernels}; "
-            f"Python {found['python']}, {', '.join(libraries)}; {file['rounds']} rounds"
+            f"Python {found['python']}, {', '.join(libraries)}"
         )
-    return "\n".join(lines)
+        rounds.setdefault(text, set()).add(file["rounds"])
+    lines = [f"{text}; {' or '.join(map(str, sorted(counts)))} rounds" for text, counts in rounds.items()]
+    return "\n".join(textwrap.fill(line, 98, subsequent_indent="  ") for line in lines)
 
 
 LIBRARIES = ("numpy", "numba", "torch", "jax", "autograd", "mygrad", "advect", "micrograd")
