@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import types
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
@@ -134,7 +135,9 @@ def state_of(iterator: Any) -> Any:
         frame = iterator.gi_frame
         return None if frame is None else (frame.f_lasti, iterator.gi_yieldfrom, *frame.f_locals.values())
     try:
-        parts = iterator.__reduce__()
+        with warnings.catch_warnings():  # Python 3.12 announces that itertools will lose this
+            warnings.simplefilter("ignore", DeprecationWarning)
+            parts = iterator.__reduce__()
     except TypeError:
         if isinstance(type(iterator).__next__, types.FunctionType):
             return None  # its attributes are watched
