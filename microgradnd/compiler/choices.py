@@ -18,8 +18,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.program import Step, Value, call
-
-LARGE = 2**12  # elements from which these functions are faster, including the calls
+from microgradnd.rules import choice
 
 
 def kept(x: Any, ones: Any, out: Any = None) -> Any:
@@ -57,7 +56,7 @@ def is_zero(x: Any) -> bool:
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
     """Choose between a value and 0 by a product of its bits, as integers."""
     out: Any = step.out
-    if step.kwargs or len(step.args) != 3 or out.size < LARGE or out.dtype not in (np.float32, np.float64):
+    if step.kwargs or len(step.args) != 3 or out.size < choice.LARGE or out.dtype not in choice.WORDS:
         return None
     mask, x, y = step.args
     inside, other = (True, x) if is_zero(y) else (False, y)
@@ -65,7 +64,7 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
     if not fits or not (is_zero(x) or is_zero(y)):
         return None
     steps = [] if inside else [call(np.logical_not, mask, like=step, shape=out.shape, dtype=np.dtype(bool))]
-    kind = np.dtype(f"i{out.dtype.itemsize}")
+    kind = choice.WORDS[out.dtype]
     ones = call(primitives.astype, steps[0].out if steps else mask, kind, like=step, shape=out.shape, dtype=kind)
     return [*steps, ones, replace(step, function=kept, args=(other, ones.out))]
 

@@ -75,7 +75,7 @@ class IndexParts:
         self.parts = parts
 
 
-LISTS = {list, dict}
+LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 
 
 class Gradient:
@@ -202,7 +202,7 @@ class Recorder:
         """Record a call that no derivative passes, as under `no_grad`."""
         self.refuse_shapes(function, args, kwargs, parents, out)
         self.refuse_handlers()
-        if not LISTS.isdisjoint(map(type, (*args, *kwargs.values()))):  # which the function may change later
+        if not LISTS.isdisjoint(map(type, (*args, *kwargs.values()))):
             args, kwargs = mapped(lambda part: part, (args, kwargs))
         if type(function) is Anew and self.watch is not None:
             self.drawing.append(self.watch.of_made(function.function))

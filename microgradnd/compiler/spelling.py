@@ -31,6 +31,7 @@ from microgradnd import powers, primitives
 from microgradnd.compiler import choices, matrices
 from microgradnd.compiler.program import Constant, Program, Step, Value, call, filled, rename
 from microgradnd.compiler.traits import ROOTS, traits
+from microgradnd.rules import choice
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
 ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
@@ -103,7 +104,7 @@ def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | N
 def masked(step: Step) -> list[Step] | None:
     """Convert a mask once, where a product would convert it, buffer by buffer."""
     out: Any = step.out
-    for x, mask in (step.args, step.args[::-1]) if out.size >= choices.LARGE and not step.kwargs else ():
+    for x, mask in (step.args, step.args[::-1]) if out.size >= choice.LARGE and not step.kwargs else ():
         is_mask = isinstance(mask, Value) and mask.dtype == bool and mask.shape == out.shape
         if is_mask and is_real(x) and x.dtype == out.dtype:
             cast = call(primitives.astype, mask, out.dtype, like=step, shape=out.shape)

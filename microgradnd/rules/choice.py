@@ -18,12 +18,13 @@ from microgradnd.primitives import astype, scatter
 from microgradnd.registry import LOOKING, composite, elementwise, primitive
 
 LARGE = 2**12  # elements from which a product takes a quarter of the time of np.where
-WORDS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+WORDS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}  # as large as a float
 
 
 def kept(g: Any, mask: Any, wanted: bool) -> Any:
-    """Return g where the mask is as wanted, and 0 elsewhere; multiply the bits of a
-    large array.
+    """Return g where a mask is as wanted, and 0 elsewhere.
+
+    Large arrays are multiplied as integers, since 0 times infinity or NaN isn't 0.
     """
     plain = type(g) is type(mask) is np.ndarray and mask.dtype == bool
     if plain and g.size >= LARGE and g.dtype in WORDS:
