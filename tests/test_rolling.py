@@ -269,6 +269,13 @@ def only_the_last_turn_counts(x):
     return joined, x
 
 
+def strides_of_one_start(x):
+    h = x[0] * 0.1
+    for t in range(4):
+        h = np.sin(x[t] * h + x[2 * t]) + (7 - t) * x[7 - t] + (7 - t) * x[7 - 2 * t]
+    return np.sum(h)
+
+
 def number_that_one_turn_computes(x, y):
     x, y = x * 1, y * 1
     q = y * 0.5
@@ -305,6 +312,7 @@ def gradients_of_all_turns(x):
 CASES |= {
     "gradients added to parts": (mg.grad(picked_and_joined), V),
     "parts added again": (mg.grad(parts_added_again), V),
+    "strides of one start": (through(strides_of_one_start), ROWS),
     "only the last turn counts": (only_the_last_turn_counts, V),
     "a number that one turn computes": (
         mg.grad(lambda x, y: np.sum(mg.grad(number_that_one_turn_computes)(x, y) ** 2)),

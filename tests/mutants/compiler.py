@@ -628,6 +628,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("carrying.py", "base is target or base not in self.body.inputs", "True", ROLLING),
     ("source.py", "following not in names.of and not is_changed", "following not in names.of", ROLLING),
     ("source.py", "for line in lines)] if lines else []", "for line in lines)]", ROLLING),
+    ("passes.py", "np.inexact, Turn)", "np.inexact)", ROLLING),
     ("rolling.py", "agree &= ~numbers | (codes // FAR == kinds)", "pass", ROLLING),
     ("rolling.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
     (
