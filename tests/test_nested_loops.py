@@ -137,7 +137,7 @@ def test_the_gradient_of_a_nested_loop_is_two_nested_loops():
     lines = [line.split("#")[0].rstrip() for line in text.splitlines()]
     depths = [len(line) - len(line.lstrip()) for line in lines if line.lstrip().startswith("for ")]
     assert depths == [4, 8, 4, 8]
-    assert any(line.strip() == "hs[t_2 + 1] = np.tanh(hs[t_2] @ w + x[t][t_2])" for line in lines)
+    assert any(line.strip() == "hs[t_2 + 1] = np.tanh(hs[t_2] @ w + x[t, t_2])" for line in lines)
 
 
 def test_inner_loops_of_few_turns():

@@ -81,6 +81,17 @@ def in_the_turn(w, x):
     return np.sum(v**2) + np.sum(ys)
 
 
+def again_in_the_turn(w, x):
+    """A loop in the turn, whose turns read the same row."""
+
+    def turn(h, row):
+        for k in range(5):
+            h = np.tanh(row * (k + 1) + h @ w)
+        return h, h
+
+    return np.sum(mg.scan(turn, V, x)[1] ** 2)
+
+
 def constants(w, x):
     """Rows that aren't carried, a value passed through, and one that a turn ignores."""
     (a, b), ys = mg.scan(lambda c, r: ((c[0], r), (r, np.exp(w[0]))), (w[0], w[1]), x)
@@ -137,6 +148,7 @@ CASES = {
     "nested": (through(nested, 0, 1), W, TABLE),
     "a gradient in the turn": (through(in_the_turn, 0, 1), W, ROWS),
     "constants": (through(constants, 0, 1), W, ROWS),
+    "a loop in the turn": (through(again_in_the_turn, 0, 1), W, ROWS),
     "indexed": (through(indexed, 0, 1), W, ROWS),
     "sliced": (through(sliced, 0, 1), W, ROWS),
     "two loops": (through(twice, 0, 1), W, ROWS),

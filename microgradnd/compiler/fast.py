@@ -125,7 +125,7 @@ def turns(
             if inside.dtype == np.float64:
                 names.of[inside], names.numbers[inside] = f"np.float64({name})", name
             before.append(f"{name} = {number_text(begin, inside, writer)}")
-    with writer.inside(counter, [*map(writer.expression, step.kwargs.get("numbers", ()))]):
+    with writer.inside(counter):
         if one_turn is not None:
             lines = one_turn(laid.program)
         else:

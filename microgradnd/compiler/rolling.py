@@ -33,19 +33,15 @@ from microgradnd.compiler.passes import drop_dead, share_equal, uniform
 from microgradnd.compiler.program import (
     FEWEST,
     Constant,
-    Given,
     Listed,
     Program,
     Step,
     Turn,
     Value,
-    given,
-    in_turn,
     mapped,
-    moves,
-    with_given,
+    parts_of,
 )
-from microgradnd.compiler.sums import begun, is_begin
+from microgradnd.compiler.sums import begun, unbegun
 from microgradnd.compiler.traits import gives_view, traits
 
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
@@ -55,7 +51,7 @@ INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
 CONTEXTS = (1, 8, 64)  # how many consecutive steps the search for a period compares
 
 
-primitives.BASIC.update((Turn, Given))  # an index that moves names one element in each turn
+primitives.BASIC.add(Turn)  # an index that moves names one element in each turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,34 +75,18 @@ class Loop:
     body: Program
     rows: tuple[bool, ...]
 
-    def __call__(self, *arrays: Any, numbers: Sequence[int] = ()) -> tuple[Any, ...]:
-        body = with_numbers(self.body, numbers)
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         carried, rest = list(arrays[: len(self.rows)]), arrays[len(self.rows) :]
         seen: list[list[Any]] = [[x] for x in carried]
         kept: list[list[Any]] = [[] for _ in self.body.outputs[1]]
         last: tuple[Any, ...] = ()
         for turn in range(self.count):
-            steps = tuple(
-                replace(s, args=in_turn(s.args, turn), kwargs=in_turn(dict(s.kwargs), turn)) for s in body.steps
-            )
-            carried, new, last = replace(body, steps=steps).run(*carried, *rest)
+            steps = tuple(in_turn(step, turn) for step in self.body.steps)
+            carried, new, last = replace(self.body, steps=steps).run(*carried, *rest)
             for values, value in (*zip(seen, carried, strict=True), *zip(kept, new, strict=True)):
                 values.append(value)
         carries = [np.stack(values) if rows else values[-1] for values, rows in zip(seen, self.rows, strict=True)]
         return (*carries, *map(np.stack, kept), *last)
-
-    def key(self) -> Any:
-        """Return a key that is equal for loops that do the same."""
-        numbers: dict[Value, int] = {}
-
-        def shown(part: Any) -> Any:
-            if isinstance(part, Value):
-                return f"value {numbers.setdefault(part, len(numbers))}"
-            return id(part) if isinstance(part, np.ndarray) else repr(part)
-
-        steps = [(s.where, s.args, dict(s.kwargs), s.outs()) for s in self.body.steps]
-        functions = tuple([function_key(s.function) for s in self.body.steps])
-        return self.count, self.rows, functions, repr(mapped(shown, (self.body.inputs, steps, self.body.outputs)))
 
 
 class Row(Value):
@@ -135,31 +115,32 @@ def with_body(step: Step, rewrite: Callable[[Program], Program]) -> Step:
     return replace(step, function=replace(loop, body=rewrite(loop.body)))
 
 
-def with_numbers(body: Program, numbers: Sequence[int]) -> Program:
-    """Return a loop's body with the integers that it receives."""
-    steps = [
-        replace(s, args=with_given(s.args, numbers), kwargs=with_given(dict(s.kwargs), numbers)) for s in body.steps
-    ]
-    return replace(body, steps=tuple(steps))
+def with_turns(step: Step, change: Callable[[Any, int], Any], depth: int = 0) -> Step:
+    """Return a step in which the numbers that count turns of loops around it differ.
+
+    `change(number, depth)` also gets the number of loops in the step around it.
+    """
+
+    def changed(part: Any) -> Any:
+        return change(part, depth) if isinstance(part, Turn | Listed) and part.level >= depth else part
+
+    function = step.function
+    if isinstance(function, Loop):
+        steps = tuple(with_turns(inner, change, depth + 1) for inner in function.body.steps)
+        function = replace(function, body=replace(function.body, steps=steps))
+    return replace(step, function=function, args=mapped(changed, step.args), kwargs=mapped(changed, dict(step.kwargs)))
 
 
-def settled(program: Program) -> Program:
-    """Write the integers that loops receive into their bodies, unless they move."""
-    program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
-    steps = []
-    for step in program.steps:
-        if is_begin(step):
-            continue
-        if isinstance(loop := step.function, Loop):
-            moving, numbers = list[Any](), list[Any]()
-            for number in step.kwargs.get("numbers", ()):
-                numbers.append(given(number, len(moving)) if moves(number) else number)
-                moving += [number] * moves(number)
-            body = settled(with_numbers(loop.body, numbers))
-            kwargs = {"numbers": tuple(moving)} if moving else {}
-            step = replace(step, function=replace(loop, body=share_equal(body)), kwargs=kwargs)
-        steps.append(step)
-    return replace(program, steps=tuple(steps))
+def in_turn(step: Step, turn: int) -> Step:
+    """Return a step of a loop as it is in one turn."""
+    return with_turns(step, lambda number, depth: number.at(turn) if number.level == depth else number)
+
+
+def levels(step: Step) -> set[int]:
+    """Return which loops' turns a step reads: 0 is the innermost loop around it."""
+    own = {part.level for part in parts_of((step.args, dict(step.kwargs))) if isinstance(part, Turn | Listed)}
+    inner = step.function.body.steps if isinstance(step.function, Loop) else ()
+    return own.union(*({level - 1 for level in levels(one) if level} for one in inner))
 
 
 def hoisted(program: Program) -> Program:
@@ -179,12 +160,13 @@ def hoisted_from(step: Step) -> list[Step]:
     products = [s for s in body.steps if traits(s.function).lowering == "product" and is_matrix(s.out)]
     factors = {v for s in products for v in s.operands()}
     for inner in body.steps:
-        fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
-        if not fixed or moves((inner.args, dict(inner.kwargs))) or not outside.keys() >= set(inner.operands()):
+        is_fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs()) and 0 not in levels(inner)
+        if not is_fixed or not outside.keys() >= set(inner.operands()):
             inside.append(inner)
             continue
         outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
-        before.append(replace(inner.substitute(outside), out=outs if isinstance(inner.out, tuple) else outs[0]))
+        outer = with_turns(inner.substitute(outside), lambda number, _: number.moved(-1))
+        before.append(replace(outer, out=outs if isinstance(inner.out, tuple) else outs[0]))
         if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
             outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
             before.append(Step(np.ascontiguousarray, before[-1].outs(), {}, outs[0], step.where))
@@ -199,10 +181,6 @@ def hoisted_from(step: Step) -> list[Step]:
 def is_matrix(value: Any) -> bool:
     """Return whether a product has the same bits for operands in any memory order."""
     return isinstance(value, Value) and len(value.shape) == 2 and min(value.shape) > 1
-
-
-def function_key(function: Any) -> Any:
-    return function.key() if isinstance(function, Loop) else function
 
 
 # The search
@@ -307,6 +285,7 @@ class Search:
         self.leaves: list[Any] = []
         self.read_codes: list[int] = []
         self.spread: dict[Value, tuple[Any, list[Any], list[int]]] = {}  # the form, leaves and codes of a view
+        self.inner: dict[Value, int] = {}  # values in the bodies of loops: their numbers in the step
         known: dict[Any, int] = {}
         rows: set[Value] = set()  # arrays with all values of a carried one
         tokens, starts = [], [0]
@@ -314,8 +293,8 @@ class Search:
             if is_free(step) and not (step.args[0] in rows and is_last_row(step)):
                 self.views[step.out] = step  # type: ignore[index]
                 continue
-            form = self.form(step)
-            outs = step.outs()
+            self.numbers = itertools.count()
+            form, outs = self.form(step), step.outs()
             token = (form, step.where, *[(out.shape, out.dtype) for out in outs])
             tokens.append(known.setdefault(token, len(known)))
             for code, out in enumerate(outs, len(self.steps) * self.width):
@@ -328,20 +307,30 @@ class Search:
 
     def form(self, step: Step) -> Any:
         """Return what a step does apart from its leaves; note these."""
+        function = self.form_of_loop(step.function) if isinstance(step.function, Loop) else step.function
         varies = numbers_of(step)
-        args = tuple([self.form_of(arg, varies) for arg in step.args])
-        options = self.form_of(dict(step.kwargs), NUMBERS if isinstance(step.function, Loop) else ())
-        return function_key(step.function), args, options
+        return function, self.form_of(step.args, varies), self.form_of(dict(step.kwargs), ())
+
+    def form_of_loop(self, loop: Loop) -> Any:
+        """Return what a loop does apart from the leaves in its body; note these."""
+        self.inner.update(zip(loop.body.inputs, self.numbers, strict=False))
+        forms = []
+        for step in loop.body.steps:
+            forms.append((step.where, self.form(step)))
+            self.inner.update(zip(step.outs(), self.numbers, strict=False))
+        return loop.count, loop.rows, tuple(forms), self.form_of(loop.body.outputs, ())
 
     def form_of(self, tree: Any, varies: tuple[type, ...]) -> Any:
         """Return the form of an argument, and note its leaves."""
         kind = type(tree)
         if kind is Value:
+            if tree in self.inner:
+                return self.inner[tree]
             form = NUMBER if not tree.shape and np.float64 in varies else (tree.shape, tree.dtype)
             return (form, self.view(tree)) if tree in self.views else self.noted(tree, tree, form)
         if is_array(tree):
             return self.noted(tree, identity_of(tree), (tree.shape, tree.dtype))
-        if isinstance(tree, Turn | Listed):  # of the loop around
+        if isinstance(tree, Turn | Listed):  # of a loop around
             return self.noted(tree, repr(tree), NUMBER if np.float64 in varies else int)
         if may_vary(tree, varies):
             key = tree if kind is int else (kind, repr(tree))
@@ -643,81 +632,82 @@ class Body:
     def __init__(self, rolling: Rolling, run: Run) -> None:
         self.rolling, self.run, self.search = rolling, run, rolling.search
         self.count = run.end - run.first
-        self.inputs: dict[Any, tuple[Value, Any]] = {}  # values that are the same in each turn: inside, outside
+        self.inputs: dict[Value, tuple[Value, Any]] = {}  # values that are the same in each turn: inside, outside
         self.carried: dict[tuple[int, int], Value] = {}  # the carried values, as they are inside
-        self.numbers: list[Any] = []  # those that are the same in each turn
         self.steps: list[Step] = []
         self.made: dict[int, Value] = {}
         self.leaves = itertools.count()  # the number of the next leaf
         for j in range(run.period):
-            step = run.step(j)
-            args, kwargs = self.arguments(step)
+            step = self.inside(run.step(j))
             first = j * self.search.width
             outs = tuple(Value(v.shape, v.dtype, run.name(o)) for o, v in enumerate(step.outs(), first))
             self.made.update(enumerate(outs, first))
-            out = outs if isinstance(step.out, tuple) else outs[0]
-            self.steps.append(replace(step, args=args, kwargs=kwargs, out=out))
+            self.steps.append(replace(step, out=outs if isinstance(step.out, tuple) else outs[0]))
         self.write()
 
-    def arguments(self, step: Step) -> tuple[Any, Any]:
-        """Return a step's arguments inside the loop, and its keyword arguments."""
-        args = self.argument(step.args, numbers_of(step))
-        return args, self.argument(dict(step.kwargs), NUMBERS if isinstance(step.function, Loop) else ())
+    def inside(self, step: Step, depth: int = 0) -> Step:
+        """Return a step as it is inside the loop, and inside `depth` loops in it."""
+        function, varies = step.function, numbers_of(step)
+        if isinstance(function, Loop):
+            body = function.body
+            steps = tuple([self.inside(inner, depth + 1) for inner in body.steps])
+            body = replace(body, steps=steps, outputs=self.argument(body.outputs, (), depth + 1))
+            function = replace(function, body=body)
+        args, kwargs = self.argument(step.args, varies, depth), self.argument(dict(step.kwargs), (), depth)
+        return replace(step, function=function, args=args, kwargs=kwargs)
 
-    def argument(self, tree: Any, varies: tuple[type, ...]) -> Any:
+    def argument(self, tree: Any, varies: tuple[type, ...], depth: int) -> Any:
         """Return an argument inside the loop."""
-        kind = type(tree)
-        if kind is Value and tree in self.search.views:
-            return self.view(self.search.views[tree])
-        if kind is Value or is_array(tree) or isinstance(tree, Turn | Listed) or may_vary(tree, varies):
-            return self.leaf(next(self.leaves))
-        if kind is tuple or kind is list:
-            return kind([self.argument(part, varies) for part in tree])
-        if kind is slice:
-            return slice(*[self.argument(part, varies) for part in (tree.start, tree.stop, tree.step)])
-        return {key: self.argument(part, varies) for key, part in tree.items()} if kind is dict else tree
 
-    def leaf(self, i: int) -> Any:
+        def changed(part: Any) -> Any:
+            if type(part) is Value and part in self.search.inner:
+                return part
+            if type(part) is Value and part in self.search.views:
+                return self.added(self.inside(self.search.views[part]))
+            if type(part) is Value or is_array(part) or isinstance(part, Turn | Listed) or may_vary(part, varies):
+                return self.leaf(next(self.leaves), depth)
+            return part
+
+        return mapped(changed, tree)
+
+    def leaf(self, i: int, depth: int) -> Any:
         """Return a leaf inside the loop."""
         run = self.run
         kind, first, second = run.kind[i], run.leaf(i, 0), run.leaf(i, 1)
         if kind == "number":
             codes = run.codes[run.first : run.end, i]
             if (codes == codes[0]).all():
-                return self.received(first)
+                return first
             if type(first) is int:
-                return Turn(first, second - first)
-            return Listed(tuple([float(run.leaf(i, turn)) for turn in range(self.count)]))
+                return Turn(first, second - first, depth)
+            return Listed(tuple([float(run.leaf(i, turn)) for turn in range(self.count)]), depth)
         if kind == "same":
-            return self.received(second) if moves(second) else self.outside(second, second)
+            if isinstance(second, Turn | Listed):
+                return second.moved(second.level >= depth)
+            return self.outside(second)
         if kind == "row":
             other = run.lists[i]
             turns = (run.codes[run.first + 1 : run.first + 3, i] - other.code(0, 0)) // other.stride
             rows, place = other.rows[int(run.codes[run.first + 1, i] - other.code(0, 0)) % other.stride]
             step = int(turns[1] - turns[0])
             place = Turn(place + int(turns[0]) - step, step)
-            return self.added(Step(primitives.getitem, (self.outside(rows, rows), place), {}, second))
+            return self.added(Step(primitives.getitem, (self.outside(rows), place), {}, second))
         source, ago = int(run.source[i]), int(run.ago[i])
         return self.carry(source, ago) if ago else self.made[source]
-
-    def received(self, number: Any) -> Any:
-        """Return a number that is the same in each turn, inside the loop."""
-        self.numbers.append(number)
-        return given(number, len(self.numbers) - 1)
 
     def added(self, step: Step) -> Value:
         """Add a step that makes a view, and return the view."""
         self.steps.append(replace(step, out=Value(step.out.shape, step.out.dtype, step.out.name)))  # type: ignore[union-attr]
         return self.steps[-1].out  # type: ignore[return-value]
 
-    def outside(self, key: Any, value: Any) -> Any:
+    def outside(self, value: Any) -> Any:
         """Return the value inside for one that is the same in all turns."""
         if type(value) is not Value:
             return value
-        if key not in self.inputs:
+        if value not in self.inputs:
             now = self.rolling.use(value)
-            self.inputs[key] = Value(now.shape, now.dtype, now.name or value.name), now
-        return self.inputs[key][0]
+            self.inputs[value] = Value(now.shape, now.dtype, now.name or value.name), now
+        return self.inputs[value][0]
 
     def carry(self, source: int, ago: int) -> Value:
         """Return a value of an earlier turn; the turns in between pass it on."""
@@ -726,41 +716,6 @@ class Body:
                 like = self.search.thing(self.run.code(source, 0))
                 self.carried[source, before] = Value(like.shape, like.dtype, self.run.name(source))
         return self.carried[source, ago]
-
-    def view(self, step: Step) -> Any:
-        """Return a view that is taken in each turn."""
-        base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
-        parts = index if type(index) is tuple else (index,)
-        plain = bool(parts) and all(type(part) in (int, slice) for part in parts) and not moves(index)
-        if plain and base not in self.search.views:
-            i, before = next(self.leaves), len(self.numbers)
-            place = self.argument(index, (int,))
-            if self.run.kind[i] == "same":
-                place = with_given(place, self.numbers)
-                del self.numbers[before:]
-                return self.element(step, place if type(index) is tuple else (place,))
-            return self.added(replace(step, args=(self.leaf(i), place)))
-        args, kwargs = self.arguments(step)
-        return self.added(replace(step, args=args, kwargs=kwargs))
-
-    def element(self, step: Step, index: tuple[Any, ...]) -> Any:
-        """Return a part of an array; fixed indices are applied before the loop."""
-        base = step.args[0]
-        fixed = tuple([slice(None) if moves(part) else part for part in index])
-        moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
-        while moving and moving[-1] == slice(None):
-            moving.pop()
-        while fixed and fixed[-1] == slice(None):
-            fixed = fixed[:-1]
-        key = base if all(part == slice(None) for part in fixed) else (base, repr(fixed))
-        if key is not base and key not in self.inputs:
-            part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
-            self.rolling.steps.append(Step(primitives.getitem, (self.rolling.use(base), fixed), {}, part))
-            self.inputs[key] = Value(part.shape, part.dtype), part
-        if key is not base and not moving:
-            return self.outside(key, base)
-        place = moving[0] if len(moving) == 1 else tuple(moving)
-        return self.added(replace(step, args=(self.outside(key, base), place)))
 
     def write(self) -> None:
         """Write the whole loop as a step, and note where its values are afterwards."""
@@ -803,8 +758,7 @@ class Body:
         results = tuple(nexts), tuple(self.made[source] for source in kept), tuple(self.made[source] for source in last)
         loop = Loop(self.count, Program(inputs, tuple(self.steps), results), rows)
         args += [outer for _, outer in self.inputs.values()]
-        options = {"numbers": tuple(self.numbers)}
-        self.rolling.steps.append(Step(loop, tuple(args), options, tuple(outs), run.step(0).where))
+        self.rolling.steps.append(Step(loop, tuple(args), {}, tuple(outs), run.step(0).where))
 
 
 def plural(name: str | None) -> str:
@@ -818,7 +772,7 @@ def rolled(program: Program) -> Program:
     program = begun(replace(program, steps=tuple(steps)))
     while runs := (search := Search(program)).runs():
         program = Rolling(search, runs).program
-    return restacked(settled(program))
+    return restacked(in_bodies(lambda body, _: share_equal(unbegun(body)), program))
 
 
 def restacked(program: Program) -> Program:

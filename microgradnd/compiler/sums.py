@@ -82,6 +82,12 @@ def begun(program: Program) -> Program:
     return replace(program, steps=tuple(itertools.chain.from_iterable(parts)))
 
 
+def unbegun(program: Program) -> Program:
+    """Leave first terms as they are, where no loop has come of it."""
+    program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
+    return replace(program, steps=tuple([step for step in program.steps if not is_begin(step)]))
+
+
 def feeding(value: Value, made: dict[Value, Step], uses: dict[Value, int]) -> list[Step]:
     """Return the steps that compute a value and nothing else."""
     found, todo = list[Step](), [value]

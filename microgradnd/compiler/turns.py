@@ -71,7 +71,7 @@ class Turns(Part):
         """Print a loop whose operands and results already have names."""
         counter, loop = self.names.new("t"), step.function
         assert isinstance(loop, Rolled)
-        with self.writer.inside(counter, [self.moving(number) for number in step.kwargs.get("numbers", ())]):
+        with self.writer.inside(counter):
             laid = InPlace(adding(step), is_added, True)
             for inside, outside in laid.same:
                 self.share(inside, outside)
@@ -150,7 +150,7 @@ class Turns(Part):
         table = Value((len(number.numbers),), np.float64, "numbers")
         self.constants[table] = np.array(number.numbers)
         self.parameters[table] = self.names.value(table)
-        return f"{self.parameters[table]}[{self.writer.counter}]", CALL
+        return f"{self.parameters[table]}[{self.writer.counters[~number.level]}]", CALL
 
     def number(self, value: Any) -> str:
         """Return a number as text."""
@@ -181,7 +181,7 @@ class Turns(Part):
         while base in self.bound:
             base, index = self.bound[base]
             rest = iter(axes)
-            axes = [text if single else f"{text}{next(rest)}" for single, text in index] + list(rest)
+            axes = [text if single else within(text, next(rest)) for single, text in index] + list(rest)
         name = self.names.of.get(base) or self.names.value(base)
         return f"{name}[{', '.join(axes)}]" if axes else name
 
@@ -217,6 +217,11 @@ class Turns(Part):
         if not isinstance(value, Value) or self.layout.base.get(value, value) is not value:
             raise UnfitError("it carries in a view or a constant")
         return value
+
+
+def within(text: str, place: str) -> str:
+    """Return the place in an array of a place in a part of it."""
+    return f"{text}({place})" if text.endswith(("- ", "* ")) and not place.isalnum() else f"{text}{place}"
 
 
 def adding(step: Step) -> Step:
@@ -261,7 +266,7 @@ class Moving:
         self.turns, self.laid = turns, laid
         self.inputs, self.steps, self.updates = [*laid.program.inputs], list[Step](), dict(laid.program.updates)
         self.partly: set[Value] = set()
-        counter = turns.writer.counter
+        counter = turns.writer.counters[-1]
         self.ends = [(f"{turns.names.of[out]}[{counter}{' + 1' * ahead}]", value) for out, ahead, value in laid.ends]
         for step in laid.program.steps:
             self.take(step)
@@ -274,7 +279,7 @@ class Moving:
         """Take a sum over that adds to a row of a carried array."""
         array, index, values = step.args
         row, old, new = (Value(values.shape, values.dtype) for _ in range(3))
-        self.turns.bound[row] = self.turns.bound[old] = array, self.index(index)
+        self.turns.bound[row] = self.turns.bound[old] = array, self.index(array, index)
         self.inputs += [row, old]
         self.steps.append(Step(np.add, (old, values), {}, new, step.where))
         del self.updates[array]
@@ -283,14 +288,16 @@ class Moving:
         else:
             self.ends.append((self.turns.place(row, []), new))
 
-    def index(self, index: Any) -> Index:
+    def index(self, array: Value, index: Any) -> Index:
         """Return a moving index, axis by axis."""
         parts: Index = []
-        for part in index if isinstance(index, tuple) else (index,):
+        for part, length in zip(index if isinstance(index, tuple) else (index,), array.shape, strict=False):
             if isinstance(part, int):
                 parts.append((True, self.turns.writer.text(part)))
-            elif isinstance(part, slice) and part.step is None and part.start is None and part.stop is None:
-                parts.append((False, ""))
+            elif isinstance(part, slice) and not moves(part):
+                start, _, stride = part.indices(length)
+                times = {1: "+ ", -1: "- "}.get(stride, f"+ {stride} * ")
+                parts.append((False, "" if (start, stride) == (0, 1) else f"{start} {times}"))
             elif isinstance(part, slice) and part.step is None and isinstance(part.start, int) and part.start >= 0:
                 parts.append((False, f"{self.turns.writer.text(part.start)} + "))
             else:
@@ -307,7 +314,7 @@ class Moving:
             return
         bound, out = self.turns.bound, step.out
         if step.function is primitives.getitem and step.args[0] in self.inputs and isinstance(out, Value):
-            bound[out] = step.args[0], self.index(step.args[1])
+            bound[out] = step.args[0], self.index(*step.args)
             self.inputs.append(out)
             self.partly.add(step.args[0])
             return

@@ -8,6 +8,7 @@ Read next: `../test_passes.py`.
 HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
 ROLLING = "tests/test_rolling.py"
+NESTED = "tests/test_nested_loops.py"
 SCANNING = "tests/test_scanning.py"
 FOLDING = "tests/test_folding.py"
 SPELLINGS = "tests/test_spellings.py"
@@ -1218,7 +1219,11 @@ ENTRIES += [
     ("rolling.py", "instead[begin] = outs[-1], 0", "instead[begin] = outs[-1], 1", ROLLING),
     ("rolling.py", "array is runs[-1][0] and i == runs[-1][1] + len(runs[-1][2]):", "array is runs[-1][0]:", ROLLING),
     ("rolling.py", "    if len(runs) == len(step.args) - 2:\n", "    if True:\n", ROLLING),
-    ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
+    ("rolling.py", "return Turn(first, second - first, depth)", "return Turn(first, 1, depth)", ROLLING),
+    ("rolling.py", "return Turn(first, second - first, depth)", "return Turn(first, second - first)", NESTED),
+    ("rolling.py", "return second.moved(second.level >= depth)", "return second", SCANNING),
+    ("rolling.py", "lambda number, _: number.moved(-1)", "lambda number, _: number", NESTED),
+    ("turns.py", "start, _, stride = part.indices(length)", "start, stride = 0, part.indices(length)[2]", ROLLING),
     ("rolling.py", "len(value.shape) == 2 and min(value.shape) > 1", "bool(value.shape)", ROLLING),
     ("programs.py", "rolled(in_turns(traced))", "rolled(traced)", "tests/test_recurrent.py"),
     ("programs.py", "return hoisted(rolled(program))", "return hoisted(program)", SCANNING),
