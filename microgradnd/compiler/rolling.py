@@ -462,29 +462,22 @@ class Run:
 
     def fits(self, others: Sequence[Run]) -> bool:
         """Classify the leaves; return whether there is a loop, and note where."""
-        search, middle = self.search, max(self.steady, self.turns // 2 - 1)
+        search, middle, zero = self.search, max(self.steady, self.turns // 2 - 1), self.start * self.search.width
         self.rows: dict[int, tuple[Value, int]] = {}  # each source's array, and the row of its first value
         functions = {search.steps[self.start + j].function for j in range(self.period)}
         if functions == {np.copy} or any(isinstance(function, Anew) for function in functions):
             return False  # equal results that must be arrays of their own, or random draws
         stop = search.starts[self.start + self.turns * self.period]
         self.codes = codes = search.codes[self.leaves_at : stop].reshape(self.turns, -1)
-        turns, zero = np.arange(self.turns)[:, None], self.start * search.width
-        at, strides = codes[middle], codes[middle + 1] - codes[middle]
-        evenly = at + (turns - middle) * strides
-        agree = codes == evenly
-        kinds = at // FAR
-        self.kind = np.full(len(at), "", object)
-        made = (at - zero) // self.stride  # in which turn
+        turns, at, strides = np.arange(self.turns)[:, None], codes[middle], codes[middle + 1] - codes[middle]
+        evenly, kinds, made = at + (turns - middle) * strides, at // FAR, (at - zero) // self.stride
         inside = (kinds == 0) & (at >= zero)
-        self.kind[(strides == 0) & ((kinds == -1) | (kinds == 0))] = "same"
-        self.kind[inside & (strides == self.stride)] = "own"
-        numbers = (kinds < -1) | (kinds == 1)
-        self.kind[numbers] = "number"
-        agree |= kinds < -1
-        agree &= ~numbers | (codes // FAR == kinds)  # one turn may compute it
-        agree &= ~(inside & (strides == 0)) | (turns > made)
-        agree &= (self.kind != "own") | (codes >= zero)
+        is_own, is_same = inside & (strides == self.stride), (strides == 0) & ((kinds == -1) | (kinds == 0))
+        self.kind = np.full(len(at), "", object)
+        self.kind[is_same], self.kind[is_own], self.kind[(kinds < -1) | (kinds == 1)] = "same", "own", "number"
+        agree = np.where(kinds < -1, codes // FAR == kinds, codes == evenly)
+        agree &= ~is_own | (codes >= zero)
+        agree &= ~(inside & is_same) | (turns > made)
         self.ago, self.source = middle - made, (at - zero) % self.stride
         self.lists: dict[int, Run] = {}  # the run that computed a row
         loops = np.where(kinds == 0, search.loop_of[np.where(kinds == 0, at // search.width, 0)], -1)
@@ -495,24 +488,18 @@ class Run:
             self.lists.update(dict.fromkeys(rows.tolist(), other))
             agree[:, rows] &= other.has(codes[:, rows])
             agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])
-        if not (self.kind != "").all():
-            return False
-        self.carried = (self.kind == "own") & (self.ago > 0)
-        return self.window(agree[:, ~self.carried].all(1), agree[:, self.carried].all(1))
+        self.carried = is_own & (self.ago > 0)
+        return bool((self.kind != "").all()) and self.window(agree)
 
-    def window(self, steady: Any, fits: Any) -> bool:
-        """Choose the longest part of the run in which everything fits.
+    def window(self, agree: Any) -> bool:
+        """Choose the turns that become the loop; return whether they are enough.
 
-        The first turn may be given other carried values.
+        Only turns at the ends can fail. The first may be given other carried values.
         """
-        best, t = (0, 0), 0
-        while t < self.turns:
-            end = t
-            while end < self.turns and steady[end] and (end == t or fits[end]):
-                end += 1
-            best = max(best, (t, end), key=lambda w: w[1] - w[0])
-            t = max(end, t + 1)
-        self.first, self.end = best
+        fits = agree.all(1)
+        self.end = self.turns - (not fits[-1])
+        self.first = max(np.flatnonzero(~fits[: self.end]).tolist(), default=0)
+        self.first += not agree[self.first, ~self.carried].all()
         while self.end - self.first >= FEWEST and not self.begin():
             self.first += 1
         return self.end - self.first >= FEWEST
@@ -787,22 +774,18 @@ def restacked(program: Program) -> Program:
 
 def stacked(step: Step, made: Mapping[Value, Step]) -> list[Step]:
     """Return the steps of a concatenation whose parts may be rows of an array."""
-    runs: list[tuple[Any, Any, list[Any]]] = []  # the array, its first row, and the parts
-    for part in step.args[2:]:
-        array, i = row_of(part, made)
-        if runs and array is not None and array is runs[-1][0] and i == runs[-1][1] + len(runs[-1][2]):
-            runs[-1][2].append(part)
-        else:
-            runs.append((array, i, [part]))
-    if len(runs) == len(step.args) - 2:
+    parts = step.args[2:]
+    rows = [row_of(part, made) for part in parts]
+    from_one = [k if array is None else (array, i - k) for k, (array, i) in enumerate(rows)]
+    groups = [[*group] for _, group in itertools.groupby(range(len(parts)), from_one.__getitem__)]
+    if len(groups) == len(parts):
         return [step]
-    steps, arrays = list[Step](), list[Any]()
-    for array, start, parts in runs:
-        arrays.append(parts[0])
-        if len(parts) > 1:
-            arrays[-1] = Value((len(parts), *parts[0].shape[1:]), parts[0].dtype)
-            rows = slice(start, start + len(parts))
-            steps.append(Step(primitives.getitem, (array, rows), {}, arrays[-1], step.where))
+    steps, arrays = list[Step](), [parts[first] for first, *_ in groups]
+    for n, group in enumerate(groups):
+        if len(group) > 1:
+            array, start = rows[group[0]]
+            arrays[n] = Value((len(group), *arrays[n].shape[1:]), arrays[n].dtype)
+            steps.append(Step(primitives.getitem, (array, slice(start, start + len(group))), {}, arrays[n], step.where))
     if len(arrays) == 1:
         return [replace(steps[0], out=step.out)]
     ends = [*itertools.accumulate([x.shape[0] for x in arrays], initial=0)]

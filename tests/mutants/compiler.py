@@ -630,7 +630,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("source.py", "following not in names.of and not is_changed", "following not in names.of", ROLLING),
     ("source.py", "for line in lines)] if lines else []", "for line in lines)]", ROLLING),
     ("passes.py", "np.inexact, Turn)", "np.inexact)", ROLLING),
-    ("rolling.py", "agree &= ~numbers | (codes // FAR == kinds)", "pass", ROLLING),
+    ("rolling.py", "kinds < -1, codes // FAR == kinds, codes", "kinds < -1, True, codes", ROLLING),
     ("rolling.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
     (
         "rolling.py",
@@ -1215,10 +1215,10 @@ ENTRIES: list[tuple[str, ...]] = [
 ENTRIES += [
     # rolling.py, and the printing of its loops
     ("rolling.py", "while self.end - self.first >= FEWEST and not self.begin():", "while False:", ROLLING),
-    ("rolling.py", "agree &= ~(inside & (strides == 0)) | (turns > made)", "pass", ROLLING),
+    ("rolling.py", "agree &= ~(inside & is_same) | (turns > made)", "pass", ROLLING),
     ("rolling.py", "instead[begin] = outs[-1], 0", "instead[begin] = outs[-1], 1", ROLLING),
-    ("rolling.py", "array is runs[-1][0] and i == runs[-1][1] + len(runs[-1][2]):", "array is runs[-1][0]:", ROLLING),
-    ("rolling.py", "    if len(runs) == len(step.args) - 2:\n", "    if True:\n", ROLLING),
+    ("rolling.py", "k if array is None else (array, i - k)", "k if array is None else array", ROLLING),
+    ("rolling.py", "    if len(groups) == len(parts):\n", "    if True:\n", ROLLING),
     ("rolling.py", "return Turn(first, second - first, depth)", "return Turn(first, 1, depth)", ROLLING),
     ("rolling.py", "return Turn(first, second - first, depth)", "return Turn(first, second - first)", NESTED),
     ("rolling.py", "return second.moved(second.level >= depth)", "return second", SCANNING),
