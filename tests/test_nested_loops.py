@@ -124,6 +124,16 @@ def test_nested_loops_printed_for_machine_code(interpreted, f):
     assert len({text.count("for ") for text in texts}) == 1
 
 
+def test_each_process_writes_the_same_loops(interpreted):
+    """Otherwise they would be compiled again, as if nothing was cached."""
+    pytest.importorskip("numba", reason="numba is an extra")
+    through, x = mg.value_and_grad(over_rows, (0, 1, 2)), RNG.normal(size=(6, 5, 3))
+    every = [mg.compile(through, backend="numba") for _ in range(10)]
+    for compiled in every:
+        compiled(H, W, x)
+    assert len({compiled.source for compiled in every}) == 1
+
+
 def test_both_loops_are_machine_code(interpreted):
     pytest.importorskip("numba", reason="numba is an extra")
     compiled = gradients(recurrent, RNG.normal(size=(6, 5, 3)), backend="numba")

@@ -116,7 +116,7 @@ class Op:
         self.reads = [part for o in self.operands if isinstance(o.what, Access) for part in o.what.parts()]
         self.reads += list(self.out.parts())[1:] if self.out is not None else []
         self.touches = self.reads if self.out is None else [*self.reads, self.out]
-        self.written = set(self.step.outs()) if self.out is None else {self.out.base}
+        self.written = dict.fromkeys(self.step.outs() if self.out is None else [self.out.base]).keys()  # in order
 
     def preference(self) -> list[int]:
         """Return the dimensions, from the outermost loop's to the innermost's."""

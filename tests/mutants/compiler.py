@@ -1223,6 +1223,7 @@ ENTRIES += [
     ("rolling.py", "return Turn(first, second - first, depth)", "return Turn(first, second - first)", NESTED),
     ("rolling.py", "return second.moved(second.level >= depth)", "return second", SCANNING),
     ("rolling.py", "lambda number, _: number.moved(-1)", "lambda number, _: number", NESTED),
+    ("fusion.py", "self.out is None else [self.out.base]).keys()", "self.out is None else [self.out.base]).keys() | set()", NESTED),
     ("turns.py", "start, _, stride = part.indices(length)", "start, stride = 0, part.indices(length)[2]", ROLLING),
     ("rolling.py", "len(value.shape) == 2 and min(value.shape) > 1", "bool(value.shape)", ROLLING),
     ("programs.py", "rolled(in_turns(traced))", "rolled(traced)", "tests/test_recurrent.py"),
