@@ -26,7 +26,7 @@ from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mov
 from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.rolling import Row
 from microgradnd.compiler.source import Writer
-from microgradnd.compiler.spelling import added_at
+from microgradnd.compiler.spelling import added_at, scattered, spell
 from microgradnd.compiler.traits import CALL
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
@@ -227,22 +227,17 @@ def within(text: str, place: str) -> str:
 def adding(step: Step) -> Step:
     """Return a loop that adds in place to rows of the arrays that it carries."""
     loop: Any = step.function
-    body, uses = loop.body, loop.body.uses()
-    made = {out: inner for inner in body.steps for out in inner.outs()}
-    pairs = zip(body.outputs[0], body.inputs, loop.rows, strict=False)
+    pairs = zip(loop.body.outputs[0], loop.body.inputs, loop.rows, strict=False)
     carried_by = {following: inside for following, inside, has_rows in pairs if not has_rows}
-    steps = []
-    for inner in body.steps:
-        carried = carried_by.get(inner.out)
-        others = [v for v in inner.operands() if v is not carried]
-        if inner.function is np.add and len(others) == 1 and carried in inner.operands():
-            scattering: Any = made.get(others[0])
-            is_row = scattering is not None and scattering.function is primitives.scatter
-            if is_row and moves(scattering.args[1]) and uses[inner.out] == uses[carried] == uses[others[0]] == 1:
-                values, index, _ = scattering.args
-                inner = replace(inner, function=added_at, args=(carried, index, values))
-        steps.append(inner)
-    return replace(step, function=replace(loop, body=drop_dead(replace(body, steps=tuple(steps)))))
+
+    def to_row(inner: Step, made: Any, uses: Any) -> list[Step] | None:
+        """Add to a row of an array in place, if only the next turn reads it."""
+        is_carried = carried_by.get(inner.out) in inner.operands() and uses[inner.out] == 1
+        scatters = [made[v] for v in inner.operands() if v in made and made[v].function is primitives.scatter]
+        return scattered(inner, made, uses) if is_carried and moves([s.args[1] for s in scatters]) else None
+
+    body = spell(loop.body, {"added": to_row}, [*carried_by.values()])
+    return replace(step, function=replace(loop, body=drop_dead(body)))
 
 
 def is_added(step: Step) -> bool:
