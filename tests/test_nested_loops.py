@@ -1,6 +1,7 @@
 """Loops within loops: forward and backward, each is a `for` within a `for`.
 
-Owns: nested loops of `rolling.py`, and what makes turns alike (`sums.py`).
+Owns: the search for runs (`runs.py`) in nested loops, and what makes turns alike
+(`sums.py`).
 Must not own: single loops (`test_rolling.py`), or long ones (`test_folding.py`).
 Read next: `test_rolling.py`.
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd.compiler import rolling, sums
+from microgradnd.compiler import runs, sums
 from microgradnd.compiler.program import Program, Step, Value
 
 RNG = np.random.default_rng(3)
@@ -228,8 +229,8 @@ def test_a_part_of_a_carried_array_is_read_before_the_array_changes(interpreted)
 
 def test_turns_that_do_not_fit_are_dismissed_at_once(monkeypatch):
     """Trying each of them would take longer than the rest of compiling."""
-    tried, fits = [], rolling.Run.fits
-    monkeypatch.setattr(rolling.Run, "fits", lambda run, others: tried.append(run) or fits(run, others))
+    tried, fits = [], runs.Run.fits
+    monkeypatch.setattr(runs.Run, "fits", lambda run, others: tried.append(run) or fits(run, others))
 
     def f(x, t):
         for i in range(len(t)):

@@ -1,6 +1,6 @@
 """Loops in compiled functions: rolling up runs of steps changes no result.
 
-Owns: `rolling.py`, how its loops are printed in each form, and `scalars.py`.
+Owns: `rolling.py`, `bodies.py`, how loops are printed in each form, and `scalars.py`.
 Must not own: the results of whole compiled functions (`test_compiled_laws.py`).
 Read next: `test_passes.py`.
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, primitives
-from microgradnd.compiler import fusion, passes, rolling, turns
+from microgradnd.compiler import bodies, fusion, passes, turns
 from microgradnd.compiler.program import Program, Step, Turn, Value
 from microgradnd.trees import flatten
 
@@ -483,14 +483,14 @@ def test_a_loop_runs_as_its_steps_do():
         Step(primitives.getitem, (x, Turn(3, -1)), {}, row),
         Step(np.add, (h, row), {}, new),
     )
-    loop = rolling.Loop(4, Program((h, x), steps, ((new,), (row,), (new,))), (True,))
+    loop = bodies.Loop(4, Program((h, x), steps, ((new,), (row,), (new,))), (True,))
     data = np.arange(8.0).reshape(4, 2)
     carried, kept, last = loop(np.zeros(2), data)
     np.testing.assert_array_equal(carried[1:], np.cumsum(data[::-1], axis=0))
     np.testing.assert_array_equal(kept, data[::-1])
     np.testing.assert_array_equal(last, carried[-1])
     part = Step(primitives.getitem, (x, (slice(Turn(3, -1), None), 1)), {}, row)
-    assert rolling.in_turn(part, 1).args[1] == (slice(2, None), 1)
+    assert bodies.in_turn(part, 1).args[1] == (slice(2, None), 1)
 
 
 # Random bodies
@@ -500,7 +500,7 @@ BINARY = {"add": np.add, "multiply": np.multiply, "subtract": np.subtract}
 
 
 @st.composite
-def bodies(draw):
+def turn_bodies(draw):
     """Return a loop's operations on values, rows and numbers, and what it keeps."""
     lines = []
     names = ["a", "b", "row", "w", "turn"]
@@ -550,7 +550,7 @@ def arrays_for(shape):
 
 
 @settings(max_examples=12)
-@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
+@given(turn_bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
 def test_random_loops(body, shape, optimize):
     f, args = through(made(body), 0, 1), arrays_for(shape)
     found = mg.compile(f, optimize=optimize)(*args)
@@ -559,7 +559,7 @@ def test_random_loops(body, shape, optimize):
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 5), (5,)]))
+@given(turn_bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 5), (5,)]))
 def test_random_loops_printed_for_machine_code(interpreted, body, shape):
     pytest.importorskip("numba", reason="numba is an extra")
     f, args = through(made(body), 0, 1), arrays_for(shape)
@@ -619,7 +619,7 @@ def test_the_last_compilation_predicts_the_time_of_the_next(tmp_path):
 
 def test_passes_work_inside_loops():
     program = Program((), (), ())
-    assert rolling.in_bodies(lambda body, own: passes.drop_dead(body), program).steps == ()
+    assert bodies.in_bodies(lambda body, own: passes.drop_dead(body), program).steps == ()
 
 
 # Loops around products, which are left to BLAS

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop, levels
 from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Fused, Layout
 from microgradnd.compiler.program import Program, Step, Value, moves, values_in
-from microgradnd.compiler.rolling import Loop, levels
 from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.turns import Turns, UnfitError

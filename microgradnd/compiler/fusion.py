@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop as Rolled
 from microgradnd.compiler.passes import holds, loop_of, uniform
 from microgradnd.compiler.program import Program, Step, Value
-from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ROOTS, SQUARES, traits
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
+from microgradnd.compiler.bodies import Loop
 from microgradnd.compiler.carrying import Carrying
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import (
@@ -35,7 +36,6 @@ from microgradnd.compiler.program import (
     mapped,
     values_in,
 )
-from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.sums import Zero
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits

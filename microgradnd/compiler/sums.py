@@ -1,8 +1,8 @@
 """Long sums, such as that of a gradient's terms over the turns of a loop.
 
 Owns: rewriting them so that all of their terms are added in the same way.
-Must not own: how the turns are found (`rolling.py`).
-Read next: `rolling.py`.
+Must not own: how the turns are found (`runs.py`).
+Read next: `runs.py`.
 
 A backward pass adds each term of a gradient to the terms before it, except for the
 first. So the steps of the first turn differ from those of the others, and it couldn't

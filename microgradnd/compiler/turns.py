@@ -2,7 +2,7 @@
 
 Owns: how a `Loop` is printed as one compiled function.
 Must not own: the loops of a straight line (`loops.py`), or how a loop is found
-(`rolling.py`).
+(`runs.py`).
 Read next: `loops.py`.
 
 A value that a turn reads from or keeps in a row of an array is that array with one more
@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop as Rolled
+from microgradnd.compiler.bodies import Row
 from microgradnd.compiler.carrying import Carried, InPlace
 from microgradnd.compiler.fusion import Access, Op
 from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, literal
 from microgradnd.compiler.passes import drop_dead, loop_of, uniform
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
-from microgradnd.compiler.rolling import Loop as Rolled
-from microgradnd.compiler.rolling import Row
 from microgradnd.compiler.source import Writer
 from microgradnd.compiler.spelling import added_at, scattered, spell
 from microgradnd.compiler.traits import CALL
