@@ -90,12 +90,6 @@ def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: P
     return rewrite(replace(program, steps=tuple(steps)), own)
 
 
-def with_body(step: Step, rewrite: Callable[[Program], Program]) -> Step:
-    """Return a loop with another body."""
-    loop: Any = step.function
-    return replace(step, function=replace(loop, body=rewrite(loop.body)))
-
-
 def with_turns(step: Step, change: Callable[[Any, int], Any], depth: int = 0) -> Step:
     """Return a step in which the numbers that count turns of loops around it differ.
 

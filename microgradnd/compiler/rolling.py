@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.bodies import Loop, in_bodies, plural, with_body
+from microgradnd.compiler.bodies import Loop, in_bodies, plural
 from microgradnd.compiler.passes import drop_dead, share_equal
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped
 from microgradnd.compiler.runs import FAR, Run, Search, is_array, may_vary, numbers_of
@@ -35,9 +35,13 @@ from microgradnd.compiler.sums import begun, unbegun
 
 
 def rolled(program: Program) -> Program:
-    """Roll up every run that can be a loop."""
-    steps = [with_body(step, rolled) if isinstance(step.function, Loop) else step for step in program.steps]
-    program = begun(replace(program, steps=tuple(steps)))
+    """Roll up every run that can be a loop, in the bodies of loops too."""
+    return in_bodies(lambda body, _: with_loops(body), program)
+
+
+def with_loops(program: Program) -> Program:
+    """Roll up the runs of a program's own steps."""
+    program = begun(program)
     while runs := (search := Search(program)).runs():
         program = Rolling(search, runs).program
     return restacked(in_bodies(lambda body, _: share_equal(unbegun(body)), program))

@@ -21,7 +21,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.bodies import Loop, is_free
-from microgradnd.compiler.passes import uniform
+from microgradnd.compiler.passes import key_of, uniform
 from microgradnd.compiler.program import FEWEST, Constant, Listed, Program, Step, Turn, Value
 
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
@@ -47,14 +47,6 @@ def is_array(tree: Any) -> bool:
 def may_vary(tree: Any, varies: tuple[type, ...]) -> bool:
     """Return whether an argument is a number that may differ between turns."""
     return type(tree) in varies and (type(tree) is not int or abs(tree) < FAR // 4)
-
-
-def hashable(tree: Any) -> bool:
-    try:
-        hash(tree)
-    except TypeError:
-        return False
-    return True
 
 
 def identity_of(array: Any) -> Any:
@@ -122,7 +114,6 @@ class Search:
         self.things: dict[int, Any] = {}  # everything that isn't computed
         self.leaves: list[Any] = []
         self.read_codes: list[int] = []
-        self.spread: dict[Value, tuple[Any, list[Any], list[int]]] = {}  # the form, leaves and codes of a view
         self.inner: dict[Value, int] = {}  # values in the bodies of loops: their numbers in the step
         known: dict[Any, int] = {}
         rows: set[Value] = set()  # arrays with all values of a carried one
@@ -146,8 +137,8 @@ class Search:
     def form(self, step: Step) -> Any:
         """Return what a step does apart from its leaves; note these."""
         function = self.form_of_loop(step.function) if isinstance(step.function, Loop) else step.function
-        varies = numbers_of(step)
-        return function, self.form_of(step.args, varies), self.form_of(dict(step.kwargs), ())
+        args = self.form_of(step.args, numbers_of(step))
+        return function, args, self.form_of(dict(step.kwargs), ()) if step.kwargs else ()
 
     def form_of_loop(self, loop: Loop) -> Any:
         """Return what a loop does apart from the leaves in its body; note these."""
@@ -165,7 +156,7 @@ class Search:
             if tree in self.inner:
                 return self.inner[tree]
             form = NUMBER if not tree.shape and np.float64 in varies else (tree.shape, tree.dtype)
-            return (form, self.view(tree)) if tree in self.views else self.noted(tree, tree, form)
+            return (form, self.form(self.views[tree])) if tree in self.views else self.noted(tree, tree, form)
         if is_array(tree):
             return self.noted(tree, identity_of(tree), (tree.shape, tree.dtype))
         if isinstance(tree, Turn | Listed):  # of a loop around
@@ -179,7 +170,8 @@ class Search:
             return (kind, *[self.form_of(part, varies) for part in (tree.start, tree.stop, tree.step)])
         if kind is dict:
             return (kind, *[(key, self.form_of(part, varies)) for key, part in tree.items()])
-        return kind, repr(tree) if kind in (float, complex) else tree if hashable(tree) else id(tree)
+        key = key_of(tree)
+        return id(tree) if key is None else key
 
     def noted(self, leaf: Any, key: Any, form: Any) -> Any:
         """Note a leaf, with a key that is equal for equal leaves; return the form."""
@@ -193,18 +185,6 @@ class Search:
             self.things[code] = leaf
         self.leaves.append(leaf)
         self.read_codes.append(code)
-        return form
-
-    def view(self, value: Value) -> Any:
-        """Return the form of a view; note its base and its index's numbers."""
-        if value not in self.spread:
-            start = len(self.leaves)
-            form = self.form(self.views[value])
-            self.spread[value] = form, self.leaves[start:], self.read_codes[start:]
-            return form
-        form, leaves, codes = self.spread[value]
-        self.leaves += leaves
-        self.read_codes += codes
         return form
 
     def root(self, value: Value) -> Any:
