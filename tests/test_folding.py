@@ -15,7 +15,7 @@ import pytest
 import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.compiler import folding
-from microgradnd.compiler.rolling import Loop
+from microgradnd.compiler.bodies import Loop
 from microgradnd.trees import flatten
 
 TURNS = 24

@@ -1,6 +1,7 @@
 """Loops within loops: forward and backward, each is a `for` within a `for`.
 
-Owns: nested loops of `rolling.py`, and what makes turns alike (`sums.py`).
+Owns: the search for runs (`runs.py`) in nested loops, and what makes turns alike
+(`sums.py`).
 Must not own: single loops (`test_rolling.py`), or long ones (`test_folding.py`).
 Read next: `test_rolling.py`.
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd.compiler import rolling, sums
+from microgradnd.compiler import runs, sums
 from microgradnd.compiler.program import Program, Step, Value
 
 RNG = np.random.default_rng(3)
@@ -124,6 +125,16 @@ def test_nested_loops_printed_for_machine_code(interpreted, f):
     assert len({text.count("for ") for text in texts}) == 1
 
 
+def test_each_process_writes_the_same_loops(interpreted):
+    """Otherwise they would be compiled again, as if nothing was cached."""
+    pytest.importorskip("numba", reason="numba is an extra")
+    through, x = mg.value_and_grad(over_rows, (0, 1, 2)), RNG.normal(size=(6, 5, 3))
+    every = [mg.compile(through, backend="numba") for _ in range(10)]
+    for compiled in every:
+        compiled(H, W, x)
+    assert len({compiled.source for compiled in every}) == 1
+
+
 def test_both_loops_are_machine_code(interpreted):
     pytest.importorskip("numba", reason="numba is an extra")
     compiled = gradients(recurrent, RNG.normal(size=(6, 5, 3)), backend="numba")
@@ -137,7 +148,7 @@ def test_the_gradient_of_a_nested_loop_is_two_nested_loops():
     lines = [line.split("#")[0].rstrip() for line in text.splitlines()]
     depths = [len(line) - len(line.lstrip()) for line in lines if line.lstrip().startswith("for ")]
     assert depths == [4, 8, 4, 8]
-    assert any(line.strip() == "hs[t_2 + 1] = np.tanh(hs[t_2] @ w + x[t][t_2])" for line in lines)
+    assert any(line.strip() == "hs[t_2 + 1] = np.tanh(hs[t_2] @ w + x[t, t_2])" for line in lines)
 
 
 def test_inner_loops_of_few_turns():
@@ -218,8 +229,8 @@ def test_a_part_of_a_carried_array_is_read_before_the_array_changes(interpreted)
 
 def test_turns_that_do_not_fit_are_dismissed_at_once(monkeypatch):
     """Trying each of them would take longer than the rest of compiling."""
-    tried, fits = [], rolling.Run.fits
-    monkeypatch.setattr(rolling.Run, "fits", lambda run, others: tried.append(run) or fits(run, others))
+    tried, fits = [], runs.Run.fits
+    monkeypatch.setattr(runs.Run, "fits", lambda run, others: tried.append(run) or fits(run, others))
 
     def f(x, t):
         for i in range(len(t)):

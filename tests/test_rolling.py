@@ -1,6 +1,6 @@
 """Loops in compiled functions: rolling up runs of steps changes no result.
 
-Owns: `rolling.py`, how its loops are printed in each form, and `scalars.py`.
+Owns: `rolling.py`, `bodies.py`, how loops are printed in each form, and `scalars.py`.
 Must not own: the results of whole compiled functions (`test_compiled_laws.py`).
 Read next: `test_passes.py`.
 
@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, primitives
-from microgradnd.compiler import fusion, passes, rolling, turns
-from microgradnd.compiler.program import Program, Step, Turn, Value, in_turn
+from microgradnd.compiler import bodies, fusion, passes, turns
+from microgradnd.compiler.program import Program, Step, Turn, Value
 from microgradnd.trees import flatten
 
 programs = importlib.import_module("microgradnd.compiler.programs")
@@ -149,6 +149,13 @@ def from_the_end(x, w):
     return np.sum(h)
 
 
+def reversed_rows(x, w):
+    h, table = w, np.stack([x, 2 * x])
+    for t in range(8):
+        h = np.sin(table[0, t, ::-1] * h + table[1, 7 - t, ::2].sum())
+    return np.sum(h)
+
+
 def set_parts(x):
     y = np.zeros((8, 3)) * x[0]
     for t in range(8):
@@ -237,6 +244,7 @@ CASES = {
     "moved elements": (through(moved_elements), V[:2]),
     "through descent": (mg.grad(descent), V, U),
     "reversed": (through(from_the_end, 0, 1), ROWS, V),
+    "reversed rows": (through(reversed_rows, 0, 1), ROWS, V),
     "set parts": (through(set_parts), V),
     "a saved value is a result": (saved_result, W, ROWS),
     "a saved value is used": (saved_and_used, W, ROWS),
@@ -267,6 +275,13 @@ def only_the_last_turn_counts(x):
         a, b, c = np.maximum(x, 0.1)
         joined = np.stack([b, a * 0.5, c])
     return joined, x
+
+
+def strides_of_one_start(x):
+    h = x[0] * 0.1
+    for t in range(4):
+        h = np.sin(x[t] * h + x[2 * t]) + (7 - t) * x[7 - t] + (7 - t) * x[7 - 2 * t]
+    return np.sum(h)
 
 
 def number_that_one_turn_computes(x, y):
@@ -305,6 +320,7 @@ def gradients_of_all_turns(x):
 CASES |= {
     "gradients added to parts": (mg.grad(picked_and_joined), V),
     "parts added again": (mg.grad(parts_added_again), V),
+    "strides of one start": (through(strides_of_one_start), ROWS),
     "only the last turn counts": (only_the_last_turn_counts, V),
     "a number that one turn computes": (
         mg.grad(lambda x, y: np.sum(mg.grad(number_that_one_turn_computes)(x, y) ** 2)),
@@ -349,7 +365,7 @@ def test_loops_change_no_result(monkeypatch, name, optimize):
         assert ("for t" in compiled.source) is (name not in ("options differ", "a number that one turn computes"))
 
 
-@pytest.mark.parametrize("name", ["runge kutta", "three back", "nested", "reversed"])
+@pytest.mark.parametrize("name", ["runge kutta", "three back", "nested", "reversed", "reversed rows"])
 def test_loops_in_machine_code_change_no_result(monkeypatch, name):
     pytest.importorskip("numba", reason="numba is an extra")
     f, *args = CASES[name]
@@ -467,13 +483,14 @@ def test_a_loop_runs_as_its_steps_do():
         Step(primitives.getitem, (x, Turn(3, -1)), {}, row),
         Step(np.add, (h, row), {}, new),
     )
-    loop = rolling.Loop(4, Program((h, x), steps, ((new,), (row,), (new,))), (True,))
+    loop = bodies.Loop(4, Program((h, x), steps, ((new,), (row,), (new,))), (True,))
     data = np.arange(8.0).reshape(4, 2)
     carried, kept, last = loop(np.zeros(2), data)
     np.testing.assert_array_equal(carried[1:], np.cumsum(data[::-1], axis=0))
     np.testing.assert_array_equal(kept, data[::-1])
     np.testing.assert_array_equal(last, carried[-1])
-    assert in_turn((slice(Turn(3, -1), None), 2), 1) == (slice(2, None), 2)
+    part = Step(primitives.getitem, (x, (slice(Turn(3, -1), None), 1)), {}, row)
+    assert bodies.in_turn(part, 1).args[1] == (slice(2, None), 1)
 
 
 # Random bodies
@@ -483,7 +500,7 @@ BINARY = {"add": np.add, "multiply": np.multiply, "subtract": np.subtract}
 
 
 @st.composite
-def bodies(draw):
+def turn_bodies(draw):
     """Return a loop's operations on values, rows and numbers, and what it keeps."""
     lines = []
     names = ["a", "b", "row", "w", "turn"]
@@ -533,7 +550,7 @@ def arrays_for(shape):
 
 
 @settings(max_examples=12)
-@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
+@given(turn_bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
 def test_random_loops(body, shape, optimize):
     f, args = through(made(body), 0, 1), arrays_for(shape)
     found = mg.compile(f, optimize=optimize)(*args)
@@ -542,7 +559,7 @@ def test_random_loops(body, shape, optimize):
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 5), (5,)]))
+@given(turn_bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 5), (5,)]))
 def test_random_loops_printed_for_machine_code(interpreted, body, shape):
     pytest.importorskip("numba", reason="numba is an extra")
     f, args = through(made(body), 0, 1), arrays_for(shape)
@@ -602,7 +619,7 @@ def test_the_last_compilation_predicts_the_time_of_the_next(tmp_path):
 
 def test_passes_work_inside_loops():
     program = Program((), (), ())
-    assert rolling.in_bodies(lambda body, own: passes.drop_dead(body), program).steps == ()
+    assert bodies.in_bodies(lambda body, own: passes.drop_dead(body), program).steps == ()
 
 
 # Loops around products, which are left to BLAS

@@ -19,7 +19,7 @@ from microgradnd import nn
 from microgradnd.compiler import trace
 from microgradnd.compiler.recorder import Recorder
 from microgradnd.trees import flatten
-from tests.test_rolling import BINARY, UNARY, arrays_for, bodies
+from tests.test_rolling import BINARY, UNARY, arrays_for, turn_bodies
 
 RNG = np.random.default_rng(0)
 W, V, M = RNG.normal(size=(3, 3)) * 0.5, RNG.normal(size=3), RNG.normal(size=(2, 3))
@@ -81,6 +81,17 @@ def in_the_turn(w, x):
     return np.sum(v**2) + np.sum(ys)
 
 
+def again_in_the_turn(w, x):
+    """A loop in the turn, whose turns read the same row."""
+
+    def turn(h, row):
+        for k in range(5):
+            h = np.tanh(row * (k + 1) + h @ w)
+        return h, h
+
+    return np.sum(mg.scan(turn, V, x)[1] ** 2)
+
+
 def constants(w, x):
     """Rows that aren't carried, a value passed through, and one that a turn ignores."""
     (a, b), ys = mg.scan(lambda c, r: ((c[0], r), (r, np.exp(w[0]))), (w[0], w[1]), x)
@@ -137,6 +148,7 @@ CASES = {
     "nested": (through(nested, 0, 1), W, TABLE),
     "a gradient in the turn": (through(in_the_turn, 0, 1), W, ROWS),
     "constants": (through(constants, 0, 1), W, ROWS),
+    "a loop in the turn": (through(again_in_the_turn, 0, 1), W, ROWS),
     "indexed": (through(indexed, 0, 1), W, ROWS),
     "sliced": (through(sliced, 0, 1), W, ROWS),
     "two loops": (through(twice, 0, 1), W, ROWS),
@@ -217,7 +229,7 @@ def scan_of(body):
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 1)]), st.sampled_from(["readable", "buffers", "loops"]))
+@given(turn_bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 1)]), st.sampled_from(["readable", "buffers", "loops"]))
 def test_random_scans(interpreted, body, shape, form):
     f, args = through(scan_of(body), 0, 1), arrays_for(shape)
     options = {"readable": {"optimize": False}, "buffers": {}, "loops": {"backend": "numba"}}[form]

@@ -22,8 +22,8 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import SUM, Chain
+from microgradnd.compiler.bodies import Loop, Row
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, moves, values_in
-from microgradnd.compiler.rolling import Loop, Row
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import is_reducer, traits
 

@@ -3,7 +3,7 @@
 Owns: `Carrying`, which names a loop's values by their purpose, and `InPlace`, its body
 as a program that writes in place.
 Must not own: how a loop is printed (`source.py`, `fast.py`, `turns.py`), or found
-(`rolling.py`).
+(`runs.py`).
 Read next: `fast.py`.
 """
 
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from microgradnd.compiler.bodies import Loop, Row, is_free
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.program import Program, Step, Value
-from microgradnd.compiler.rolling import Loop, Row, is_free
 
 
 class Carried(NamedTuple):

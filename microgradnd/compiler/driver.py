@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop, levels
 from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Fused, Layout
 from microgradnd.compiler.program import Program, Step, Value, moves, values_in
-from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.turns import Turns, UnfitError
@@ -134,7 +134,7 @@ class Driver:
             part = Turns(step, self.names.new(f"{self.name}_turns"))
         except UnfitError as error:
             fixed = loop.body.inputs[len(loop.rows) :]
-            moving = [s for s in loop.body.steps if moves((s.args, s.kwargs))]
+            moving = [s for s in loop.body.steps if levels(s)]
             are_rows = all(s.function is primitives.getitem and {*s.operands()} <= {*fixed} for s in moving)
             only_arrays = all(v.shape for s in (step, *moving) for v in s.outs())
             inside = functools.partial(self.inside, fixed) if are_rows and only_arrays else None

@@ -21,11 +21,11 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import SUM, Chain, is_choice, is_filled, is_slow
+from microgradnd.compiler.bodies import Loop
 from microgradnd.compiler.buffers import Plan, Planner, picks_one
 from microgradnd.compiler.carrying import InPlace
 from microgradnd.compiler.passes import holds, loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, filled
-from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.source import Names, Writer, function_text, printable, repeated, statement, updates
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import POWER, UNARY, traits
@@ -125,7 +125,7 @@ def turns(
             if inside.dtype == np.float64:
                 names.of[inside], names.numbers[inside] = f"np.float64({name})", name
             before.append(f"{name} = {number_text(begin, inside, writer)}")
-    with writer.inside(counter, [*map(writer.expression, step.kwargs.get("numbers", ()))]):
+    with writer.inside(counter):
         if one_turn is not None:
             lines = one_turn(laid.program)
         else:

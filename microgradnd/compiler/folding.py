@@ -4,7 +4,7 @@ differentiated.
 Owns: finding such a loop among the recorded operations, and recording it as `mg.scan`
 would be.
 Must not own: the derivatives of that operation (`scanning.py`), or loops that are found
-in a finished program (`rolling.py`).
+in a finished program (`runs.py`).
 Read next: `scanning.py`.
 
 Recording the backward pass of a loop takes several times as long as the loop itself,
@@ -26,7 +26,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.passes import POWERS, key_of
 from microgradnd.compiler.program import FEWEST
-from microgradnd.compiler.rolling import periods, repeated
+from microgradnd.compiler.runs import periods, repeated
 from microgradnd.compiler.scanning import Turn, apart, formal, pair, sources
 from microgradnd.registry import Results
 from microgradnd.tape import MODE, current

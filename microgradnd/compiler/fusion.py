@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop as Rolled
 from microgradnd.compiler.passes import holds, loop_of, uniform
 from microgradnd.compiler.program import Program, Step, Value
-from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ROOTS, SQUARES, traits
 
@@ -116,7 +116,7 @@ class Op:
         self.reads = [part for o in self.operands if isinstance(o.what, Access) for part in o.what.parts()]
         self.reads += list(self.out.parts())[1:] if self.out is not None else []
         self.touches = self.reads if self.out is None else [*self.reads, self.out]
-        self.written = set(self.step.outs()) if self.out is None else {self.out.base}
+        self.written = dict.fromkeys(self.step.outs() if self.out is None else [self.out.base]).keys()  # in order
 
     def preference(self) -> list[int]:
         """Return the dimensions, from the outermost loop's to the innermost's."""

@@ -29,7 +29,7 @@ from microgradnd.compiler.layouts import in_memory_order
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, rename
 from microgradnd.compiler.traits import traits
 
-PRINTED = (float, complex, np.inexact)  # 0.0 and -0.0 are equal, but not the same
+PRINTED = (float, complex, np.inexact, Turn)  # 0.0 and -0.0 are equal, but not the same; so are turns with one start
 NUMBERS = (float, int)
 POWERS = (np.power, np.float_power)  # they compute x**0.5 differently if the exponent is a number
 

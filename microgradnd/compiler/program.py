@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -59,74 +59,56 @@ def rename(kept: Value, dropped: Value) -> Value:
 
 
 class Turn(int):
-    """An integer that grows evenly from turn to turn; as a number, the first turn's."""
+    """An integer that grows evenly from turn to turn; as a number, the first turn's.
+
+    Attributes
+    ----------
+    stride : int
+    level : int
+            Which loop's turns it counts: 0 for the innermost loop around it.
+    """
 
     stride: int
+    level: int
 
-    def __new__(cls, start: int, stride: int) -> Self:
+    def __new__(cls, start: int, stride: int, level: int = 0) -> Self:
         self = super().__new__(cls, start)
-        self.stride = stride
+        self.stride, self.level = stride, level
         return self
 
     def __repr__(self) -> str:
-        return f"Turn({int(self)}, {self.stride})"
+        return f"Turn({int(self)}, {self.stride}, {self.level})"
 
     def at(self, turn: int) -> int:
         """Return the number in a turn."""
         return int(self) + self.stride * turn
 
-
-class Given(Turn):
-    """An integer that a loop receives: the same in all its turns, but not in those of
-    the loop around it. As a number, the first one.
-    """
-
-    place: int
-
-    def __new__(cls, number: int, place: int) -> Self:
-        self = super().__new__(cls, number, 0)
-        self.place = place
-        return self
-
-    def __repr__(self) -> str:
-        return f"Given({self.place})"
+    def moved(self, levels: int) -> Self:
+        """Return the same number where there are more loops around it, or fewer."""
+        return type(self)(int(self), self.stride, self.level + levels)
 
 
 class Listed(float):
     """A number that differs between turns; as a number, the first turn's."""
 
     numbers: tuple[Any, ...]
+    level: int
 
-    def __new__(cls, numbers: tuple[Any, ...]) -> Self:
+    def __new__(cls, numbers: tuple[Any, ...], level: int = 0) -> Self:
         self = super().__new__(cls, numbers[0])
-        self.numbers = numbers
+        self.numbers, self.level = numbers, level
         return self
 
     def __repr__(self) -> str:
-        return f"Listed({self.numbers!r})"
+        return f"Listed({self.numbers!r}, {self.level})"
 
     def at(self, turn: int) -> Any:
         """Return the number in a turn."""
         return self.numbers[turn]
 
-
-class GivenFloat(Listed):
-    """A float that a loop receives, like `Given`."""
-
-    place: int
-
-    def __new__(cls, number: float, place: int) -> Self:
-        self = super().__new__(cls, (number,))
-        self.place = place
-        return self
-
-    def __repr__(self) -> str:
-        return f"GivenFloat({self.place})"
-
-
-def given(number: Any, place: int) -> Any:
-    """Return the number that a loop receives at a place."""
-    return (Given if isinstance(number, int) else GivenFloat)(number, place)
+    def moved(self, levels: int) -> Self:
+        """Return the same number where there are more loops around it, or fewer."""
+        return type(self)(self.numbers, self.level + levels)
 
 
 @dataclass(frozen=True)
@@ -298,16 +280,6 @@ def parts_of(tree: Any) -> list[Any]:
         else:
             found.append(part)
     return found
-
-
-def in_turn(tree: Any, turn: int) -> Any:
-    """Return an argument as it is in some turn."""
-    return mapped(lambda part: part.at(turn) if isinstance(part, Turn | Listed) else part, tree)
-
-
-def with_given(tree: Any, numbers: Sequence[Any]) -> Any:
-    """Return an argument with the numbers that a loop receives."""
-    return mapped(lambda part: numbers[part.place] if isinstance(part, Given | GivenFloat) else part, tree)
 
 
 def moves(tree: Any) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments, value_of
 from microgradnd.compiler.blocks import blocks
+from microgradnd.compiler.bodies import hoisted, in_bodies
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.formulas import formulated
@@ -30,7 +31,7 @@ from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
-from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
+from microgradnd.compiler.rolling import rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes

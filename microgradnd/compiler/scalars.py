@@ -2,7 +2,7 @@
 
 Owns: rewriting loops whose arrays are all so short that Python's arithmetic is faster
 than NumPy calls.
-Must not own: how a loop is found (`rolling.py`), or printed (`source.py`, `fast.py`,
+Must not own: how a loop is found (`runs.py`), or printed (`source.py`, `fast.py`,
 `turns.py`).
 Read next: `rolling.py`.
 
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value
-from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.traits import traits
 
 SHORT = 4  # elements of a vector

@@ -26,7 +26,7 @@ import numpy as np
 
 from microgradnd.anew import Anew
 from microgradnd.batching import Batched
-from microgradnd.compiler.program import FEWEST
+from microgradnd.compiler.program import FEWEST, parts_of
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import gives_view
 from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
@@ -250,21 +250,22 @@ def read_from(turn: Turn, operations: Sequence[Any], ends: Sequence[Any]) -> tup
 
 def sources(node: Any, recorder: Any) -> list[Any]:
     """Return the nodes that an operation reads."""
+    return nodes_in((node.args, tuple(node.parents), node.kwargs), recorder)
+
+
+def nodes_in(tree: Any, recorder: Any) -> list[Any]:
+    """Return the nodes in an argument, those of recorded arrays too."""
     found = []
-    todo: list[Any] = [*node.args, *node.parents, *node.kwargs.values()]
-    while todo:
-        part = todo.pop()
+    for part in parts_of(tree):
         if isinstance(part, Tensor):
             found.append(part._node)
         elif isinstance(part, np.ndarray):
             found.append(recorder.arrays.get(id(part), (None, None))[1])
-        elif isinstance(part, tuple | list):
-            todo += part
         elif hasattr(part, "parts"):  # an index of several parts
-            todo += part.parts
+            found += nodes_in(part.parts, recorder)
         elif isinstance(part, Node):
             found.append(part)
-    return [part for part in found if part is not None]
+    return [node for node in found if node is not None]
 
 
 def is_view(node: Any) -> bool:

@@ -23,12 +23,11 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
+from microgradnd.compiler.bodies import Loop
 from microgradnd.compiler.carrying import Carrying
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import (
     Constant,
-    Given,
-    GivenFloat,
     Listed,
     Program,
     Step,
@@ -37,7 +36,6 @@ from microgradnd.compiler.program import (
     mapped,
     values_in,
 )
-from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.sums import Zero
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
@@ -183,8 +181,7 @@ class Writer:
 
     def __init__(self, program: Program, names: Names, inline: dict[Value, Step]) -> None:
         self.program, self.names, self.inline = program, names, inline
-        self.counter = ""  # of the loop that is being written
-        self.given: list[tuple[str, int]] = []  # the numbers that it receives
+        self.counters: list[str] = []  # of the loops that are being written
 
     def expression(self, arg: Any) -> tuple[str, int]:
         """Return an argument as source, with its outermost operator's precedence."""
@@ -201,12 +198,10 @@ class Writer:
             return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
         if type(arg) is dict:
             return f"{{{', '.join(f'{self.text(key)}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
-        if isinstance(arg, Given | GivenFloat):
-            return self.given[arg.place]
         if isinstance(arg, Turn):
             return self.turn(arg)
         if isinstance(arg, Listed):
-            return f"{self.names.constant(arg.numbers, 'numbers')}[{self.counter}]", CALL
+            return f"{self.names.constant(arg.numbers, 'numbers')}[{self.counters[~arg.level]}]", CALL
         arg = int(arg) if isinstance(arg, Count) else arg
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
@@ -226,17 +221,17 @@ class Writer:
         return self.names.constant(arg, wish), ATOM
 
     @contextlib.contextmanager
-    def inside(self, counter: str, numbers: list[tuple[str, int]]) -> Iterator[None]:
-        """Write the turns of a loop that receives these numbers."""
-        outer = self.counter, self.given
-        self.counter, self.given = counter, numbers
+    def inside(self, counter: str) -> Iterator[None]:
+        """Write the turns of a loop."""
+        self.counters.append(counter)
         yield
-        self.counter, self.given = outer
+        self.counters.pop()
 
     def turn(self, number: Turn) -> tuple[str, int]:
         """Return a moving number in terms of the loop's counter."""
         start, stride = int(number), abs(number.stride)
-        text = self.counter if stride == 1 else f"{stride} * {self.counter}"
+        counter = self.counters[~number.level]
+        text = counter if stride == 1 else f"{stride} * {counter}"
         if number.stride < 0:
             return f"{start} - {text}", SUM
         if start:
@@ -338,10 +333,10 @@ def statements(program: Program, writer: Writer) -> list[str]:
     wanted = set(program.results())
     wanted.update(step.args[0] for step in program.steps if step.function is added_at)  # arrays that are written to
     lines: list[str] = []
-    backward = writer.counter != ""
+    backward = bool(writer.counters)
     ends = last_readings(program, uses)
     olds = {new: old for old, new in program.updates.items()}
-    inputs_left = [] if writer.counter else list(program.inputs)
+    inputs_left = [] if writer.counters else list(program.inputs)
     for i, step in enumerate(program.steps):
         out = step.out
         if isinstance(out, Value) and out not in wanted and may_inline(step, uses, made, writer):
@@ -350,7 +345,7 @@ def statements(program: Program, writer: Writer) -> list[str]:
         if step.function is not primitives.getitem:
             if lines and step.where is None and not backward:
                 lines.append("# backward")
-            backward = step.where is None or writer.counter != ""  # no line of the user's code wrote it
+            backward = step.where is None or bool(writer.counters)  # no line of the user's code wrote it
         if isinstance(step.function, Loop):
             lines += turns(step, writer)
             continue
@@ -415,7 +410,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
     for out, value in laid.kept:
         before.append(empty(names.value(out), out))
         keep(f"{names.of[out]}[{counter}]", value)
-    with writer.inside(counter, [*map(writer.expression, step.kwargs.get("numbers", ()))]):
+    with writer.inside(counter):
         lines = statements(laid.body, writer)
         lines += [f"{place} = {writer.text(value)}" for place, value in after]
         moved = [(name, value, copied) for name, value, copied in moved if writer.text(value) != name]

@@ -1,8 +1,8 @@
 """Long sums, such as that of a gradient's terms over the turns of a loop.
 
 Owns: rewriting them so that all of their terms are added in the same way.
-Must not own: how the turns are found (`rolling.py`).
-Read next: `rolling.py`.
+Must not own: how the turns are found (`runs.py`).
+Read next: `runs.py`.
 
 A backward pass adds each term of a gradient to the terms before it, except for the
 first. So the steps of the first turn differ from those of the others, and it couldn't
@@ -80,6 +80,12 @@ def begun(program: Program) -> Program:
     ordered = later(program.steps, short, own)
     parts = [[heads.get(step, step), *begins.get(step.out, ())] for step in ordered]
     return replace(program, steps=tuple(itertools.chain.from_iterable(parts)))
+
+
+def unbegun(program: Program) -> Program:
+    """Leave first terms as they are, where no loop has come of it."""
+    program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
+    return replace(program, steps=tuple([step for step in program.steps if not is_begin(step)]))
 
 
 def feeding(value: Value, made: dict[Value, Step], uses: dict[Value, int]) -> list[Step]:

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop, plural
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.opened import closed
 from microgradnd.compiler.passes import share_equal, uniform
 from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of, shared
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
-from microgradnd.compiler.rolling import Loop, plural
 from microgradnd.compiler.scanning import UnscannedError, scanned
 from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits

@@ -2,7 +2,7 @@
 
 Owns: how a `Loop` is printed as one compiled function.
 Must not own: the loops of a straight line (`loops.py`), or how a loop is found
-(`rolling.py`).
+(`runs.py`).
 Read next: `loops.py`.
 
 A value that a turn reads from or keeps in a row of an array is that array with one more
@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.bodies import Loop as Rolled
+from microgradnd.compiler.bodies import Row
 from microgradnd.compiler.carrying import Carried, InPlace
 from microgradnd.compiler.fusion import Access, Op
 from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, literal
 from microgradnd.compiler.passes import drop_dead, loop_of, uniform
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
-from microgradnd.compiler.rolling import Loop as Rolled
-from microgradnd.compiler.rolling import Row
 from microgradnd.compiler.source import Writer
-from microgradnd.compiler.spelling import added_at
+from microgradnd.compiler.spelling import added_at, scattered, spell
 from microgradnd.compiler.traits import CALL
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
@@ -71,7 +71,7 @@ class Turns(Part):
         """Print a loop whose operands and results already have names."""
         counter, loop = self.names.new("t"), step.function
         assert isinstance(loop, Rolled)
-        with self.writer.inside(counter, [self.moving(number) for number in step.kwargs.get("numbers", ())]):
+        with self.writer.inside(counter):
             laid = InPlace(adding(step), is_added, True)
             for inside, outside in laid.same:
                 self.share(inside, outside)
@@ -150,7 +150,7 @@ class Turns(Part):
         table = Value((len(number.numbers),), np.float64, "numbers")
         self.constants[table] = np.array(number.numbers)
         self.parameters[table] = self.names.value(table)
-        return f"{self.parameters[table]}[{self.writer.counter}]", CALL
+        return f"{self.parameters[table]}[{self.writer.counters[~number.level]}]", CALL
 
     def number(self, value: Any) -> str:
         """Return a number as text."""
@@ -181,7 +181,7 @@ class Turns(Part):
         while base in self.bound:
             base, index = self.bound[base]
             rest = iter(axes)
-            axes = [text if single else f"{text}{next(rest)}" for single, text in index] + list(rest)
+            axes = [text if single else within(text, next(rest)) for single, text in index] + list(rest)
         name = self.names.of.get(base) or self.names.value(base)
         return f"{name}[{', '.join(axes)}]" if axes else name
 
@@ -219,25 +219,25 @@ class Turns(Part):
         return value
 
 
+def within(text: str, place: str) -> str:
+    """Return the place in an array of a place in a part of it."""
+    return f"{text}({place})" if text.endswith(("- ", "* ")) and not place.isalnum() else f"{text}{place}"
+
+
 def adding(step: Step) -> Step:
     """Return a loop that adds in place to rows of the arrays that it carries."""
     loop: Any = step.function
-    body, uses = loop.body, loop.body.uses()
-    made = {out: inner for inner in body.steps for out in inner.outs()}
-    pairs = zip(body.outputs[0], body.inputs, loop.rows, strict=False)
+    pairs = zip(loop.body.outputs[0], loop.body.inputs, loop.rows, strict=False)
     carried_by = {following: inside for following, inside, has_rows in pairs if not has_rows}
-    steps = []
-    for inner in body.steps:
-        carried = carried_by.get(inner.out)
-        others = [v for v in inner.operands() if v is not carried]
-        if inner.function is np.add and len(others) == 1 and carried in inner.operands():
-            scattering: Any = made.get(others[0])
-            is_row = scattering is not None and scattering.function is primitives.scatter
-            if is_row and moves(scattering.args[1]) and uses[inner.out] == uses[carried] == uses[others[0]] == 1:
-                values, index, _ = scattering.args
-                inner = replace(inner, function=added_at, args=(carried, index, values))
-        steps.append(inner)
-    return replace(step, function=replace(loop, body=drop_dead(replace(body, steps=tuple(steps)))))
+
+    def to_row(inner: Step, made: Any, uses: Any) -> list[Step] | None:
+        """Add to a row of an array in place, if only the next turn reads it."""
+        is_carried = carried_by.get(inner.out) in inner.operands() and uses[inner.out] == 1
+        scatters = [made[v] for v in inner.operands() if v in made and made[v].function is primitives.scatter]
+        return scattered(inner, made, uses) if is_carried and moves([s.args[1] for s in scatters]) else None
+
+    body = spell(loop.body, {"added": to_row}, [*carried_by.values()])
+    return replace(step, function=replace(loop, body=drop_dead(body)))
 
 
 def is_added(step: Step) -> bool:
@@ -261,7 +261,7 @@ class Moving:
         self.turns, self.laid = turns, laid
         self.inputs, self.steps, self.updates = [*laid.program.inputs], list[Step](), dict(laid.program.updates)
         self.partly: set[Value] = set()
-        counter = turns.writer.counter
+        counter = turns.writer.counters[-1]
         self.ends = [(f"{turns.names.of[out]}[{counter}{' + 1' * ahead}]", value) for out, ahead, value in laid.ends]
         for step in laid.program.steps:
             self.take(step)
@@ -274,7 +274,7 @@ class Moving:
         """Take a sum over that adds to a row of a carried array."""
         array, index, values = step.args
         row, old, new = (Value(values.shape, values.dtype) for _ in range(3))
-        self.turns.bound[row] = self.turns.bound[old] = array, self.index(index)
+        self.turns.bound[row] = self.turns.bound[old] = array, self.index(array, index)
         self.inputs += [row, old]
         self.steps.append(Step(np.add, (old, values), {}, new, step.where))
         del self.updates[array]
@@ -283,14 +283,16 @@ class Moving:
         else:
             self.ends.append((self.turns.place(row, []), new))
 
-    def index(self, index: Any) -> Index:
+    def index(self, array: Value, index: Any) -> Index:
         """Return a moving index, axis by axis."""
         parts: Index = []
-        for part in index if isinstance(index, tuple) else (index,):
+        for part, length in zip(index if isinstance(index, tuple) else (index,), array.shape, strict=False):
             if isinstance(part, int):
                 parts.append((True, self.turns.writer.text(part)))
-            elif isinstance(part, slice) and part.step is None and part.start is None and part.stop is None:
-                parts.append((False, ""))
+            elif isinstance(part, slice) and not moves(part):
+                start, _, stride = part.indices(length)
+                times = {1: "+ ", -1: "- "}.get(stride, f"+ {stride} * ")
+                parts.append((False, "" if (start, stride) == (0, 1) else f"{start} {times}"))
             elif isinstance(part, slice) and part.step is None and isinstance(part.start, int) and part.start >= 0:
                 parts.append((False, f"{self.turns.writer.text(part.start)} + "))
             else:
@@ -307,7 +309,7 @@ class Moving:
             return
         bound, out = self.turns.bound, step.out
         if step.function is primitives.getitem and step.args[0] in self.inputs and isinstance(out, Value):
-            bound[out] = step.args[0], self.index(step.args[1])
+            bound[out] = step.args[0], self.index(*step.args)
             self.inputs.append(out)
             self.partly.add(step.args[0])
             return

@@ -8,6 +8,7 @@ Read next: `../test_passes.py`.
 HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
 ROLLING = "tests/test_rolling.py"
+NESTED = "tests/test_nested_loops.py"
 SCANNING = "tests/test_scanning.py"
 FOLDING = "tests/test_folding.py"
 SPELLINGS = "tests/test_spellings.py"
@@ -628,8 +629,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ("carrying.py", "base is target or base not in self.body.inputs", "True", ROLLING),
     ("source.py", "following not in names.of and not is_changed", "following not in names.of", ROLLING),
     ("source.py", "for line in lines)] if lines else []", "for line in lines)]", ROLLING),
-    ("rolling.py", "agree &= ~numbers | (codes // FAR == kinds)", "pass", ROLLING),
-    ("rolling.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
+    ("passes.py", "np.inexact, Turn)", "np.inexact)", ROLLING),
+    ("runs.py", "kinds < -1, codes // FAR == kinds, codes", "kinds < -1, True, codes", ROLLING),
+    ("runs.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
     (
         "rolling.py",
         "self.program = replace(ends, steps=tuple(self.steps))",
@@ -1212,13 +1214,23 @@ ENTRIES: list[tuple[str, ...]] = [
 ]
 ENTRIES += [
     # rolling.py, and the printing of its loops
-    ("rolling.py", "while self.end - self.first >= FEWEST and not self.begin():", "while False:", ROLLING),
-    ("rolling.py", "agree &= ~(inside & (strides == 0)) | (turns > made)", "pass", ROLLING),
-    ("rolling.py", "instead[begin] = outs[-1], 0", "instead[begin] = outs[-1], 1", ROLLING),
-    ("rolling.py", "array is runs[-1][0] and i == runs[-1][1] + len(runs[-1][2]):", "array is runs[-1][0]:", ROLLING),
-    ("rolling.py", "    if len(runs) == len(step.args) - 2:\n", "    if True:\n", ROLLING),
-    ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
-    ("rolling.py", "len(value.shape) == 2 and min(value.shape) > 1", "bool(value.shape)", ROLLING),
+    ("runs.py", "while self.end - self.first >= FEWEST and not self.begin():", "while False:", ROLLING),
+    ("runs.py", "agree &= ~(inside & is_same) | (turns > made)", "pass", ROLLING),
+    ("rolling.py", "[(begin, (out, 0)) for", "[(begin, (out, 1)) for", ROLLING),
+    ("rolling.py", "k if array is None else (array, i - k)", "k if array is None else array", ROLLING),
+    ("rolling.py", "    if len(groups) == len(parts):\n", "    if True:\n", ROLLING),
+    ("rolling.py", "return Turn(first, second - first, depth)", "return Turn(first, 1, depth)", ROLLING),
+    ("rolling.py", "return Turn(first, second - first, depth)", "return Turn(first, second - first)", NESTED),
+    ("rolling.py", "return second.moved(second.level >= depth)", "return second", SCANNING),
+    ("bodies.py", "lambda number, _: number.moved(-1)", "lambda number, _: number", NESTED),
+    (
+        "fusion.py",
+        "self.out is None else [self.out.base]).keys()",
+        "self.out is None else [self.out.base]).keys() | set()",
+        NESTED,
+    ),
+    ("turns.py", "start, _, stride = part.indices(length)", "start, stride = 0, part.indices(length)[2]", ROLLING),
+    ("bodies.py", "len(value.shape) == 2 and min(value.shape) > 1", "bool(value.shape)", ROLLING),
     ("programs.py", "rolled(in_turns(traced))", "rolled(traced)", "tests/test_recurrent.py"),
     ("programs.py", "return hoisted(rolled(program))", "return hoisted(program)", SCANNING),
     ("translation.py", "if x is result and isinstance(result, Tensor):", "if False:", "tests/test_recurrent.py"),
@@ -1231,7 +1243,7 @@ ENTRIES += [
         "numba",
     ),
     ("loops.py", "start = sum(stride * axis.start", "start = sum(axis.start", LOOPS, "numba"),
-    ("rolling.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
+    ("runs.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
     # folding.py, and what the loops that it makes need
     ("folding.py", "if (flags[1:] != flags[1]).any():", "if False:", FOLDING),
