@@ -15,6 +15,7 @@ from numpy import ndarray
 from numpy.typing import DTypeLike
 
 from microgradnd.anew import Rng
+from microgradnd.broadcasting import is_few, ones
 from microgradnd.contraction import on_rows
 from microgradnd.nn.arguments import X, of_several, operand, rows, summed
 from microgradnd.nn.calls import checked
@@ -84,7 +85,7 @@ defvjp(
     linear,
     lambda g, out, x, weight, bias=None: on_rows(g, weight),
     lambda g, out, x, weight, bias=None: np.dot(g.T, x) if g.ndim == 2 else np.dot(rows(g).T, rows(x)),
-    lambda g, out, x, weight, bias=None: summed(rows(g), axis=0),
+    lambda g, out, x, weight, bias=None: ones(len(g), g.dtype).dot(g) if is_few(g) else summed(rows(g), axis=0),
 )
 defjvp(
     linear,
