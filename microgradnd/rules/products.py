@@ -53,7 +53,7 @@ def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any)
     if y.ndim == 1:
         return column(g) * y
     if x.ndim == 1:
-        return np.dot(y, g) if y.ndim == 2 else vector(y @ column(g))
+        return y @ g if y.ndim == 2 else vector(y @ column(g))
     if x.ndim == 2:  # used in every matrix of the stack: the product includes the sum over them
         summed = (*range(g.ndim - 2), -1)
         return np.tensordot(g, y, (summed, summed))
@@ -120,8 +120,13 @@ def vecdot_right(
     return vecdot_other(g, y, conj(x), axis, keepdims)
 
 
-linear(np.matmul, matmul_left, matmul_right)
-linear(np.linalg.matmul, matmul_left, matmul_right)
+for product in (np.matmul, np.linalg.matmul):
+    defvjp(product, matmul_left, matmul_right)
+    defjvp(
+        product,
+        lambda t, out, x, y, product=product, **how: product(t, y, **how),
+        lambda t, out, x, y, product=product, **how: product(x, t, **how),
+    )
 linear(np.vecdot, vecdot_left, vecdot_right)
 linear(np.linalg.vecdot, vecdot_left, vecdot_right)
 if hasattr(np, "matvec"):  # NumPy 2.2
