@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 add, ndarray = np.add.reduce, np.ndarray
-FEW = 2**13  # elements of a matrix that BLAS multiplies in one thread
 
 
 def fit(g: Any, like: Any) -> Any:
@@ -23,32 +22,12 @@ def fit(g: Any, like: Any) -> Any:
     over the copies. This happens nowhere else.
     """
     if g.shape != like.shape:
-        axes = copied_axes(g.shape, like.shape)
-        if axes == (0,) and is_few(g):
-            g = ones(len(g), g.dtype).dot(g)
-        else:
-            wide = g.astype(np.float32) if g.dtype.char == "e" else g  # float16 sums stop growing at 2048
-            total = add if type(wide) is ndarray else np.sum  # slower, but Dask supports it
-            g = total(wide, axis=axes, keepdims=True)
+        wide = g.astype(np.float32) if g.dtype.char == "e" else g  # float16 sums stop growing at 2048
+        total = add if type(wide) is ndarray else np.sum  # slower, but Dask supports it
+        g = total(wide, axis=copied_axes(g.shape, like.shape), keepdims=True)
         if g.shape != like.shape:
             g = g.reshape(like.shape)
     return g if g.dtype is like.dtype else cast(g, like.dtype)
-
-
-def is_few(g: Any) -> bool:
-    """Return whether BLAS adds up a matrix's rows in a third of np.add.reduce's time.
-
-    It does so as the product of a vector of ones and the matrix.
-    """
-    return type(g) is ndarray and g.ndim == 2 and g.size <= FEW and g.dtype.char in "fd" and g.flags.forc
-
-
-@functools.lru_cache(maxsize=16)
-def ones(n: int, dtype: np.dtype[Any]) -> Any:
-    """Return a read-only vector of ones."""
-    array = np.ones(n, dtype)
-    array.flags.writeable = False
-    return array
 
 
 @functools.lru_cache(maxsize=4096)
