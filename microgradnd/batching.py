@@ -42,6 +42,7 @@ Rule = Callable[..., Any]
 RULES: dict[Function, Rule] = {}  # how to call a function for a whole batch: see `defvmap`
 OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 CHANGING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.add.at, np.subtract.at, np.fill_diagonal}
+SEQUENCES = (list, tuple)
 LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # functions called for each example
 
 
@@ -158,7 +159,7 @@ class Batched(NDArrayOperatorsMixin):
         return call(function, args, kwargs)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if (out := kwargs.pop("out", None)) is not None:  # x += y
+        if kwargs and (out := kwargs.pop("out", None)) is not None:  # x += y
             if out[0] is not self:
                 raise refusals.batched_value("a change of an array that all examples share")
             self[...] = self.__array_ufunc__(ufunc, method, *inputs, **kwargs)
@@ -272,8 +273,7 @@ def highest(values: Iterable[Any]) -> Batched | None:
     """Return the value of the innermost map, also in lists and tuples, or None."""
     found: Batched | None = None
     for x in values:
-        if type(x) in (tuple, list):
-            x = highest(x)
+        x = highest(x) if type(x) in SEQUENCES else x
         if type(x) is Batched and (found is None or x.level > found.level):
             found = x
     return found
@@ -281,9 +281,9 @@ def highest(values: Iterable[Any]) -> Batched | None:
 
 def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Call a function on whole batches, by its row in the table or for each example."""
-    if function in OF_SHAPES:
-        return function(*[np.empty(x.shape, x.dtype) if type(x) is Batched else x for x in args], **kwargs)
     rule = RULES.get(function)
+    if rule is None and function in OF_SHAPES:
+        return function(*[np.empty(x.shape, x.dtype) if type(x) is Batched else x for x in args], **kwargs)
     if rule is None and function in COMPOSITES:
         args, kwargs = defined_form(function, tuple(args), kwargs)
         try:
@@ -295,17 +295,17 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     if batch is None:
         return function(*args, **kwargs)
     level = batch.level
-    kwargs = dict(kwargs)
-    refuse_out(function, kwargs)
+    if kwargs:
+        refuse_out(function, kwargs := dict(kwargs))
     if rule is None and isinstance(function, np.ufunc) and function not in COMPOSITES:
         rule = RULES[function] = stacked(function)
-    flags = [x.level == level if type(x) is Batched else is_batched(x, level) for x in args]
-    values = [part_of(x, level) if flag else x for x, flag in zip(args, flags, strict=True)]
+    flags = [x.level == level if type(x) is Batched else type(x) in SEQUENCES and is_batched(x, level) for x in args]
+    values = [x._batch if own is True else part_of(x, level) if own else x for x, own in zip(args, flags, strict=True)]
     is_odd = bool(kwargs) and highest(kwargs.values()) is not None  # a keyword differs by example
     result = NotImplemented if rule is None or is_odd else rule(flags, *values, **kwargs)
     if result is NotImplemented:
         result = loop(function, batch, args, kwargs)
-    if type(result) in (tuple, list) or isinstance(result, tuple):
+    if isinstance(result, SEQUENCES):
         parts = [Batched(part, level) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
     return Batched(result, level)
@@ -313,7 +313,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
 
 def is_batched(x: Any, level: int) -> Any:
     """Return whether a value belongs to a level; for a list or tuple, of each part."""
-    if type(x) in (tuple, list):
+    if type(x) in SEQUENCES:
         flags = [is_batched(part, level) for part in x]
         return flags if any(flags) else False
     return type(x) is Batched and x.level == level
@@ -338,7 +338,7 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
 
 def part_of(x: Any, level: int, index: Any = ...) -> Any:
     """Return a part of a batch, by default all; also in lists, tuples and dicts."""
-    if type(x) in (tuple, list):
+    if type(x) in SEQUENCES:
         return type(x)(part_of(part, level, index) for part in x)
     if type(x) is dict:
         return {key: part_of(part, level, index) for key, part in x.items()}

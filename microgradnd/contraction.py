@@ -366,7 +366,7 @@ def rows(x: Any) -> Any:
 def on_rows(x: Any, matrix: Any) -> Any:
     """Return np.dot(x, matrix), with all rows of x in one matrix."""
     if x.ndim <= 2:
-        return np.dot(x, matrix)
+        return x.dot(matrix) if type(x) is type(matrix) is ndarray else np.dot(x, matrix)
     return np.reshape(np.dot(rows(x), matrix), (*x.shape[:-1], matrix.shape[1]))
 
 

@@ -19,7 +19,7 @@ from microgradnd.batching import Batched, Level, next_number, running, without
 from microgradnd.contraction import identity
 from microgradnd.matching import alone, check_numbers, matching, one_for, plain
 from microgradnd.modes import transformed
-from microgradnd.tape import Operation, current
+from microgradnd.tape import Leaf, current
 from microgradnd.tensor import lift
 from microgradnd.transforms import Function, Trace, on_trace
 from microgradnd.trees import Tree, flatten
@@ -191,8 +191,8 @@ def elementwise_grad(f: Function) -> Function:
 def matrices(trace: Trace, mode: str | None) -> list[list[Any]]:
     """Return the derivatives of each output by each input."""
     outputs = [primitives.array(plain(out)) for out in trace.outputs]
-    inputs = trace.examples(t._array for t in trace.inputs)
-    if mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs)):
+    inputs = trace.examples([t._array for t in trace.inputs])
+    if mode == "rev" or (mode is None and sum([o.size for o in outputs]) <= sum([x.size for x in inputs])):
         parts = [every(trace, row, outputs, k) for k in range(len(outputs))]
     else:
         columns = [every(trace, column, inputs, j) for j in range(len(inputs))]
@@ -209,7 +209,7 @@ def matrices(trace: Trace, mode: str | None) -> list[list[Any]]:
 def differentiate(trace: Trace) -> None:
     """Turn the trace of a function into that of its gradient, behind it on the tape."""
     one = one_for(trace.function, trace.outputs)
-    with transformed():
+    with transformed.key:
         trace.lift, trace.is_passed = lift, True
         trace.outputs, trace.form_of_outputs = trace.pull([one]), trace.form
     trace.connect()
@@ -252,7 +252,7 @@ def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
 
 def turned(x: Any) -> Any:
     """Return an array with its first axis last, sooner than np.moveaxis."""
-    return np.transpose(x, (*range(1, x.ndim), 0))
+    return x.transpose((*range(1, x.ndim), 0))
 
 
 def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int) -> list[Any]:
@@ -286,12 +286,14 @@ def at_once(trace: Trace, n: int) -> int:
     """
     widest = 1
     for node in trace.path.nodes:
-        if isinstance(node, Operation):
+        if type(node) is Leaf:
+            if node.hooks:
+                return 1
+        elif node is not None:
             if node.note is not None and (node.note.hooks or node.note.retain_grad):
                 return 1
-            widest = max(widest, getattr(node.out, "size", 1))
-        elif node is not None and node.hooks:
-            return 1
+            size = getattr(node.out, "size", 1)
+            widest = size if size > widest else widest
     return 1 if current().anomaly is not None else min(n, max(1, MOST // widest))
 
 

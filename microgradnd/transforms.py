@@ -13,7 +13,7 @@ outer variable for its own.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -59,7 +59,7 @@ class Trace:
         recording = (mode := current()).record is not None
         self.start = tape.next_position()  # older nodes belong to the program around it
         self.watched: list[Any] = []
-        with UNCHANGED if recording and mode.is_transformed and mode.trace is None else transformed():
+        with UNCHANGED if recording and mode.is_transformed and mode.trace is None else transformed.key:
             try:
                 self.inputs = [fresh_input(full(leaf, self.levels), self.watched) for leaf in self.originals]
             except TypeError as error:
@@ -113,10 +113,8 @@ class Trace:
         with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
             gradients.run_hooks_of_inputs(self.nodes, ends)
-        return self.examples(
-            own(ends.pop(node) if node in ends else self.zeros(t), original)
-            for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
-        )
+        parts = zip(self.nodes, self.inputs, self.originals, strict=True)
+        return self.examples([own(ends.pop(n) if n in ends else self.zeros(t), like) for n, t, like in parts])
 
     def push(self, tangents: Sequence[Any]) -> list[Any]:
         """Return the tangents of the outputs for tangents of the inputs."""
@@ -126,26 +124,26 @@ class Trace:
             ends = tape.forward(self.path, {n: full(t, self.levels) for n, t in pairs if t is not None}, self.lift)
         nodes = [out._node if isinstance(out, Tensor) else None for out in self.ends]
         found = zip(nodes, self.ends, strict=True)
-        return self.results(own(ends[node], plain(out)) if node in ends else self.zeros(out) for node, out in found)
+        return self.results([own(ends[node], plain(out)) if node in ends else self.zeros(out) for node, out in found])
 
     def zeros(self, like: Any) -> Any:
         """Return the derivative of an output, or by an input, that isn't connected."""
         return np.zeros_like(like if self.lift else plain(like))
 
-    def examples(self, values: Iterable[Any]) -> list[Any]:
+    def examples(self, values: list[Any]) -> list[Any]:
         """Return whole batches as the examples that the function sees."""
-        return [per_example(value, self.levels) for value in values] if self.levels else list(values)
+        return [per_example(value, self.levels) for value in values] if self.levels else values
 
-    def results(self, values: Iterable[Any]) -> list[Any]:
+    def results(self, values: list[Any]) -> list[Any]:
         """Return one value per output as examples, where outputs differ by example."""
         if not self.levels:
-            return list(values)
+            return values
         pairs = zip(values, self.outputs, strict=True)
         return [per_example(v, self.levels) if isinstance(out, COMPUTED) else v for v, out in pairs]
 
     def recording(self, vectors: Sequence[Any]) -> AbstractContextManager[Any]:
         """Return the mode for a walk: recorded if something outside depends on it."""
-        needed = self.is_passed or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
+        needed = self.is_passed or True in [isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors)]
         if needed and (mode := current()).record is not None and mode.trace is None:
             return UNCHANGED
         return enable_grad.key if needed else no_grad.key
@@ -157,11 +155,14 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     Its array is read-only: a copy of a small one, or a view of a large one, which is
     also added to `watched`.
     """
-    if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
+    trace = current().trace
+    if isinstance(leaf, Tensor) and (leaf.requires_grad or (trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
-    array = operands.as_array(operands.operand("a transform", plain(leaf)))
-    operands.check_differentiable(array.dtype)
-    if current().trace is None and isinstance(array, np.ndarray):
+    array = leaf
+    if type(leaf) is not np.ndarray or leaf.dtype.kind != "f":
+        array = operands.as_array(operands.operand("a transform", plain(leaf)))
+        operands.check_differentiable(array.dtype)
+    if trace is None and isinstance(array, np.ndarray):
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")
         else:

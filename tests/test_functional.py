@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd import nn
+from microgradnd import contraction, nn
 from microgradnd.nn import functional as F
 from microgradnd.nn.activations import MANY_ROWS
 from microgradnd.nn.calls import Reduction
@@ -303,6 +303,7 @@ def test_small_integers_do_not_wrap(function, x):
 def test_linear_multiplies_matrices_only(monkeypatch):
     """NumPy computes np.dot of more axes without BLAS, several times slower."""
     products, dot = [], np.dot
+    monkeypatch.setattr(contraction, "ndarray", None)  # a method of arrays would be called instead
     monkeypatch.setattr(np, "dot", lambda x, y: products.append((np.ndim(x), np.ndim(y))) or dot(x, y))
     x, weight = mg.tensor(np.ones((2, 4, 3)), requires_grad=True), mg.tensor(np.ones((5, 3)), requires_grad=True)
     F.linear(x, weight).sum().backward()
@@ -311,6 +312,28 @@ def test_linear_multiplies_matrices_only(monkeypatch):
     assert set(products) == {(2, 2)}
     np.testing.assert_array_equal(x.grad, np.full((2, 4, 3), 5.0))
     np.testing.assert_array_equal(weight.grad, np.full((5, 3), 8.0))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 5, 3000])
+def test_the_gradient_of_a_bias_is_the_sum_over_the_rows(n, dtype):
+    """A small matrix is added up by BLAS; a large, strided or short one by NumPy."""
+    x, weight = np.zeros((n, 2), dtype), np.ones((4, 2), dtype)
+    values = np.random.default_rng(n).normal(size=(n, 8)).astype(dtype)
+    expected = values[:, ::2].sum(axis=0, dtype=np.float64)
+    tolerance = 30 * np.sqrt(max(n, 1)) * np.finfo(np.result_type(dtype, np.float32)).eps
+    for g in (values[:, ::2], values[:, ::2].copy(), np.asfortranarray(values[:, ::2])):
+        bias = mg.tensor(np.zeros(4, dtype), requires_grad=True)
+        F.linear(x, weight, bias).backward(g)
+        assert bias.grad.dtype == dtype
+        atol = max(tolerance, np.finfo(dtype).eps * np.max(np.abs(expected), initial=0))
+        np.testing.assert_allclose(bias.grad, expected, rtol=0, atol=atol)
+    if n > 1:
+        g = np.zeros((n, 4), dtype)
+        g[0], g[1] = [np.inf, -np.inf, np.nan, 1.0], [1.0, 2.0, 3.0, np.inf]
+        bias.grad = None
+        F.linear(x, weight, bias).backward(g)
+        np.testing.assert_array_equal(bias.grad, [np.inf, -np.inf, np.nan, np.inf])
 
 
 # Arrays, Tensors, precision

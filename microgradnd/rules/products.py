@@ -47,13 +47,13 @@ def refuse_axes(axes: Any) -> None:
 def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
     """Return the cotangent of x in x @ y: g @ y'; a vector is a one-row matrix."""
     if x.ndim == 2 == getattr(y, "ndim", 0) and axes is None:
-        return np.dot(g, y.T)  # np.dot is several times faster than @ where one dimension is 1
+        return on_rows(g, y.T)  # np.dot is several times faster than @ where one dimension is 1
     refuse_axes(axes)
     y = array(y)
     if y.ndim == 1:
         return column(g) * y
     if x.ndim == 1:
-        return np.dot(y, g) if y.ndim == 2 else vector(y @ column(g))
+        return y @ g if y.ndim == 2 else vector(y @ column(g))
     if x.ndim == 2:  # used in every matrix of the stack: the product includes the sum over them
         summed = (*range(g.ndim - 2), -1)
         return np.tensordot(g, y, (summed, summed))
@@ -63,7 +63,7 @@ def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any)
 def matmul_right(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
     """Return the cotangent of y in x @ y: x' @ g; a vector is a one-column matrix."""
     if y.ndim == 2 == getattr(x, "ndim", 0) and axes is None:
-        return np.dot(x.T, g)
+        return on_rows(x.T, g)
     refuse_axes(axes)
     x = array(x)
     if x.ndim == 1:
@@ -120,8 +120,13 @@ def vecdot_right(
     return vecdot_other(g, y, conj(x), axis, keepdims)
 
 
-linear(np.matmul, matmul_left, matmul_right)
-linear(np.linalg.matmul, matmul_left, matmul_right)
+for product in (np.matmul, np.linalg.matmul):
+    defvjp(product, matmul_left, matmul_right)
+    defjvp(
+        product,
+        lambda t, out, x, y, product=product, **how: product(t, y, **how),
+        lambda t, out, x, y, product=product, **how: product(x, t, **how),
+    )
 linear(np.vecdot, vecdot_left, vecdot_right)
 linear(np.linalg.vecdot, vecdot_left, vecdot_right)
 if hasattr(np, "matvec"):  # NumPy 2.2
@@ -162,7 +167,7 @@ linear(np.linalg.tensordot, tensordot_left, tensordot_right)
 def dot_left(g: Any, out: Any, x: Any, y: Any) -> Any:
     """Return the cotangent of x in np.dot(x, y); a 0-d argument multiplies."""
     if x.ndim == 2 == getattr(y, "ndim", 0):
-        return np.dot(g, y.T)
+        return on_rows(g, y.T)
     y = array(y)
     if x.ndim == 0 or y.ndim == 0:
         return np.sum(g * y) if x.ndim == 0 else g * y
@@ -174,7 +179,7 @@ def dot_left(g: Any, out: Any, x: Any, y: Any) -> Any:
 def dot_right(g: Any, out: Any, x: Any, y: Any) -> Any:
     """Return the cotangent of y in np.dot(x, y)."""
     if y.ndim == 2 == getattr(x, "ndim", 0):
-        return np.dot(x.T, g)
+        return on_rows(x.T, g)
     x = array(x)
     if x.ndim == 0 or y.ndim == 0:
         return np.sum(g * x) if y.ndim == 0 else g * x

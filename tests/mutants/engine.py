@@ -115,7 +115,7 @@ FAULTS: list[tuple[str, ...]] = [
         "trace.lift, trace.is_passed = None, False",
         TRANSFORMS,
     ),
-    ("microgradnd/jacobians.py", "    with transformed():\n", "    if True:\n", TRANSFORMS),
+    ("microgradnd/jacobians.py", "    with transformed.key:\n", "    if True:\n", TRANSFORMS),
     (
         "microgradnd/transforms.py",
         "return np.zeros_like(like if self.lift",
@@ -155,7 +155,12 @@ FAULTS: list[tuple[str, ...]] = [
         "True",
         UNDER_NO_GRAD,
     ),
-    ("microgradnd/transforms.py", " and mode.trace is None else transformed()", " else transformed()", UNDER_NO_GRAD),
+    (
+        "microgradnd/transforms.py",
+        " and mode.trace is None else transformed.key",
+        " else transformed.key",
+        UNDER_NO_GRAD,
+    ),
     (
         "microgradnd/transforms.py",
         "if needed and (mode := current()).record is not None and mode.trace is None:",
