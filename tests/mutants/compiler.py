@@ -578,7 +578,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dispatch.py", 'self.checks.append(f"{node}.hooks is {hooks}{keys}")', "pass", PARTS),
     ("dispatch.py", "else self.arguments.leaves[thing]._node", "else self.arguments.leaves[0]._node", PARTS),
     ("dispatch.py", 'value = f"g{i}" if is_array else "None"', 'value = f"g{i}"', PARTS),
-    ("dispatch.py", "if not isinstance(value, Tensor):", "if False:", PARTS),
     (
         "dispatch.py",
         'np.generic):\n            self.checks.append(f"type({name}) is {self.name(kind)}")',
@@ -593,14 +592,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("arguments.py", "self.form.key(), tuple(map(signature", "(), tuple(map(signature", PARTS),
     ("arguments.py", "self.leaves)), tuple(self.first)", "self.leaves)), ()", PARTS),
     ("arguments.py", "if isinstance(x, Tensor) else i for i, x", "if False else i for i, x", PARTS),
-    (
-        "arguments.py",
-        "    if type(value) in numbers:\n        return numbers[type(value)](value)",
-        "    if isinstance(value, float) and float in numbers:\n        return numbers[float](value)",
-        PARTS,
-    ),
-    ("arguments.py", "np.complex64).type} if not reals else None", "np.complex64).type}", PARTS),
-    ("arguments.py", "if not reals <= {np.float64}:", "if False:", PARTS),
     ("arguments.py", "else (type(leaf), id(leaf))", "else type(leaf)", PARTS),
     ("arguments.py", "(type(leaf), key_of(leaf)) if", "(type(leaf), leaf) if", PARTS),
     (
@@ -883,7 +874,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     # programs.py, replay.py
     ("programs.py", "    if sizes is not None and not loops.is_open:\n", "    if False:\n", NUMBA, "numba"),
-    ("programs.py", "if given is not value and (", "if False and (", PARTS),
+    ("programs.py", "if any(arguments.leaves[i] is not value for", "if any(False for", PARTS),
     ("programs.py", "x._node in nodes for x in tensors", "False for x in tensors", PARTS),
     ("programs.py", "if takes_numpy <= takes_loops:", "if takes_numpy >= takes_loops:", NUMBA, "numba"),
     (
