@@ -136,9 +136,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
         if not hasattr(other, "shape") or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
             continue
         number = arg.item() if isinstance(arg, np.generic) else None if function in POWERS else uniform(arg)
-        if number is not None and loop_of(step.function, args) == loop_of(
-            step.function, [*args[:i], number, *args[i + 1 :]]
-        ):
+        if number is not None and loop_of(function, args) == loop_of(function, [*args[:i], number, *args[i + 1 :]]):
             args[i] = number
         source = made.get(arg) if isinstance(arg, Value) else None
         if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):

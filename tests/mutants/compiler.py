@@ -153,13 +153,13 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "passes.py",
-        "if number is not None and loop_of(step, args) ==",
-        "if number is not None or loop_of(step, args) ==",
+        "if number is not None and loop_of(function, args) ==",
+        "if number is not None or loop_of(function, args) ==",
         PASSES + " " + f"{VALUES}a_double_with_a_single_precision_array",
     ),
     (
         "passes.py",
-        "and loop_of(step, args) == loop_of(step, [*args[:i], number, *args[i + 1 :]]):",
+        "and loop_of(function, args) == loop_of(function, [*args[:i], number, *args[i + 1 :]]):",
         ":",
         f"{PASSES} {VALUES}a_double_with_a_single_precision_array",
     ),
