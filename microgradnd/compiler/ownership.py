@@ -56,7 +56,7 @@ def own_results(program: Program) -> Program:
 
     def owned(result: Any) -> Any:
         """Return a result, or a copy if it is borrowed or shares its memory."""
-        if not isinstance(result, Value | np.ndarray | Constant) or result in numbers:
+        if not isinstance(result, Value | np.ndarray | Constant) or (isinstance(result, Value) and result in numbers):
             return result
         if isinstance(result, Value) and result not in borrowed and handed.isdisjoint(lent.get(result, {result})):
             handed.update(lent.get(result, {result}))

@@ -32,6 +32,7 @@ class TracedNumber(TracedTensor):
     """A Python number that a program will compute, or that it gets."""
 
     __slots__ = ()
+    is_weak = True
 
     def _class_outside(self) -> Any:
         return type(self._array.item())
@@ -46,6 +47,11 @@ class TracedNumber(TracedTensor):
         takes_array = function in BODIES and function.__module__.startswith(("numpy", "microgradnd"))
         takes_array &= not getattr(body, "__module__", "").startswith("numpy")
         return self._array if takes_array and args[0] is self else self._array.item()
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if function is np.result_type:
+            args = tuple(x._array.item() if type(x) is TracedNumber else x for x in args)
+        return super().__array_function__(function, types, args, kwargs)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":  # it makes arrays of them
@@ -86,13 +92,16 @@ def weak(result: Any) -> Any:
     return tuple(map(weak, result)) if isinstance(result, tuple) else result
 
 
-def _between(name: str) -> Any:
-    """Make an operator's method: NumPy computes the same in double precision."""
+def _between(name: str, counts: bool) -> Any:
+    """Make an operator's method: NumPy computes the same in double precision.
+
+    If `counts` is true, a bool is 0 or 1, as in Python.
+    """
     plain = getattr(TracedTensor, name)
 
     def method(self: Any, other: Any) -> Any:
         if is_number(other):
-            return weak(plain(self, other))
+            return weak(plain(self.astype(int) if counts and self.dtype == bool else self, other))
         return plain(entered(self) if isinstance(other, Tensor | np.ndarray | np.generic) else self, other)
 
     return method
@@ -104,9 +113,9 @@ def _unary(name: str) -> Any:
 
 
 for _name in (*ARITHMETIC, *LOGICAL, *COMPARISONS):
-    setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__"))
+    setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__", _name in ARITHMETIC))
 for _name in (*ARITHMETIC, *LOGICAL):
-    setattr(TracedNumber, f"__r{_name}__", _between(f"__r{_name}__"))
+    setattr(TracedNumber, f"__r{_name}__", _between(f"__r{_name}__", _name in ARITHMETIC))
 for _name in ARITHMETIC:  # an augmented assignment makes it a name for another number
     setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
 for _name in UNARY:
