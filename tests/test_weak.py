@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import optim
 from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 
 pytestmark = pytest.mark.usefixtures("default_dtype")
 
@@ -112,3 +113,134 @@ def test_numbers_in_loops_by_numba(operation):
     pytest.importorskip("numba")
     text = operation.format(a="x", b="(1 - 0.999**t)", c="u")
     check(f"def f({', '.join(GIVEN)}):\n    return {text}", backend="numba", close=1e-6)
+
+
+SINGLE = ARRAY.astype(np.float32)
+
+
+def turns(t, x):
+    return mg.scan(lambda h, row: (h * 0.5 + row * t, h), t, x)
+
+
+def turns_of_a_number(t, x):
+    return mg.scan(lambda h, row: (h * 0.999, h * row), t, x)
+
+
+def loop(t, x):
+    h, decay = x * 0, t
+    for i in range(8):
+        decay = decay * 0.999 + t**i
+        h = np.tanh(h * t + x * (1 - decay))
+    return h, decay
+
+
+def assigned(t, x):
+    before = t
+    t *= 2  # a name for another number
+    return before * x, t * x, t
+
+
+def part(t, x):
+    y = x * 1
+    y[0] = t / 3
+    return y
+
+
+def gradient_of_a_power(t, x):
+    return mg.grad(lambda x: np.sum((x + 2) ** (t + 1)))(x)
+
+
+FUNCTIONS = {
+    "a carry that becomes an array": turns,
+    "a carry that stays a number": turns_of_a_number,
+    "a loop": loop,
+    "an augmented assignment": assigned,
+    "an assignment to a part": part,
+    "the number itself": lambda t, x: (t, t, 2 * t, 2 * t, {"of": -t}["of"]),
+    "a comparison": lambda t, x: (t > 1, (t > 1) + (t > 0.5), (t > 1) * x),
+    "a remainder": lambda t, x: divmod(t, 0.3)[1] * x,
+    "a number of NumPy": lambda t, x: (np.sqrt(t) * x, np.add(t, 1) * x, np.positive(t)),
+    "a dtype": lambda t, x: x.astype(np.result_type(x, t)),
+    "a mask": lambda t, x: np.add(mg.tensor(x), t, where=x > 0),
+    "an initial value": lambda t, x: np.max(x, initial=t) * x,
+    "a class": lambda t, x: x * (1 if isinstance(t / 2, float) else 2),
+    "a call within": lambda t, x: within(t * 2, x),
+    "a gradient by the number": lambda t, x: mg.value_and_grad(lambda t: np.sum(x * t))(t),
+    "a gradient by the array": lambda t, x: mg.grad(lambda x: np.sum(x / (1 - 0.999**t)))(x),
+    "a second derivative": lambda t, x: mg.hessian(lambda x: np.sum(x**3 / (1 - 0.999**t)))(x),
+    "a length": lambda t, x: (x * (t / len(x)), t / len(x), len(x) - t),
+    "complex numbers": lambda t, x: (x * (t * 1j), t * 1j),
+}
+within = mg.compile(lambda t, x: x / (1 - 0.999**t))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("options", [{}, {"optimize": False}, {"sizes": "fixed"}, {"backend": "numba"}], ids=str)
+def test_numbers_in(name, options):
+    if "backend" in options:
+        pytest.importorskip("numba")
+    f = FUNCTIONS[name]
+    compiled = mg.compile(f, **options)
+    close = 1e-6 if "backend" in options else 0.0
+    for t in (0.7, 1.9, 0.7):
+        got, want = compiled(t, SINGLE), f(t, SINGLE)
+        check_alike(tuple(flatten(got)[0]), tuple(flatten(want)[0]), close)
+
+
+def test_a_number_that_is_passed_is_an_input_between_any_dtypes():
+    compiled = mg.compile(lambda t, x, y: (t / 3 * x, t / 3 * y))
+    for t in (0.7, 1.9, 0.1):
+        check_alike(compiled(t, SINGLE, ARRAY), (t / 3 * SINGLE, t / 3 * ARRAY))
+    assert compiled.cache_info().misses == 1
+
+
+def test_the_gradient_of_a_power_stays_in_single_precision():
+    compiled = mg.compile(gradient_of_a_power)
+    for t in (0.7, 1.9):
+        check_alike(compiled(t, SINGLE), gradient_of_a_power(t, SINGLE), close=1e-6)
+    assert "np.float64)" not in compiled.source
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+def test_settings_of_an_optimizer(kind):
+    def make():
+        w = mg.tensor(SINGLE, requires_grad=True)
+        optimizer = kind([w], lr=0.01)
+
+        def step(x):
+            with mg.no_grad():
+                scaled = (optimizer.lr / 3 * x, optimizer.lr, 1 - 0.999**optimizer.lr)
+                optimizer.lr = optimizer.lr * 0.9
+            loss = np.sum((w * x) ** 2)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return scaled, w.detach() * 1
+
+        return step, optimizer
+
+    (eager, optimizer), (traced, other) = make(), make()
+    compiled = mg.compile(traced)
+    for _ in range(3):
+        got, want = compiled(SINGLE), eager(SINGLE)
+        check_alike(got[0], want[0])
+        check_alike(got[1], want[1], close=1e-6)
+        assert type(other.lr) is type(optimizer.lr)
+        assert other.lr == optimizer.lr
+
+
+def test_an_update_casts_the_learning_rate_once():
+    w = mg.tensor(np.zeros((64, 64), np.float32), requires_grad=True)
+
+    @mg.compile
+    def step(w, x, rate):
+        loss = np.sum((w @ x - x) ** 2)
+        w.grad = None
+        loss.backward()
+        with mg.no_grad():
+            w -= rate * w.grad
+        return loss
+
+    step(w, np.ones((64, 64), np.float32), 0.01)
+    assert step.source.count("np.float32(rate)") == 1
+    assert "np.float64" not in step.source
