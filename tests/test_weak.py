@@ -65,6 +65,11 @@ def programs(draw):
     return "\n".join([f"def f({', '.join(GIVEN)}):", *lines, f"    return ({results})"])
 
 
+def kind(value):
+    """Return the type of a Python number, and that of an array's elements."""
+    return type(value) if type(value) in PYTHON else np.asarray(value).dtype.type
+
+
 def check_alike(got, want, close=0.0):
     """Check numbers: equal, of the same dtype, and Python's if they are Python's."""
     if isinstance(want, tuple):
@@ -72,8 +77,7 @@ def check_alike(got, want, close=0.0):
             check_alike(one, other, close)
         return
     got, want = plain(got), plain(want)
-    kinds = [type(x) if type(x) in PYTHON else np.asarray(x).dtype for x in (got, want)]
-    assert kinds[0] == kinds[1]
+    assert kind(got) is kind(want)
     np.testing.assert_allclose(got, want, rtol=close, atol=close / 10)
 
 
@@ -115,7 +119,7 @@ def test_numbers_in_loops_by_numba(operation):
     check(f"def f({', '.join(GIVEN)}):\n    return {text}", backend="numba", close=1e-6)
 
 
-SINGLE = ARRAY.astype(np.float32)
+SINGLE = np.array([-1.5, 0.1, 0.7, 1.9], np.float32)
 
 
 def turns(t, x):
@@ -157,6 +161,7 @@ FUNCTIONS = {
     "an augmented assignment": assigned,
     "an assignment to a part": part,
     "the number itself": lambda t, x: (t, t, 2 * t, 2 * t, {"of": -t}["of"]),
+    "an equal element": lambda t, x: (x == t, x >= t, np.not_equal(x, t)),
     "a comparison": lambda t, x: (t > 1, (t > 1) + (t > 0.5), (t > 1) * x),
     "a remainder": lambda t, x: divmod(t, 0.3)[1] * x,
     "a number of NumPy": lambda t, x: (np.sqrt(t) * x, np.add(t, 1) * x, np.positive(t)),
