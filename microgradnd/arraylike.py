@@ -83,6 +83,10 @@ class ArrayLike:
             raise trace.refusal(what)
         return self._array
 
+    def _entering(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """Return what a function computes with."""
+        return self._array
+
     def item(self) -> Any:
         """Return the only element as a Python number."""
         return computed(self._known("item()"), 1).item()

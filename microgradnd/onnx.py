@@ -519,9 +519,9 @@ class Whole(Translation):
 
     def translated(self, node: Any, name: str | None) -> list[Step]:
         """Translate one operation."""
-        steps = [self.step(node, name)] if node.function in ROWS else super().translated(node, name)
+        steps = self.step(node, name) if node.function in ROWS else super().translated(node, name)
         if node.function in LOOPS:
-            steps, self.values[node] = turns_of(steps[0], scans=False)  # type: ignore[assignment]
+            steps, self.values[node] = turns_of(steps[-1], scans=False)  # type: ignore[assignment]
         layers = [layer for _, module, layer in node.note.marks if module is None] if node.note else []
         self.layers.update(dict.fromkeys(steps, layers[-1]) if layers else {})
         return steps
@@ -531,7 +531,7 @@ def traced(model: Module, inputs: list[Any]) -> tuple[Whole, Program]:
     """Call a network, and return the translation of its steps."""
     arguments = Arguments(tuple(inputs), {})
     with no_grad(), scoped(model):
-        recording = Recording(lambda *args: model(*args), arguments, list(arguments.inputs), {})
+        recording = Recording(lambda *args: model(*args), arguments)
     whole = Whole(recording.recorder, recording.inputs, [f"input_{i}" for i in range(len(inputs))])
     return whole, whole.program(results_of(recording, whole), ())
 

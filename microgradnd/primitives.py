@@ -48,7 +48,7 @@ def select(results: Any, index: int) -> Any:
 def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
     """Return `ufunc(*inputs)` where the mask is true, 0 elsewhere: its `where=`."""
     shape = np.broadcast_shapes(np.shape(mask), *(np.shape(x) for x in inputs))
-    dtype = np.result_type(ufunc(*(np.ones((), getattr(x, "dtype", type(x))) for x in inputs)))
+    dtype = np.result_type(ufunc(*(np.ones((), x.dtype) if hasattr(x, "dtype") else type(x)(1) for x in inputs)))
     return ufunc(*inputs, out=np.zeros(shape, dtype), where=mask)
 
 

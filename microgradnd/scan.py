@@ -128,7 +128,8 @@ def check_carry(before: list[Any], after: list[Any]) -> None:
         if a is None or b is None or (type(a) is type(b) is np.ndarray and a.shape == b.shape and a.dtype is b.dtype):
             continue
         (shape, dtype), (new_shape, new_dtype) = shape_and_dtype(a), shape_and_dtype(b)
-        if shape != new_shape or (dtype != new_dtype and hasattr(a, "dtype")):
+        is_number = not hasattr(a, "dtype") or hasattr(a, "is_weak")  # it takes the dtype of an array
+        if shape != new_shape or (dtype != new_dtype and not is_number):
             raise TypeError(
                 f"scan: f must return a carry of shape {shape} and dtype {dtype}, as before, got shape {new_shape} and "
                 f"dtype {new_dtype}; start from an array of that shape and dtype, or cast with .astype()"

@@ -207,6 +207,9 @@ class Tracer(Protocol):
     def depends(self, thing: Any) -> None:
         """Note that the program depends on the result of an object's `__form__`."""
 
+    def number(self, value: Any, node: Node) -> Any:
+        """Return a Tensor for a Python number, which keeps an array's dtype."""
+
     def array(self, tensor: Any) -> Any:
         """Return a Tensor's array for a plain argument, recognisable as the Tensor."""
 

@@ -137,8 +137,9 @@ def wrap(data: Any, node: Node | None = None) -> Tensor:
 def lift(data: Any, node: Node) -> Any:
     """Make a Tensor from an array and its node, or a tuple for several results."""
     if type(data) is Results:
-        parts = (wrap(data, node),)
-        return Results(apply(primitives.select, (*parts, i), NO_KEYWORDS) for i in range(len(data)))
+        return Results(apply(primitives.select, (wrap(data, node), i), NO_KEYWORDS) for i in range(len(data)))
+    if type(data) in (float, int, bool, complex):  # in a trace
+        return current().trace.number(data, node)  # type: ignore[union-attr]
     result = new_object(Tensor)  # wrap(data, node), inlined: a recorded walk makes many
     result._array = data
     result._node = node
@@ -208,7 +209,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
             if isinstance(arg, Tensor):  # a tracer; an outdated one raises
-                value, node = arg._array, arg._node
+                value, node = arg._entering(function, args), arg._node
                 constant = True
             else:
                 is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))

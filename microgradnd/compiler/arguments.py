@@ -137,12 +137,10 @@ class Arguments:
         return [name for parameter, arg in given for name in paths(arg, parameter, is_module)]
 
 
-def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
+def value_of(leaf: Any) -> Any:
     """Return the value that a program gets for a leaf."""
     value = plain(leaf)
-    if type(value) in numbers:
-        return numbers[type(value)](value)
-    return np.asarray(value) if isinstance(value, np.ndarray) and type(value) is not np.ndarray else value
+    return value if type(value) is np.ndarray else np.asarray(value)[()]
 
 
 def is_input(leaf: Any) -> bool:
@@ -176,16 +174,3 @@ def is_by_value(leaf: Any) -> bool:
     if type(leaf) in (tuple, frozenset):
         return all(map(is_by_value, leaf))
     return type(leaf) in BY_VALUE or isinstance(leaf, np.dtype | enum.Enum | type | np.generic)
-
-
-def precision(dtypes: set[Any]) -> dict[type, Any] | None:
-    """Return the dtypes that Python numbers get next to arrays of these dtypes.
-
-    NumPy gives a Python number the precision of the array that it meets; if it depends
-    on the array, return None.
-    """
-    reals = {np.zeros(0, dtype).real.dtype.type for dtype in dtypes if dtype.kind in "fc"}
-    if not reals <= {np.float64}:
-        real = reals.pop()
-        return {float: real, complex: np.result_type(real, np.complex64).type} if not reals else None
-    return {}

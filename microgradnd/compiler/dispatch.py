@@ -32,6 +32,7 @@ from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient, Setting
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.sizes import LEAST
+from microgradnd.compiler.weak import NUMBERS
 from microgradnd.operands import COPIED
 from microgradnd.tape import Leaf, current, next_position, touch
 from microgradnd.tensor import Tensor
@@ -74,12 +75,9 @@ class Dispatcher:
         given, owners = [], []
         for i in traced.inputs:
             leaf = arguments.leaves[i]
-            number = traced.numbers.get(type(leaf))
+            number = NUMBERS.get(type(leaf))  # a program casts numbers itself, where they meet arrays
             given.append(self.leaves[i] if number is None else f"{self.name(number)}({self.leaves[i]})")
             owners.append(self.name(leaf._node) if isinstance(leaf, Tensor) and type(leaf._node) is Leaf else None)
-        for i, value in traced.fixed.items():
-            if not isinstance(value, Tensor):
-                self.checks.append(f"{self.name(same)}({self.leaves[i]}, {self.name(value)})")  # 0.0 isn't -0.0
         for value, thing in zip(entry.traced.program.inputs[len(given) :], traced.captured, strict=True):
             name = self.name(thing)
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")

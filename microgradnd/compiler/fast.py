@@ -328,7 +328,7 @@ def number(place: int, step: Step, writer: Writer) -> str:
     if isinstance(arg, Value) and arg in writer.names.numbers and all(a.dtype == np.float64 for a in step.operands()):
         return writer.names.numbers[arg]
     if type(arg) in (int, float, np.float64, np.float32) and not step.kwargs:
-        dtype = loop_of(step, step.args)[place]
+        dtype = loop_of(step.function, step.args)[place]
         if dtype.kind == "f" or holds(dtype, arg):
             text = re.sub(r"\W", "_", repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_"))
             return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")

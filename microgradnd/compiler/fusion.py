@@ -347,7 +347,7 @@ class Lowering:
         args: Any = step.args
         if step.kwargs or len(args) != function.nin:
             return NO_LOOPS
-        *dtypes, result = loop_of(step, args)
+        *dtypes, result = loop_of(step.function, args)
         kind = dtypes[0].kind
         exponent = args[1] if function is np.power else None
         if function is np.square or (SQUARES and type(exponent) is int and exponent == 2 and kind == "f"):

@@ -24,6 +24,7 @@ from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.program import Constant, Program, Step, Value, mapped
 from microgradnd.compiler.traits import traits
+from microgradnd.compiler.weak import NUMBERS
 
 WORK: Any = 10_000  # the effort spent on interleaved views before an overlap is assumed
 
@@ -44,6 +45,7 @@ def own_results(program: Program) -> Program:
             borrowed.update(step.outs())
         if may_share(step):
             lent |= dict.fromkeys(step.outs(), set().union(*(lent.get(v, {v}) for v in step.operands())))
+    numbers = {step.out for step in program.steps if step.function in NUMBERS}  # of Python, which have no memory
     copies: list[Step] = []
     handed: set[Value] = set()
 
@@ -54,7 +56,7 @@ def own_results(program: Program) -> Program:
 
     def owned(result: Any) -> Any:
         """Return a result, or a copy if it is borrowed or shares its memory."""
-        if not isinstance(result, Value | np.ndarray | Constant):
+        if not isinstance(result, Value | np.ndarray | Constant) or (isinstance(result, Value) and result in numbers):
             return result
         if isinstance(result, Value) and result not in borrowed and handed.isdisjoint(lent.get(result, {result})):
             handed.update(lent.get(result, {result}))

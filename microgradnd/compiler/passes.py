@@ -136,7 +136,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
         if not hasattr(other, "shape") or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
             continue
         number = arg.item() if isinstance(arg, np.generic) else None if function in POWERS else uniform(arg)
-        if number is not None and loop_of(step, args) == loop_of(step, [*args[:i], number, *args[i + 1 :]]):
+        if number is not None and loop_of(function, args) == loop_of(function, [*args[:i], number, *args[i + 1 :]]):
             args[i] = number
         source = made.get(arg) if isinstance(arg, Value) else None
         if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):
@@ -145,12 +145,11 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     return replace(step, args=tuple(args))
 
 
-def loop_of(step: Step, args: Sequence[Any]) -> Any:
+def loop_of(function: Any, args: Sequence[Any]) -> Any:
     """Return the dtypes in which a ufunc computes.
 
     A Python number takes the other operand's dtype where it can.
     """
-    function: Any = step.function
     args = [+a if isinstance(a, Turn | Listed) else a for a in args]
     kinds = [getattr(a, "dtype", np.dtype(bool) if type(a) is bool else type(a)) for a in args]
     return function.resolve_dtypes((*kinds, *[None] * function.nout))

@@ -29,7 +29,6 @@ from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, optimized, share_equal
-from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.rolling import rolled
 from microgradnd.compiler.saving import Written
@@ -89,10 +88,8 @@ class Entry(NamedTuple):
 
     def is_for(self, arguments: Arguments) -> bool:
         """Return whether it was written for such arguments, apart from their shapes."""
-        for i, value in self.traced.fixed.items():
-            given = arguments.leaves[i]
-            if given is not value and (isinstance(value, Tensor) or not same(value, given)):
-                return False
+        if any(arguments.leaves[i] is not value for i, value in self.traced.fixed.items()):
+            return False
         nodes = {x for x in self.traced.captured if type(x) is Leaf}
         tensors = (arguments.leaves[i] for i in self.traced.inputs if i not in self.traced.fixed)
         return not any(isinstance(x, Tensor) and x._node in nodes for x in tensors)
@@ -238,7 +235,7 @@ def with_loops(
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report
     if backend == "auto":
-        arrays = [*(value_of(arguments.leaves[i], traced.numbers) for i in traced.inputs), *entry.captured()]
+        arrays = [*(value_of(arguments.leaves[i]) for i in traced.inputs), *entry.captured()]
         takes_numpy, takes_loops = race((entry.function, loops.function), arrays)
         measured = f"loops take {takes_loops:.3g} us, NumPy {takes_numpy:.3g} us"
         if takes_numpy <= takes_loops:

@@ -32,6 +32,7 @@ from microgradnd.compiler.program import mapped
 from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
+from microgradnd.compiler.weak import number
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, quoted_line, user_line
 from microgradnd.modes import no_grad
@@ -146,6 +147,7 @@ class Recorder:
     """
 
     variable = TracedTensor
+    number = staticmethod(number)
 
     def __init__(self, sizes: Any = None, scans: bool = False) -> None:
         self.sizes = sizes  # the open lengths, if any

@@ -24,11 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.batching import Batched
 from microgradnd.compiler.program import FEWEST, parts_of
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import gives_view
+from microgradnd.compiler.weak import TracedNumber, is_number
 from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
 from microgradnd.tape import Leaf, Node, Path, current, forward, walk
 from microgradnd.tensor import Tensor, lift, wrap
@@ -135,7 +137,7 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
     if any(isinstance(x, Batched) for x in (*begins, *arrays)):
         raise UnscannedError
     recorder.close(map(pair, (*begins, *arrays)))
-    numbers = [i for i, x in enumerate(begins) if type(x) in (bool, int, float, complex)]
+    numbers = [i for i, x in enumerate(begins) if is_number(x)]
     before, first_kept = recorder.changes(), list[Any]()
     watch = None if recorder.watch is None else recorder.watch.of_made(f)
     for _ in range(2 if numbers else 1):  # the first call shows what a number becomes
@@ -149,7 +151,9 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
         if new_form != form_of_carry or recorder.changes() != before:
             raise UnscannedError
         for i in numbers:
-            begins[i] = np.asarray(begins[i], getattr(following[i], "dtype", None))
+            if type(following[i]) is TracedNumber:
+                raise UnscannedError  # it stays a number
+            begins[i] = primitives.array(begins[i]).astype(getattr(following[i], "dtype", np.result_type(begins[i])))
         numbers, first_kept = [], first_kept or kept
     if watch is not None:
         watch.check()

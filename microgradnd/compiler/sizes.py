@@ -40,6 +40,7 @@ from microgradnd.compiler.program import mapped, parts_of
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, called, last_line, replaced
 from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
+from microgradnd.compiler.weak import TracedNumber, weak
 from microgradnd.lines import installed, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
@@ -195,7 +196,8 @@ def _operator(name: str, swap: bool = False) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
         x, y = (other, self) if swap else (self, other)
         if isinstance(other, Tensor | np.ndarray | np.generic) and name in UFUNCS:
-            return UFUNCS[name](x, y)
+            found = UFUNCS[name](x, y)
+            return weak(found) if type(other) is TracedNumber else found
         a, b = terms_of(x), terms_of(y)
         found = EXACT[name](a, b) if name in EXACT and a is not None and b is not None else None
         if found is not None:

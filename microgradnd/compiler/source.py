@@ -249,6 +249,8 @@ class Writer:
         form = traits(function).form
         base = args[0] if args else None
         is_odd = getattr(base, "dtype", np.float64) not in STARRED
+        if function is primitives.astype and isinstance(step.out, Value) and not step.out.shape:
+            return f"{self.text(args[1])}({self.text(base)})", CALL
         is_odd |= not SQUARES and function is np.power and bool(getattr(base, "shape", ()))
         if form and form.fits(args) and not kwargs and not (form.rank == POWER and is_odd):
             return form.text.format(
@@ -314,7 +316,7 @@ class Writer:
         for prefix, module in MODULES:
             if vars(module).get(name) is function:
                 return f"{prefix}.{name}"
-        return self.names.constant(function, name or "function")
+        return name if vars(builtins).get(name) is function else self.names.constant(function, name or "function")
 
 
 def readable(program: Program, name: str, names: Names) -> str:

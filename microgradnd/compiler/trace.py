@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd.compiler import outside
-from microgradnd.compiler.arguments import Arguments, precision, value_of
+from microgradnd.compiler.arguments import Arguments, value_of
 from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.natives import is_changeable
@@ -44,6 +44,7 @@ from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
+from microgradnd.compiler.weak import NUMBERS, TracedNumber
 from microgradnd.tape import Leaf, Path, current
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
@@ -73,10 +74,8 @@ class Traced(NamedTuple):
     surroundings : Surroundings
     depends : list of (object, form)
             Objects outside, and what their `__form__` must return.
-    numbers : dict of type to type
-            The types to which Python numbers among the inputs are converted.
-    fixed : dict of int to object
-            Leaves of the arguments that must be these numbers or these Tensors.
+    fixed : dict of int to Tensor
+            Leaves of the arguments that must be these Tensors.
     sources : list of (Node or int)
             The variables that a derivative of the results reaches; a number is a leaf
             of the arguments.
@@ -97,8 +96,7 @@ class Traced(NamedTuple):
     form: Form | None
     surroundings: Surroundings
     depends: list[tuple[Any, Any]]
-    numbers: dict[type, Any]
-    fixed: dict[int, Any]
+    fixed: dict[int, Tensor]
     sources: list[Any]
     differentiable: list[bool]
     shapes: tuple[Any, ...]
@@ -111,9 +109,8 @@ class Recording:
 
     Attributes
     ----------
-    arguments, names, numbers
-            The arguments of the call, names for its leaves, and the types to which its
-            Python numbers were converted.
+    arguments, names
+            The arguments of the call, and names for its leaves.
     inputs : dict of int to Tensor
             The stand-ins for the leaves of the arguments that the program gets.
     leaves, form
@@ -128,19 +125,17 @@ class Recording:
         self,
         function: Callable[..., Any],
         arguments: Arguments,
-        given: list[int],
-        numbers: Any,
         sizes: Sizes | None = None,
         scans: bool = False,
     ) -> None:
-        self.recorder, self.arguments, self.numbers = Recorder(sizes, scans), arguments, numbers
+        self.recorder, self.arguments = Recorder(sizes, scans), arguments
         self.watch = watch = Watch(self.recorder)
         self.names = arguments.names(function)
         self.updated: list[tuple[Leaf, Any, Any]] = []
         try:
             with self.restored(), watch.undo:
                 self.visit(function)
-                self.inputs = self.stand_ins(given)
+                self.inputs = self.stand_ins()
                 args, kwargs = arguments.rebuilt(self.inputs)
                 shown, form = flatten((args, kwargs), is_module)
                 self.call(function, args, kwargs)
@@ -158,10 +153,10 @@ class Recording:
         for container in [step[1] for step in self.arguments.form.steps if step is not None]:
             self.watch.visit(container.__name__, container)  # the function gets a copy of it
 
-    def stand_ins(self, given: list[int]) -> dict[int, Tensor]:
+    def stand_ins(self) -> dict[int, Tensor]:
         """Return what the function gets for the leaves that are inputs."""
         leaves, recorder = self.arguments.leaves, self.recorder
-        inputs = {i: stand_in(leaves[i], self.names[i], self.numbers) for i in given}
+        inputs = {i: stand_in(leaves[i], self.names[i]) for i in self.arguments.inputs}
         recorder.given = {t._node: type(leaves[i]) for i, t in inputs.items() if not isinstance(leaves[i], Tensor)}
         if recorder.sizes is not None:
             for i, t in inputs.items():
@@ -261,19 +256,21 @@ def threads_refused(recorder: Recorder) -> AbstractContextManager[None]:
 
 def as_it_is(value: Any) -> Any:
     """Return a Tensor with another's current value, which it keeps."""
+    if type(value) is TracedNumber:
+        return value  # nothing can change it
     return wrap(value._array, value._node) if isinstance(value, Tensor) else value
 
 
-def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:
+def stand_in(leaf: Any, name: str) -> Tensor:
     """Return the input for a trace: a Tensor itself, or a new one for an array."""
     if isinstance(leaf, Tensor):
         if leaf._node is None:
             leaf._node = Leaf(np.asarray(leaf._array), False)
             leaf._node.position = 0
         return leaf
-    array = np.asarray(value_of(leaf, numbers)).view()  # so that it isn't an array that the function captures too
+    array = np.asarray(value_of(leaf)).view()  # so that it isn't an array that the function captures too
     made = wrap(array, Leaf(array, False, name))
-    made.__class__ = TracedTensor
+    made.__class__ = TracedNumber if type(leaf) in NUMBERS else TracedTensor
     return made
 
 
@@ -320,26 +317,13 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
 
 def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool = False) -> Traced:
     """Call a function as `traced` does, with open lengths or one turn of `scan`."""
-    dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | np.generic | Tensor)}
-    fixed: dict[int, Any] = {}
-    while True:
-        numbers = precision(dtypes)
-        if numbers is None:  # a Python number has no precision of its own, so it becomes part of the program
-            fixed = {i: x for i in arguments.inputs if type(x := arguments.leaves[i]) in (float, complex)}
-        given = [i for i in arguments.inputs if i not in fixed]
-        recording = recorded(function, arguments, given, numbers or {}, sizes, scans)
-        translation, program = translated(recording)
-        general = program
-        if sizes is not None:
-            sizes.forget()
-            program = instance(general, sizes.hints)
-        others = {value.dtype for value in program.inputs[len(given) :]} - dtypes
-        has_number = any(type(arguments.leaves[i]) in (float, complex) for i in given)
-        if not has_number or precision(dtypes | others) == numbers:
-            break
-        dtypes |= others
-    found = finished(recording, translation, program, fixed)
-    return found if sizes is None else found._replace(sizes=sizes, general=general)
+    recording = recorded(function, arguments, sizes, scans)
+    translation, program = translated(recording)
+    if sizes is None:
+        return finished(recording, translation, program)
+    sizes.forget()
+    found = finished(recording, translation, instance(program, sizes.hints))
+    return found._replace(sizes=sizes, general=program)
 
 
 def results_of(recording: Recording, translation: Translation) -> Any:
@@ -365,7 +349,7 @@ def results_of(recording: Recording, translation: Translation) -> Any:
                 f"computed; return it as one of these"
             )
     is_plain = is_plain_tree(recording.form)
-    outputs: Any = [translation.constant(leaf) for leaf in recording.leaves]
+    outputs: Any = [translation.result(leaf) for leaf in recording.leaves]
     outputs = recording.form.rebuild(outputs) if is_plain else tuple(outputs)
     left = tuple(translation.constant(value) for _, value in recording.left if value is not None)
     return (outputs, left) if recording.left else outputs
@@ -385,7 +369,7 @@ def unsettled(thing: Any, known: Any) -> Any:
     return None if by_value and not callable(thing) else thing  # such as a date
 
 
-def finished(recording: Recording, translation: Translation, program: Program, fixed: dict[int, Any]) -> Traced:
+def finished(recording: Recording, translation: Translation, program: Program) -> Traced:
     """Return a program with all that a call needs, without the trace's values."""
     recorder, watch, arguments = recording.recorder, recording.watch, recording.arguments
     places = {t._node: i for i, t in recording.inputs.items() if isinstance(arguments.leaves[i], Tensor)}
@@ -394,7 +378,6 @@ def finished(recording: Recording, translation: Translation, program: Program, f
         if recorder.first(leaf) is leaf and leaf.position < recorder.start:
             watch.gradient(leaf)
             around.add(leaf)
-    fixed = fixed | {i: arguments.leaves[i] for node, i in places.items() if node in around}
     left = [
         (places.get(thing.leaf, thing) if isinstance(thing, Gradient) else thing, value is not None)
         for thing, value in recording.left
@@ -410,8 +393,7 @@ def finished(recording: Recording, translation: Translation, program: Program, f
         form=None if is_plain_tree(recording.form) else recording.form,
         surroundings=watch.surroundings(lambda array: key_of(array) in translation.values, recorder.masks, buffers),
         depends=[(thing, thing.__form__()) for thing in recorder.things.values()],
-        numbers=recording.numbers,
-        fixed=fixed,
+        fixed={i: arguments.leaves[i] for node, i in places.items() if node in around},
         sources=[places.get(node, node) for node in dict.fromkeys(node for found in sources for node in found)],
         differentiable=[bool(found) for found in sources],
         shapes=arguments.shapes,
@@ -437,15 +419,13 @@ def is_plain_tree(form: Form) -> bool:
     )
 
 
-def recorded(
-    function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: Any, sizes: Sizes | None, scans: bool
-) -> Recording:
+def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool) -> Recording:
     """Call a function, and again if it has changed something or may have drawn.
 
     What the first call changes may stay, as the contents of a cache, if the second
     changes nothing and gives the same program. Other numbers must be random.
     """
-    first = Recording(function, arguments, given, numbers, sizes, scans)
+    first = Recording(function, arguments, sizes, scans)
     changed = first.watch.changed
     if not changed and not first.watch.draws.is_doubtful:
         return first
@@ -453,7 +433,7 @@ def recorded(
     try:
         if changed and sizes is not None:
             raise Closed  # what stays must be a number
-        again = Recording(function, arguments, given, numbers, sizes, scans)
+        again = Recording(function, arguments, sizes, scans)
         if again.watch.changed or constants_in(again) != constants_in(first):
             again.watch.undo_changes()
             raise refused

@@ -276,6 +276,7 @@ ROWS: dict[Any, Row] = {
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh()),
     np.copy: fresh(is_equal=True, lowering="converted"),  # where a result must be a copy
     **dict.fromkeys((np.take, np.cumsum, np.cumprod, np.sort, np.argsort, np.tile, np.repeat), fresh()),
+    **dict.fromkeys((float, complex, int, bool), fresh()),  # a result that is a Python number
     # Operations without a NumPy function
     primitives.identity: {"is_equal": True, "is_step": True},
     primitives.select: {"is_step": True},

@@ -23,12 +23,13 @@ from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop, plural
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.opened import closed
-from microgradnd.compiler.passes import share_equal, uniform
+from microgradnd.compiler.passes import loop_of, share_equal, uniform
 from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of, shared
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
 from microgradnd.compiler.scanning import UnscannedError, scanned
 from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
+from microgradnd.compiler.weak import NUMBERS, TracedNumber, number
 from microgradnd.registry import BODIES, Results
 from microgradnd.scan import LOOPS
 from microgradnd.tape import Leaf
@@ -93,9 +94,9 @@ class Translation:
             return []
         body = getattr(node.function, "body", None)
         if body is None or node.function in LOOPS or traits(node.function).is_step or type(node.out) is Results:
-            return [self.step(node, name)]
+            return self.step(node, name)
         steps = self.of_body(node, body, name)
-        return [self.step(node, name)] if steps is None else steps
+        return self.step(node, name) if steps is None else steps
 
     def of_body(self, node: TracedOperation, body: Any, name: str | None) -> list[Step] | None:
         """Return the steps of an operation's body; None if it must stay one call."""
@@ -103,8 +104,7 @@ class Translation:
         recorder = Recorder(sizes)
         operands = [*zip(node.args or (), node.parents, strict=True)]
         inside = [
-            arg if parent is None or isinstance(parent, IndexParts) else wrap(arg, Leaf(arg, False))
-            for arg, parent in operands
+            arg if parent is None or isinstance(parent, IndexParts) else stand_in(arg) for arg, parent in operands
         ]
         formals = [(x._node, *operand) for x, operand in zip(inside, operands, strict=True) if x is not operand[0]]
         if sizes is not None:
@@ -134,15 +134,17 @@ class Translation:
         self.values[node] = self.values[result._node]
         return steps
 
-    def step(self, node: TracedOperation, name: str | None) -> Step:
-        """Translate one operation."""
-        values = self.values
-        args: tuple[Any, ...] = tuple(
-            [
-                values[parent] if parent in values else self.argument(arg, parent)
-                for arg, parent in zip(node.args or (), node.parents, strict=True)
-            ]
-        )
+    def step(self, node: TracedOperation, name: str | None) -> list[Step]:
+        """Translate one operation, after the conversions of numbers that it gets."""
+        values, steps = self.values, list[Step]()
+        args: list[Any] = [
+            values[parent] if parent in values else self.argument(arg, parent)
+            for arg, parent in zip(node.args or (), node.parents, strict=True)
+        ]
+        for i, dtype in numbers_met(node):
+            if args[i].dtype != dtype:
+                given, args[i] = args[i], Value((), dtype)
+                steps.append(Step(primitives.astype, (given, dtype), {}, args[i], node.where))
         kwargs = {key: self.argument(arg, None) for key, arg in node.kwargs.items()}
         out: Any
         if type(node.out) is Results:
@@ -153,7 +155,7 @@ class Translation:
             same = args[0].name if node.function is primitives.identity and isinstance(args[0], Value) else None
             out = Value(self.shape(node, node.out), node.out.dtype, node.name or name or same)
         self.values[node] = out
-        return Step(node.function, args, kwargs, out, node.where)
+        return [*steps, Step(node.function, tuple(args), kwargs, out, node.where)]
 
     def loop(self, node: TracedOperation) -> list[Step]:
         """Translate a loop recorded as one turn: a step, and views of its results."""
@@ -292,6 +294,14 @@ class Translation:
             return shared(arg, self.constants) if id(arg) in self.owned else self.capture(arg, arg)
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
+    def result(self, leaf: Any) -> Any:
+        """Translate a part of the function's result; a Python number stays one."""
+        value = self.constant(leaf)
+        if type(leaf) is TracedNumber:
+            given, value = value, Value((), leaf.dtype)
+            self.steps.append(Step(type(leaf._array.item()), (given,), {}, value))
+        return value
+
     def capture(self, thing: Any, array: Any, name: str | None = None) -> Value:
         """Make an outside array an input of the program; for a row, its whole array."""
         whole = getattr(thing, "base", None) if isinstance(thing, np.ndarray) else None
@@ -307,6 +317,26 @@ class Translation:
             self.captured.append(thing)
             self.values[key] = Value(array.shape, array.dtype, name)
         return self.values[key]
+
+
+def stand_in(arg: Any) -> Tensor:
+    """Return a stand-in for an argument of a body."""
+    array = np.asarray(arg)
+    return number(arg, Leaf(array, False)) if type(arg) in NUMBERS else wrap(arg, Leaf(array, False))
+
+
+def numbers_met(node: TracedOperation) -> list[tuple[int, np.dtype[Any]]]:
+    """Return which arguments are Python numbers that meet an array, and the dtypes that
+    NumPy gives them.
+    """
+    args: Any = node.args or ()
+    numbers = [i for i, arg in enumerate(args) if type(arg) in NUMBERS and node.parents[i] is not None]
+    if numbers and isinstance(node.function, np.ufunc):
+        dtypes = loop_of(node.function, args)
+        return [(i, dtypes[i]) for i in numbers]
+    kept = [(i, np.dtype(NUMBERS[type(args[i])])) for i in numbers]
+    narrow = [(i, node.out.dtype) for i, dtype in kept if np.can_cast(node.out.dtype, dtype)]
+    return [(i, dtype) for i, dtype in narrow if dtype.kind in "fc"]
 
 
 def copied(thing: Any, like: Any, steps: list[Step]) -> Value:

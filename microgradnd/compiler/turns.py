@@ -318,7 +318,7 @@ class Moving:
         args = list(step.args)
         for i, arg in enumerate(args):
             if isinstance(arg, Turn | Listed):
-                dtype = loop_of(step, step.args)[i]
+                dtype = loop_of(step.function, step.args)[i]
                 args[i] = number = Value((), dtype)
                 self.inputs.append(number)
                 self.turns.names.of[number] = f"np.{dtype.name}({self.turns.moving(arg)[0]})"

@@ -78,7 +78,10 @@ class Group(Mapping[str, Any]):
             return self.settings()[name]
         trace.depends(self)
         value: Any = self._varying.get(name, self._fixed.get(name))
-        return tuple(value) if name in self._varying and value.ndim else value
+        if name not in self._varying:
+            return value
+        parts = [trace.number(part._array, part._node) for part in (value if value.ndim else [value])]
+        return tuple(parts) if value.ndim else parts[0]
 
     def __iter__(self) -> Iterator[str]:
         return iter(["params", *self._kind.table])

@@ -22,7 +22,7 @@ from numpy.lib import NumpyVersion
 from microgradnd import primitives
 from microgradnd.powers import power
 from microgradnd.registry import LOOKING, Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
-from microgradnd.rules.values import holds, in_dtype, is_recorded, of_floats, ratio
+from microgradnd.rules.values import holds, in_dtype, of_floats, ratio
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -58,10 +58,9 @@ def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
         if y == 0.5:
             return g * (0.5 / out)
         return g * (y * (out / x if y < 0 else power(x, y - 1))) if y else 0 * g
-    constant = y == 0
-    if is_recorded(y):  # a variable: its derivative, at 0 too, is the formula's
-        constant = constant & (x == 0)
-    return g * (y * x ** np.where(constant, 1.0, y - 1))
+    if getattr(y, "requires_grad", False):  # a variable: its derivative, at 0 too, is the formula's
+        return g * (y * x ** np.where((y == 0) & (x == 0), 1.0, y - 1))
+    return g * (y * x ** (y - 1 + (y == 0)))
 
 
 def power_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:

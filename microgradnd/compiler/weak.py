@@ -1,0 +1,123 @@
+"""Python numbers in a trace: they take the dtype of the array that they meet.
+
+Owns: the class of a traced Python number, and the dtype in which it enters a call.
+Must not own: the conversion in the program (`translation.py`), or which arguments are
+numbers (`arguments.py`).
+Read next: `traced.py`.
+
+Python computes among numbers in double precision, and gives a number. NumPy casts such
+a number to the dtype of an array (NEP 50), but not a `np.float64`. So a traced number
+is a value of float64 that stays a number in Python's operators. Where it meets an
+array, the call is made and recorded with the Python number itself, and NumPy decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microgradnd.compiler.traced import TracedTensor
+from microgradnd.registry import BODIES
+from microgradnd.tensor import Tensor, wrap
+
+NUMBERS: dict[type, type] = {float: np.float64, complex: np.complex128, int: np.int64, bool: np.bool_}
+LOGICAL = ("and", "or", "xor", "lshift", "rshift", "divmod")
+ARITHMETIC = ("add", "sub", "mul", "truediv", "matmul", "mod", "floordiv", "pow")
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+UNARY = ("neg", "pos", "abs", "invert")
+
+
+class TracedNumber(TracedTensor):
+    """A Python number that a program will compute, or that it gets."""
+
+    __slots__ = ()
+    is_weak = True
+
+    def _class_outside(self) -> Any:
+        return type(self._array.item())
+
+    def _entering(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """Return what NumPy computes with: the Python number, or an array if it would
+        make one.
+        """
+        if isinstance(function, np.ufunc):
+            return self._array if all(map(is_number, args)) else self._array.item()
+        body = BODIES.get(function, function)
+        takes_array = function in BODIES and function.__module__.startswith(("numpy", "microgradnd"))
+        takes_array &= not getattr(body, "__module__", "").startswith("numpy")
+        return self._array if takes_array and args[0] is self else self._array.item()
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if function is np.result_type:
+            args = tuple(x._array.item() if type(x) is TracedNumber else x for x in args)
+        return super().__array_function__(function, types, args, kwargs)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":  # it makes arrays of them
+            inputs = tuple(np.positive(x) if type(x) is TracedNumber else x for x in inputs)
+        elif not kwargs and not all(map(is_number, inputs)):
+            inputs = tuple(map(entered, inputs))
+        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a Python number, traced or not."""
+    return type(value) is TracedNumber or type(value) in NUMBERS
+
+
+def number(value: Any, node: Any) -> TracedNumber:
+    """Return the Python number that a node of the tape stands for."""
+    made: Any = wrap(np.asarray(value), node)
+    made.__class__ = TracedNumber
+    return made
+
+
+def entered(value: Any) -> Any:
+    """Return a traced number as it meets an array; other operands unchanged."""
+    if type(value) is not TracedNumber:
+        return value
+    made = wrap(value._array.item(), value._node)
+    made.__class__ = TracedTensor
+    return made
+
+
+def weak(result: Any) -> Any:
+    """Return the result of an operator between Python numbers: a number again."""
+    if isinstance(result, Tensor):
+        return number(result._array, result._node)
+    return tuple(map(weak, result)) if isinstance(result, tuple) else result
+
+
+def _between(name: str, counts: bool) -> Any:
+    """Make an operator's method: NumPy computes the same in double precision.
+
+    If `counts` is true, a bool is 0 or 1, as in Python.
+    """
+    plain = getattr(TracedTensor, name)
+
+    def method(self: Any, other: Any) -> Any:
+        if is_number(other):
+            return weak(plain(self.astype(int) if counts and self.dtype == bool else self, other))
+        return plain(entered(self) if isinstance(other, Tensor | np.ndarray | np.generic) else self, other)
+
+    return method
+
+
+def _unary(name: str) -> Any:
+    plain = getattr(TracedTensor, name)
+    return lambda self: weak(plain(self))
+
+
+for _name in (*ARITHMETIC, *LOGICAL, *COMPARISONS):
+    setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__", _name in ARITHMETIC))
+for _name in (*ARITHMETIC, *LOGICAL):
+    setattr(TracedNumber, f"__r{_name}__", _between(f"__r{_name}__", _name in ARITHMETIC))
+for _name in ARITHMETIC:  # an augmented assignment makes it a name for another number
+    setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
+for _name in UNARY:
+    setattr(TracedNumber, f"__{_name}__", _unary(f"__{_name}__"))
+TracedNumber.__hash__ = TracedTensor.__hash__  # type: ignore[method-assign]
