@@ -198,6 +198,8 @@ class Recording:
                 recorder.refused = error.__cause__
             if recorder.refused is not None and recorder.refused is not error:
                 raise recorder.refused from None
+            if type(error) is TypeError and TracedTensor.__name__ in str(error):
+                raise recorder.not_taken(error) from error
             raise
         finally:
             refused = None  # or it would hold this frame
