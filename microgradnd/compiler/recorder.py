@@ -450,8 +450,8 @@ class Recorder:
         self.refused = self.refused or refused
         return refused
 
-    def not_taken(self, error: TypeError) -> TraceError:
-        """Return the error for a function that takes no Tensors: `memoryview`."""
+    def not_taken(self, error: Exception) -> TraceError:
+        """Return the error for what Tensors don't allow, such as `memoryview(t)`."""
         lines = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
         where = next((line for line in reversed(lines) if is_users_file(line[0])), None)
         return TraceError(
