@@ -80,7 +80,7 @@ class Compiled(Generic[P, R]):
         self._streak: tuple[int, dict[str, int]] = 0, {}
         self._compares = False  # whether a trace has found that it compares objects
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if (dispatch := self._dispatch) is not None:
             result: Any = dispatch(args, kwargs)
             if result is not MISS:

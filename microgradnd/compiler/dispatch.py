@@ -176,7 +176,9 @@ class Dispatcher:
         }
         count = len(set(arrays.values()))
         equal = [f"{array} is {first}" for array, first in arrays.items() if array != first]
-        return [*equal, f"len({{{', '.join(f'id({array})' for array in arrays)}}}) == {count}"] if arrays else []
+        return (
+            [*equal, f"len({{{', '.join(f'id({array})' for array in arrays)}}}) == {count}"] if len(arrays) > 1 else []
+        )
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""

@@ -597,7 +597,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("arguments.py", "return isinstance(leaf, np.generic), leaf.ndim, leaf.dtype", "return (leaf.ndim,)", PARTS),
     ("arguments.py", "self.form.key(), tuple(map(signature", "(), tuple(map(signature", PARTS),
     ("arguments.py", "self.leaves)), tuple(self.first)", "self.leaves)), ()", PARTS),
-    ("arguments.py", "if isinstance(x, Tensor) else i for i, x", "if False else i for i, x", PARTS),
+    ("arguments.py", "if isinstance(x, kinds) else i for i, x", "if False else i for i, x", PARTS),
     (
         "arguments.py",
         "    if type(value) in numbers:\n        return numbers[type(value)](value)",
