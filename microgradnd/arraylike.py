@@ -152,9 +152,9 @@ class ArrayLike:
 
     __getitem__, __divmod__ = _method(primitives.getitem), _method(np.divmod)
 
-    def astype(self, dtype: npt.DTypeLike) -> Self:
+    def astype(self, dtype: npt.DTypeLike, *, copy: bool = True) -> Self:
         """Return a copy in another dtype; the gradient comes back in this one."""
-        return _astype(self, np.dtype(dtype))
+        return _astype(self, np.dtype(dtype)) if copy or self.dtype != dtype else self
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Self:
         """Return np.reshape(self, shape)."""

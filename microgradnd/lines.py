@@ -39,6 +39,15 @@ def is_users_file(filename: str) -> bool:
     return not filename.startswith((*installed(), "<frozen "))
 
 
+@functools.lru_cache(1024)
+def is_standard_file(filename: str) -> bool:
+    """Return whether a file belongs to Python's standard library."""
+    import sysconfig
+
+    standard, *packages = (os.path.join(sysconfig.get_path(key), "") for key in ("stdlib", "purelib", "platlib"))
+    return filename.startswith((standard, "<frozen ")) and not filename.startswith((*packages, PACKAGE))
+
+
 def user_line() -> tuple[str, int] | None:
     """Return the file and line of the user's code that is running.
 

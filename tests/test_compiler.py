@@ -258,6 +258,43 @@ class Pair(NamedTuple):
     y: Any
 
 
+def one_or_two(q, k, v=None):
+    v = k if v is None else v
+    return np.sum(q * v) * (2 if q is k else 3) + np.sum(k)
+
+
+def by_their_ids(q, k, *rest):
+    return q * len({id(q), id(k), *map(id, rest)})
+
+
+def in_a_list(q, *others):
+    return q * sum(any(q is other for other in [array]) for array in others)
+
+
+@pytest.mark.parametrize("f", [one_or_two, by_their_ids, in_a_list])
+@pytest.mark.parametrize("sizes", ["auto", "fixed"])
+def test_an_array_passed_twice_is_one(f, sizes):
+    compiled, rng = mg.compile(f, sizes=sizes), np.random.default_rng(0)
+    for n in (4, 6, 9, 6):
+        a, b, c = rng.normal(size=(3, n, 2))
+        for args in ((a, a), (a, b), (a, a, c), (a, b, a), (b, b, b), (a, b, c)):
+            for _ in range(2):
+                np.testing.assert_allclose(compiled(*args), f(*args), rtol=1e-12)
+    assert compiled.cache_info().misses == 6 * (2 if sizes == "auto" else 3)  # six ways of being the same
+
+
+def test_an_array_passed_twice_and_updated_is_one():
+    def f(x, y):
+        x *= 2
+        return x + y if x is not y else x * y
+
+    compiled = mg.compile(f)
+    for mine, theirs in ((np.ones(3), np.ones(3)), (np.ones(2), np.ones(2))):
+        compare(compiled(mine, mine), f(theirs, theirs), exact=True)
+        compare(compiled(mine, mine * 3), f(theirs, theirs * 3), exact=True)
+        compare(mine, theirs, exact=True)
+
+
 def test_named_tuples():
     compiled = mg.compile(lambda p: Pair(p.y * 2, p.x + 1))
     for scale in (1.0, 2.0, 3.0):

@@ -1072,12 +1072,20 @@ def swallows(error):
     return decorate
 
 
+def raising_a_text(x):
+    raise ValueError(f"the value {x[0]}")
+
+
 CAUGHT = {
     "a look at a value": (TypeError, lambda x: x * int(x.sum())),
     "any look": (Exception, lambda x: x if x.sum() > 0 else -x),
     "what NumPy raises": (np.linalg.LinAlgError, lambda x: np.linalg.inv(np.zeros((3, 3)) * x)),
     "what it raises for a shape": (ValueError, lambda x: x + np.ones(5)),
     "an index": (IndexError, lambda x: x[7]),
+    "an error that says a value": (ValueError, raising_a_text),
+    "an out= that can't be recorded": (TypeError, lambda x: np.multiply(x, 2, out=np.empty(3))),
+    "a function without a rule": (NotImplementedError, lambda x: np.unique(x)),
+    "a function of the user's, without a rule": (Exception, lambda x: np.frompyfunc(abs, 1, 1)(x)),
 }
 
 

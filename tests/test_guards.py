@@ -7,11 +7,22 @@ Read next: `test_compiler.py`.
 """
 
 import collections
+import contextlib
+import dataclasses
+import decimal
+import fractions
 import functools
+import io
+import json
+import logging
 import math
 import pickle
+import pprint
 import random
 import re
+import reprlib
+import sys
+import traceback
 import types
 import warnings
 from collections import deque
@@ -27,7 +38,7 @@ from microgradnd.trees import flatten
 X = np.arange(1.0, 4.0)
 WEIGHT = nn.Parameter(X.copy())
 ADVICE = r"what the compiled function returns|np\.array|np\.where|"
-ADVICE += r"mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]|t\["
+ADVICE += r"mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]|t\[|Write t|around the call"
 
 
 def refused(f, *args, match=""):
@@ -62,6 +73,62 @@ def at(x):
     mask = x > 0
     np.logical_or.at(mask, [0], True)
     return mask
+
+
+Pair = collections.namedtuple("Pair", "first second")
+
+
+@dataclasses.dataclass
+class Boxed:
+    value: object
+
+
+def printed_and_kept(x):
+    print(text := f"{x[0]}")
+    return x if text.startswith("-") else -x
+
+
+def printed_nearby(x):
+    text = str(x[0]), print("a line")
+    return x if text[0].startswith("-") else -x
+
+
+def printed_to_memory(x):
+    memory = io.StringIO()
+    print(x[0], file=memory)
+    return x if memory.getvalue().startswith("-") else -x
+
+
+def written_to_memory(x):
+    memory = io.StringIO()
+    memory.write(f"{x[0]}")
+    return x if memory.getvalue().startswith("-") else -x
+
+
+def redirected(x):
+    with contextlib.redirect_stdout(io.StringIO()) as memory:
+        print(x[0])
+    return x if memory.getvalue().startswith("-") else -x
+
+
+def recorded(x):
+    with warnings.catch_warnings(record=True) as found:
+        y = np.sqrt(1 - x)
+    return y if found else -y
+
+
+def recorded_text(x):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.warn(f"the value {x[0]}", stacklevel=1)
+    return x if "-" in str(found[0].message) else -x
+
+
+def formatted_traceback(x):
+    try:
+        raise ValueError(x[0])
+    except ValueError:
+        text = traceback.format_exc()
+    return x if "-" in text else -x
 
 
 # Code that depends on a traced value
@@ -100,6 +167,26 @@ LOOKS = {
     "join": lambda x: x * len(", ".join(map(str, x))),
     "texts of a list": lambda x: x * len(str([x[0]])),
     "a captured text": lambda x: x * len(f"{WEIGHT}"),
+    "a text by the standard library": lambda x: x * len(reprlib.repr(x)),
+    "a text by json": lambda x: x * len(json.dumps(x[0], default=str)),
+    "a text by pprint": lambda x: x * len(pprint.pformat([x])),
+    "a text of a namedtuple": lambda x: x * len(str(Pair(x, x))),
+    "a text of a dataclass": lambda x: x * len(str(Boxed(x))),
+    "a text that is kept": printed_and_kept,
+    "a text on the line of another": printed_nearby,
+    "a text in memory": printed_to_memory,
+    "a text written to memory": written_to_memory,
+    "a redirected text": redirected,
+    "a recorded warning": recorded,
+    "a recorded message": recorded_text,
+    "a formatted traceback": formatted_traceback,
+    "an array's attribute": lambda x: x * (2 if hasattr(x, "strides") else 3),
+    "an array's attribute with a default": lambda x: x * getattr(x, "nbytes", 1),
+    "a number's attribute": lambda x: x * (2 if x[0].is_integer() else 3),
+    "a fraction": lambda x: x * fractions.Fraction(x[0]).numerator,
+    "a decimal number": lambda x: x * float(decimal.Decimal(x[0])),
+    "a memoryview": lambda x: x * len(memoryview(x)),
+    "shared memory": lambda x: x * np.shares_memory(x, x * 1),
     "a Counter": lambda x: x * collections.Counter(x)[1.0],
     "fromkeys": lambda x: x * len(dict.fromkeys(x)),
     "a list times a number": lambda x: x * len([1] * np.argmax(x)),
@@ -272,13 +359,27 @@ def test_printing_says_what_will_be_computed(capsys):
             f"{x}",
         )
         warnings.warn(f"{x}", stacklevel=2)
+        print(x, file=sys.stderr)
+        print(Pair(y, 1), Boxed(y), sep="\n")
+        pprint.pprint([y])
+        logging.getLogger(__name__).warning("a message about %s", x)
+        sys.stdout.write(f"{x}")
         return y * [1.0, 2.0, 3.0]
 
     with pytest.warns(UserWarning, match="computed when the program runs"):
         mg.compile(f)(X)
-    printed = capsys.readouterr().out
-    assert "tensor(<computed when the program runs>, shape=(3,), dtype=float64" in printed
+    printed, errors = capsys.readouterr()
+    assert printed.count("tensor(<computed when the program runs>, shape=(3,), dtype=float64") == 7
+    assert "computed when the program runs" in errors
     assert "2." not in printed
+
+
+def test_an_error_may_say_a_value():
+    def f(x):
+        raise KeyError(f"no {x}")
+
+    with pytest.raises(KeyError, match="computed when the program runs"):
+        mg.compile(f)(X)
 
 
 # Random numbers

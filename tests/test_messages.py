@@ -32,6 +32,7 @@ from unittest import mock
 import dask.array as da
 import numpy as np
 import pytest
+from _pytest._io.saferepr import saferepr  # of a package that makes texts
 
 import microgradnd as mg
 from microgradnd import data, nn, optim, viz
@@ -882,9 +883,14 @@ LIBRARY = {
     ),
     "compiled thread": Row(compiled(with_thread, np.ones(3)), TraceError, "a thread|outside"),
     "compiled text": Row(compiled(lambda x: repr(x * 2), np.ones(3)), TraceError, "a text|returns"),
-    "compiled text that was shown": Row(
-        compiled(lambda x: print(shown := repr(x)) or shown, np.ones(3)), TraceError, "string|return the value"
+    "compiled text by a package": Row(
+        compiled(lambda x: saferepr(x), np.ones(3)), TraceError, "string|return the value"
     ),
+    "compiled attribute of arrays": Row(compiled(lambda x: x.strides, np.ones(3)), TraceError, "'strides'|np.where"),
+    "compiled attribute that is missing": Row(
+        compiled(lambda x: x.summ(), np.ones(3)), AttributeError, "a Tensor has no 'summ'|did you mean Tensor.sum"
+    ),
+    "compiled buffer": Row(compiled(lambda x: memoryview(x), np.ones(3)), TraceError, "memoryview|np.where"),
     "compiled generator": Row(compiled(lambda x: (v for v in [x]), np.ones(3)), TraceError, "generator|arrays"),
     "compiled hash": Row(compiled(lambda x: {x[0]: 1}, np.ones(3)), TraceError, "hash()|np.where"),
     "compiled write": Row(compiled(written_to, np.ones(3)), TraceError, "PLAIN_ARRAY|argument"),

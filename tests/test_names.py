@@ -179,6 +179,16 @@ def test_names_change_nothing(chosen, optimize):
     check(*program(*chosen), {"optimize": optimize})
 
 
+@pytest.mark.parametrize("name", ["self", "args", "kwargs", "function", "is_known", "a b", "class", "dispatch"])
+def test_names_of_keywords(name):
+    def f(**keywords):
+        return sum(np.sin(value) for value in keywords.values())
+
+    compiled, x = mg.compile(f), np.arange(3.0)
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(**{name: x, "other": x}), f(**{name: x, "other": x}))
+
+
 @every_form
 @pytest.mark.parametrize("chosen", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_names_like_those_of_programs(form, chosen):

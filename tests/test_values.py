@@ -372,3 +372,45 @@ def test_a_parameter_without_a_gradient(make, compiling):
 
     for got, want in zip(losses(lambda f: mg.compile(f, **compiling)), losses(lambda f: f), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+OF_A_NUMBER = {
+    "reshape": lambda x: np.reshape(x, (1, 1)),
+    "of a result": lambda x: np.ravel(x * 2 + 1),
+    "append": lambda x: np.append(x, 1.0),
+    "kron": lambda x: np.kron(x, [1.0, 2.0]),
+    "block": lambda x: np.block([[x, x], [x, x]]),
+    "take": lambda x: np.take(x, [0, -1]),
+    "column_stack": lambda x: np.column_stack([x, x]),
+    "gradient": lambda x: mg.grad(lambda v: np.real(np.sum(np.reshape(v, (1,)) ** 2)))(x),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", OF_A_NUMBER)
+def test_functions_that_make_an_array_of_a_number(name, backend):
+    f = OF_A_NUMBER[name]
+    for optimize in (True, False):
+        compiled = mg.compile(f, optimize=optimize, backend=backend)
+        for x in (2.5, 1.0 + 2.0j, np.float64(0.5)):
+            got, want = compiled(x), f(x)
+            np.testing.assert_allclose(got, want, rtol=1e-14)
+            assert np.result_type(got) == np.result_type(want)
+
+
+@pytest.mark.parametrize("wrap", [mg.tensor, lambda x: x])
+def test_extremes_of_nothing_raise(wrap):
+    for function in (np.nanmax, np.nanmin, np.max, np.min):
+        for f in (function, mg.compile(function)):
+            with pytest.raises(ValueError, match="no identity"):
+                f(wrap(np.zeros(0)))
+            assert np.shape(f(wrap(np.zeros((0, 3))), axis=1)) == (0,)
+
+
+def test_a_conversion_without_a_copy():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    assert x.astype(float, copy=False) is x
+    assert x.astype(np.float32, copy=False).dtype == np.float32
+    compiled = mg.compile(lambda x: x.astype(np.float32, copy=False) * 2)
+    for dtype in (np.float64, np.float32):
+        assert compiled(np.ones(2, dtype)).dtype == np.float32

@@ -105,11 +105,12 @@ class Arguments:
             equal or open.
     """
 
-    def __init__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    def __init__(self, args: Sequence[Any], kwargs: dict[str, Any], compares: bool = False) -> None:
         self.args, self.kwargs = args, kwargs
         self.leaves, self.form = flatten((args, kwargs) if kwargs else (args,), is_module)
+        kinds = (Tensor, np.ndarray) if compares else Tensor
         first: dict[int, int] = {}
-        self.first = [first.setdefault(id(x), i) if isinstance(x, Tensor) else i for i, x in enumerate(self.leaves)]
+        self.first = [first.setdefault(id(x), i) if isinstance(x, kinds) else i for i, x in enumerate(self.leaves)]
         self.inputs = [i for i, x in enumerate(self.leaves) if self.first[i] == i and is_input(x)]
         self.shapes = tuple([x.shape if isinstance(x, np.ndarray) else () for x in self.leaves])
         self.signature = self.form.key(), tuple(map(signature, self.leaves)), tuple(self.first)

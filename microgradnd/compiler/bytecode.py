@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType
 
 Line = tuple[str, int]  # file and number
+Place = tuple[int, int]  # line and column
 
 
 def names_in(code: CodeType) -> set[str]:
@@ -73,3 +74,27 @@ def words_at(code: CodeType, line: int) -> set[str]:
     places = [p for p in code.co_positions() if p[0] and p[1] and p[0] <= line <= p[1]]
     first, last = min(p[0] or line for p in places), max(p[1] or line for p in places)
     return {word for (_, at), words in lines_of([code]) if first <= at <= last for word in words}
+
+
+def takers(code: CodeType, at: int) -> set[str]:
+    """Return the names of the functions that are called with what an instruction makes.
+
+    `raise` counts as one. Calls after an assignment to a variable don't count.
+    """
+    names: dict[Place, str] = {}  # by where an expression starts: the last name of its dotted beginning
+    made: tuple[Place, Place] = (0, 0), (0, 0)
+    found: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        name, about = instruction.opname, instruction.argval
+        line, last_line, column, last_column = (place or 0 for place in instruction.positions or (0,) * 4)
+        start, end = (line, column), (last_line, last_column)
+        if instruction.offset <= at:  # during a call, `at` may be behind the instruction
+            made = start, end
+            found.clear()
+        elif name.startswith("STORE"):
+            break
+        if name.startswith("LOAD") and instruction.offset <= at:
+            names[start] = str(about)
+        if name.startswith(("CALL", "RAISE")) and start <= made[0] and made[1] <= end:
+            found.add("raise" if name.startswith("RAISE") else names.get(start, ""))
+    return found

@@ -78,8 +78,9 @@ class Compiled(Generic[P, R]):
         self._latest: Entry | None = None
         self._dispatch: Callable[..., Any] | None = None
         self._streak: tuple[int, dict[str, int]] = 0, {}
+        self._compares = False  # whether a trace has found that it compares objects
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if (dispatch := self._dispatch) is not None:
             result: Any = dispatch(args, kwargs)
             if result is not MISS:
@@ -101,7 +102,7 @@ class Compiled(Generic[P, R]):
 
     def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
         """Find the program for a call, or trace the function, and run the program."""
-        arguments = Arguments(args, kwargs)
+        arguments = Arguments(args, kwargs, self._compares)
         mode = current()
         if mode.trace is not None or mode.is_transformed or LEVELS.get():  # another function or transform records it
             args, kwargs = arguments.rebuilt({})
@@ -119,6 +120,9 @@ class Compiled(Generic[P, R]):
                 changes = changes or changed
         if entry is None:
             entry = self._trace(arguments, key, changes, related)
+            if entry.traced.compares and not self._compares:
+                self._compares = True
+                return self._find(args, kwargs)
         self._latest = entry
         self._dispatch = dispatch = dispatcher(self.function, arguments, entry)
         return dispatch(args, kwargs, is_known=True)

@@ -72,6 +72,8 @@ class Dispatcher:
             self.parts += self.lengths.values()
             self.checks += [f"{symbol} >= {LEAST}" for symbol in self.lengths]
             self.checks += [f"({guard.condition()})" for guard in entry.sizes.guards]
+        if traced.compares:
+            self.checks += self.identities(arguments)
         given, owners = [], []
         for i in traced.inputs:
             leaf = arguments.leaves[i]
@@ -164,6 +166,17 @@ class Dispatcher:
         """Return whether two arrays that pass the checks can be the same array."""
         kinds = self.kinds.get(array), self.kinds.get(other)
         return None in kinds or kinds[0] == kinds[1]
+
+    def identities(self, arguments: Arguments) -> list[str]:
+        """Check that the same arguments as in the trace are the same array."""
+        arrays = {
+            self.leaves[i]: self.leaves[j] for i, j in enumerate(arguments.first) if self.leaves[i] in self.arrays
+        }
+        count = len(set(arrays.values()))
+        equal = [f"{array} is {first}" for array, first in arrays.items() if array != first]
+        return (
+            [*equal, f"len({{{', '.join(f'id({array})' for array in arrays)}}}) == {count}"] if len(arrays) > 1 else []
+        )
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""

@@ -15,6 +15,7 @@ in each call.
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.weak import number
 from microgradnd.inplace import leaf_to_update
-from microgradnd.lines import is_users, quoted_line, user_line
+from microgradnd.lines import is_users, is_users_file, quoted_line, user_line
 from microgradnd.modes import no_grad
 from microgradnd.operands import COPIED, arrays_in, sample
 from microgradnd.primitives import is_basic
@@ -176,7 +177,7 @@ class Recorder:
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.start = next_position()
-        self.outside = np.geterr(), warnings.filters, warnings.showwarning
+        self.outside = np.geterr(), warnings.filters, shown_by()
 
     @contextmanager
     def active(self, record: Any = None) -> Iterator[None]:
@@ -441,14 +442,28 @@ class Recorder:
         if any(type(values) is TracedTensor.outdated for values in seen):
             raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
 
-    def refusal(self, what: str, advice: str = "") -> TraceError:
+    def refusal(self, what: str, advice: str = "", where: tuple[str, int] | None = None) -> TraceError:
         """Return the error for reading a value whose program is still being written."""
+        where = where or last_line()
         refused = TraceError(
-            f"{what}{needed_by()} of a value inside a compiled function{quoted_line(last_line())}: the program is "
+            f"{what}{needed_by()} of a value inside a compiled function{quoted_line(where)}: the program is "
             f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
         )
         self.refused = self.refused or refused
         return refused
+
+    def not_taken(self, error: Exception) -> TraceError:
+        """Return the error for what Tensors don't allow, such as `memoryview(t)`."""
+        lines = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
+        where = next((line for line in reversed(lines) if is_users_file(line[0])), None)
+        return TraceError(
+            f"{str(error).replace(TracedTensor.__name__, 'Tensor')} inside a compiled function{quoted_line(where)}: "
+            f"arrays and numbers are Tensors there, as the program is written once, for all values. {ADVICE}"
+        )
+
+    def shows(self) -> bool:
+        """Return whether texts and warnings go where they went before the trace."""
+        return self.outside[2] == shown_by()
 
     def failed(self, error: Exception) -> None:
         """Note an error of a call: it may depend on values, so nobody may catch it."""
@@ -462,7 +477,7 @@ class Recorder:
     def refuse_handlers(self) -> None:
         """Raise if the function itself handles floating-point errors or warnings."""
         errors, filters, show = self.outside
-        if warnings.showwarning is not show or (
+        if shown_by()[2:] != show[2:] or (
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
@@ -528,6 +543,11 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
             for part in parent.parts
         ]
     return [(part, parent is not None) for part in (index if isinstance(index, tuple) else (index,))]
+
+
+def shown_by() -> tuple[Any, ...]:
+    """Return where texts and warnings go: an object for each way."""
+    return sys.stdout, sys.stderr, warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")
 
 
 def needed_by() -> str:

@@ -50,6 +50,7 @@ from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
 Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes with its length
+COMPARING = {"IS_OP", "id", "is_", "is_not"}
 TYPES = {"LOAD_GLOBAL type"}
 
 
@@ -87,6 +88,8 @@ class Traced(NamedTuple):
             The lengths that were left open.
     general : Program or None
             The program for all values of these lengths.
+    compares : bool
+            Whether the function can tell if two arguments are the same array.
     """
 
     program: Program
@@ -102,6 +105,7 @@ class Traced(NamedTuple):
     shapes: tuple[Any, ...]
     sizes: Sizes | None
     general: Program | None
+    compares: bool
 
 
 class Recording:
@@ -193,6 +197,8 @@ class Recording:
                 recorder.refused = error.__cause__
             if recorder.refused is not None and recorder.refused is not error:
                 raise recorder.refused from None
+            if type(error) in (TypeError, AttributeError) and TracedTensor.__name__ in str(error):
+                raise recorder.not_taken(error) from error
             raise
         finally:
             refused = None  # or it would hold this frame
@@ -399,6 +405,7 @@ def finished(recording: Recording, translation: Translation, program: Program) -
         shapes=arguments.shapes,
         sizes=None,
         general=None,
+        compares=any(COMPARING & words for _, words in lines_of(watch.codes)),
     )
 
 

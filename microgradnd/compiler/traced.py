@@ -18,17 +18,19 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives, views
+from microgradnd.advice import missing_attribute
 from microgradnd.assignment import entering, fitting
-from microgradnd.compiler.bytecode import words_at
-from microgradnd.lines import PACKAGE, installed, is_users
+from microgradnd.compiler.bytecode import takers, words_at
+from microgradnd.lines import PACKAGE, installed, is_standard_file, is_users
 from microgradnd.modes import no_grad
 from microgradnd.operands import check_differentiable, new_data
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, several, wrap
 
 new_object = object.__new__
-SHOWING = {"print", "debug", "info", "warning", "warn", "error", "exception", "write", "RAISE_VARARGS"}
-THROUGH = {"call", "__str__", "__format__"}  # our functions that a text goes through
+SHOWING = {"print", "pprint", "print_exc", "debug", "info", "warning", "warn", "error", "exception", "write", "raise"}
+FILES, STREAMS = {"file", "write"}, {"stdout", "stderr"}  # a text may be read from any other file
+THROUGH = {"__str__", "__repr__", "__format__", "call"}  # methods that a text goes through, and our function
 INSIDE = (*installed()[-2:], np.__path__[0])
 UNKNOWN = "<computed when the program runs>"
 
@@ -78,7 +80,23 @@ class TracedTensor(Tensor):
     def _one_argument(self, index: Any) -> Any:
         return tracer().index(index)
 
-    # Refusals: nothing may read its value
+    # Refusals: nothing may read its value, or catch an error of a call with it
+
+    def __array_ufunc__(self, *call: Any, **kwargs: Any) -> Any:
+        return noting(super().__array_ufunc__, call, kwargs)
+
+    def __array_function__(self, *call: Any) -> Any:
+        return noting(super().__array_function__, call)
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse to read an attribute that an array or number has, but not a Tensor."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        advice = missing_attribute("Tensor", name, dir(Tensor))
+        if hasattr(self._class_outside(), name):
+            _, is_known, instead = advice.partition("; write ")
+            raise tracer().refusal(f"the attribute {name!r}", f"Write {instead}" if is_known else "")
+        raise AttributeError(advice)
 
     def __str__(self) -> str:
         return str(self._array) if self._node is None else repr(self)
@@ -161,13 +179,28 @@ def tracer() -> Any:
     return current().trace
 
 
+def noting(method: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+    """Call a method, and note an error."""
+    try:
+        return method(*args, **kwargs or {})
+    except Exception as error:
+        tracer().failed(error)
+        raise
+
+
 def refuse_text() -> None:
     """Raise if code of the user makes a text of a value, other than to show it."""
     frame: Any = sys._getframe(2)
-    while frame.f_code.co_name in THROUGH and frame.f_code.co_filename.startswith(PACKAGE):
+    while (code := frame.f_code).co_name in THROUGH or is_standard_file(code.co_filename):
         frame = frame.f_back
-    if is_users(frame.f_code) and SHOWING.isdisjoint(words_at(frame.f_code, frame.f_lineno)):
-        raise tracer().refusal("a text (str, repr, an f-string)", "Make it of what the compiled function returns")
+    if not is_users(code):
+        return
+    shown, words = takers(code, frame.f_lasti) & SHOWING, words_at(code, frame.f_lineno)
+    if not shown or (FILES & words and not STREAMS & words) or not tracer().shows():
+        advice = "Make it of what the compiled function returns"
+        raise tracer().refusal("a text (str, repr, an f-string)", advice, (code.co_filename, frame.f_lineno))
+    if "raise" in shown:
+        tracer().failed(ValueError("an error that says a value"))
 
 
 def become(variable: Tensor, value: Any, index: Any) -> None:

@@ -294,7 +294,7 @@ ROWS: dict[Any, Row] = {
         f: {"of_shapes": True}
         for f in (
             *(np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.isscalar, np.iterable, np.can_cast),
-            *(np.common_type, np.result_type, np.isfortran, np.may_share_memory, np.shares_memory),
+            *(np.common_type, np.result_type, np.isfortran),
             *(np.tril_indices_from, np.triu_indices_from, np.diag_indices_from),
         )
     },

@@ -407,6 +407,8 @@ def nan_extreme(function: Any, least: float) -> Any:
     def spelled(
         a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True
     ) -> Any:
+        if initial is None and a.size == 0:  # an error, unless no result is asked for either
+            return function(a, axis=axis, keepdims=keepdims)
         mask = number_where(a, where)
         start = least if initial is None else initial
         result = function(a, axis=axis, keepdims=keepdims, initial=start, where=mask)

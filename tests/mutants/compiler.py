@@ -17,6 +17,7 @@ CANCELLING = "tests/test_cancelling.py"
 TRAITS = "tests/test_traits.py"
 VALUES = "tests/test_values.py::test_"
 TRAPS = "tests/test_compiler.py::test_programs_with_traps"
+TWICE = "tests/test_compiler.py::test_an_array_passed_twice_is_one"
 UPDATES = "tests/test_compiler.py::test_reads_before_and_after_updates"
 BLOCKS = (
     "tests/test_compiler.py::test_blocks_of_large_arrays "
@@ -535,6 +536,10 @@ ENTRIES: list[tuple[str, ...]] = [
         "pass",
         "tests/test_compiler.py",
     ),
+    ("dispatch.py", "if traced.compares:", "if False:", TWICE),
+    ("dispatch.py", "return [*equal, f", "return [f", TWICE),
+    ("compiled.py", "if entry.traced.compares and not self._compares:", "if False:", TWICE),
+    ("trace.py", 'COMPARING = {"IS_OP", "id", ', "COMPARING = {", TWICE),
     ("dispatch.py", " and {name}.dtype is {self.name(arg.dtype)}", "", "tests/test_compiler.py"),
     ("dispatch.py", "{name}.shape == {self.shape(name, arg)} and ", "", "tests/test_compiler.py"),
     ("dispatch.py", " and {name} == {self.name(arg)}", "", "tests/test_compiler.py"),
@@ -604,7 +609,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("arguments.py", "return isinstance(leaf, np.generic), leaf.ndim, leaf.dtype", "return (leaf.ndim,)", PARTS),
     ("arguments.py", "self.form.key(), tuple(map(signature", "(), tuple(map(signature", PARTS),
     ("arguments.py", "self.leaves)), tuple(self.first)", "self.leaves)), ()", PARTS),
-    ("arguments.py", "if isinstance(x, Tensor) else i for i, x", "if False else i for i, x", PARTS),
+    ("arguments.py", "if isinstance(x, kinds) else i for i, x", "if False else i for i, x", PARTS),
     ("arguments.py", "else (type(leaf), id(leaf))", "else type(leaf)", PARTS),
     ("arguments.py", "(type(leaf), key_of(leaf)) if", "(type(leaf), leaf) if", PARTS),
     (
@@ -807,9 +812,16 @@ ENTRIES: list[tuple[str, ...]] = [
     ("traced.py", "if self.requires_grad:", "if False:", GUARDS),
     ("traced.py", "np.ndarray if self.ndim else self.dtype.type)", "np.ndarray)", GUARDS),
     ("traced.py", "        refuse_text()\n", "", GUARDS),
-    ("traced.py", 'THROUGH = {"call", "__str__", "__format__"}', 'THROUGH = {"call", "__str__"}', GUARDS),
-    ("traced.py", 'THROUGH = {"call", "__str__", "__format__"}', 'THROUGH = {"__str__", "__format__"}', GUARDS),
-    ("traced.py", "SHOWING.isdisjoint(words_at(", "bool(words_at(", GUARDS),
+    ("traced.py", '"__repr__", "__format__", "call"}', '"__repr__", "call"}', GUARDS),
+    ("traced.py", '"__repr__", "__format__", "call"}', '"__repr__", "__format__"}', GUARDS),
+    ("traced.py", '"__repr__", "__format__", "call"}', '"__format__", "call"}', GUARDS),
+    ("traced.py", "takers(code, frame.f_lasti) & SHOWING", "SHOWING", GUARDS),
+    ("traced.py", " or is_standard_file(code.co_filename)", "", GUARDS),
+    ("traced.py", "(FILES & words and not STREAMS & words) or ", "", GUARDS),
+    ("traced.py", " or not tracer().shows()", "", GUARDS),
+    ("traced.py", "if hasattr(self._class_outside(), name):", "if False:", GUARDS),
+    ("bytecode.py", 'elif name.startswith("STORE"):', "elif False:", GUARDS),
+    ("recorder.py", "if shown_by()[2:] != show[2:] or (", "if (", GUARDS),
     ("traced.py", "if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):", "if False:", GUARDS),
     (
         "traced.py",
