@@ -17,7 +17,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped, parts_of
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped, moved, parts_of
 from microgradnd.compiler.traits import gives_view, traits
 
 primitives.BASIC.add(Turn)  # an index that moves names one element in each turn
@@ -140,7 +140,7 @@ def hoisted_from(step: Step) -> list[Step]:
             inside.append(inner)
             continue
         outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
-        outer = with_turns(inner.substitute(outside), lambda number, _: number.moved(-1))
+        outer = with_turns(inner.substitute(outside), lambda number, _: moved(number, -1))
         before.append(replace(outer, out=outs if isinstance(inner.out, tuple) else outs[0]))
         if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
             outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view

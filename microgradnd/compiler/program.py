@@ -83,10 +83,6 @@ class Turn(int):
         """Return the number in a turn."""
         return int(self) + self.stride * turn
 
-    def moved(self, levels: int) -> Self:
-        """Return the same number where there are more loops around it, or fewer."""
-        return type(self)(int(self), self.stride, self.level + levels)
-
 
 class Listed(float):
     """A number that differs between turns; as a number, the first turn's."""
@@ -105,10 +101,6 @@ class Listed(float):
     def at(self, turn: int) -> Any:
         """Return the number in a turn."""
         return self.numbers[turn]
-
-    def moved(self, levels: int) -> Self:
-        """Return the same number where there are more loops around it, or fewer."""
-        return type(self)(self.numbers, self.level + levels)
 
 
 @dataclass(frozen=True)
@@ -280,6 +272,13 @@ def parts_of(tree: Any) -> list[Any]:
         else:
             found.append(part)
     return found
+
+
+def moved(number: Turn | Listed, levels: int) -> Turn | Listed:
+    """Return a number that counts turns, where there are more loops around it."""
+    if isinstance(number, Turn):
+        return Turn(int(number), number.stride, number.level + levels)
+    return Listed(number.numbers, number.level + levels)
 
 
 def moves(tree: Any) -> bool:

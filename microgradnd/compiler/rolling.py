@@ -29,7 +29,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop, in_bodies, plural
 from microgradnd.compiler.passes import drop_dead, share_equal
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped, moved
 from microgradnd.compiler.runs import FAR, Run, Search, is_array, may_vary, numbers_of
 from microgradnd.compiler.sums import begun, unbegun
 
@@ -166,7 +166,7 @@ class Body:
             return Listed(tuple([float(run.leaf(i, turn)) for turn in range(self.count)]), depth)
         if kind == "same":
             if isinstance(second, Turn | Listed):
-                return second.moved(second.level >= depth)
+                return moved(second, second.level >= depth)
             return self.outside(second)
         if kind == "row":
             other = run.lists[i]

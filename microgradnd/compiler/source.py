@@ -24,7 +24,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.bodies import Loop
-from microgradnd.compiler.carrying import Carrying
+from microgradnd.compiler.carrying import Carried, Carrying
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import (
     Constant,
@@ -350,7 +350,7 @@ def statements(program: Program, writer: Writer) -> list[str]:
                 lines.append("# backward")
             backward = step.where is None or bool(writer.counters)  # no line of the user's code wrote it
         if isinstance(step.function, Loop):
-            lines += turns(step, writer)
+            lines += LoopWriter(step, writer).lines()
             continue
         if step.function is added_at and isinstance(out, Value):
             names.of[out] = names.value(step.args[0])
@@ -372,57 +372,80 @@ def statements(program: Program, writer: Writer) -> list[str]:
     return lines
 
 
-def turns(step: Step, writer: Writer) -> list[str]:
-    """Return the statements of a loop."""
-    names, laid = writer.names, Carrying(step)
-    before, after = list[str](), list[tuple[str, Value]]()
-    counter, uses = names.new("t"), laid.body.uses()
-    ends = last_readings(laid.body, uses)
-    steps = [(i, inner) for i, inner in enumerate(laid.body.steps) if inner.function is not added_at]
-    made = {out: i for i, inner in steps if not isinstance(inner.function, Loop) for out in inner.outs()}
-    lasting = {*laid.body.outputs[0], *laid.body.outputs[1]}
+class LoopWriter:
+    """Writes one loop.
 
-    def keep(place: str, value: Value) -> None:
-        """See that an array holds a value, computed there if it has no other use."""
-        if uses[value] == 1 and value in made:
-            names.of[value] = place
-        else:
-            after.append((place, value))
+    Attributes
+    ----------
+    before : list of str
+            The statements before the loop.
+    ending : list of (str, Value)
+            The rows that get a value at the end of a turn.
+    following : list of (str, Value, bool)
+            The variables that get their values for the next turn there, and whether
+            these are copied.
+    """
 
-    for inside, outside in laid.same:
-        names.of[inside] = writer.text(outside, POWER)
-    moved: list[tuple[str, Value, bool]] = []
-    for inside, following, begin, out, has_rows in laid.carried:
+    def __init__(self, step: Step, writer: Writer) -> None:
+        self.writer, self.names, self.laid = writer, writer.names, Carrying(step)
+        self.counter, body = self.names.new("t"), self.laid.body
+        self.before: list[str] = []
+        self.ending: list[tuple[str, Value]] = []
+        self.following: list[tuple[str, Value, bool]] = []
+        self.ends = last_readings(body, self.laid.uses)
+        steps = [(i, inner) for i, inner in enumerate(body.steps) if inner.function is not added_at]
+        self.made = {out: i for i, inner in steps if not isinstance(inner.function, Loop) for out in inner.outs()}
+        self.lasting = {*body.outputs[0], *body.outputs[1]}
+
+    def lines(self) -> list[str]:
+        """Return the statements of the loop, and those before it."""
+        names, writer, laid = self.names, self.writer, self.laid
+        for inside, outside in laid.same:
+            names.of[inside] = writer.text(outside, POWER)
+        for carried in laid.carried:
+            self.carry(carried)
+        for out, value in laid.kept:
+            self.before.append(empty(names.value(out), out))
+            self.keep(f"{names.of[out]}[{self.counter}]", value)
+        with writer.inside(self.counter):
+            lines = statements(laid.body, writer)
+            lines += [f"{place} = {writer.text(value)}" for place, value in self.ending]
+            moved = [part for part in self.following if writer.text(part[1]) != part[0]]
+            if moved:
+                texts = [fresh(value, writer) if copied else writer.text(value) for _, value, copied in moved]
+                lines.append(f"{', '.join(name for name, _, _ in moved)} = {', '.join(texts)}")
+        for out, value in laid.last:
+            names.of[out] = writer.text(value, POWER)
+        return [*self.before, *repeated(self.counter, laid.count, lines)]
+
+    def carry(self, carried: Carried) -> None:
+        """Name a carried value; see that it gets its initial and following values."""
+        (inside, following, begin, out, has_rows), names = carried, self.names
         if has_rows:
             name = names.value(out)
-            before += [empty(name, out), f"{name}[0] = {writer.text(begin)}"]
-            names.of[inside] = f"{name}[{counter}]"
-            keep(f"{name}[{counter} + 1]", following)
-            continue
-        name = names.of[inside] = names.of.get(out) or names.value(inside)  # a loop around it may have given it one
-        names.of[out] = name
-        is_changed = is_written(inside, laid.body)
-        if writer.text(begin) != name:
-            before.append(f"{name} = {fresh(begin, writer) if is_changed else writer.text(begin)}")
-        alone = following in made and following not in names.of and not is_changed  # what is written to has two names
-        last_use = alone and ends.get(inside, -1) <= made[following] and inside not in lasting
-        if last_use or (inside, following) in laid.passed:
+            self.before += [empty(name, out), f"{name}[0] = {self.writer.text(begin)}"]
+            names.of[inside] = f"{name}[{self.counter}]"
+            self.keep(f"{name}[{self.counter} + 1]", following)
+            return
+        name = names.of.get(out) or names.value(inside)  # a loop around it may have given it one
+        names.of[inside] = names.of[out] = name
+        is_changed = is_written(inside, self.laid.body)
+        if self.writer.text(begin) != name:
+            self.before.append(f"{name} = {fresh(begin, self.writer) if is_changed else self.writer.text(begin)}")
+        made = self.made.get(following, -1)
+        alone = made >= 0 and following not in names.of and not is_changed  # what is written to has two names
+        last_use = alone and self.ends.get(inside, -1) <= made and inside not in self.lasting
+        if last_use or (inside, following) in self.laid.passed:
             names.of[following] = name  # nothing needs the old value any more
         else:
-            moved.append((name, following, is_changed))
-    for out, value in laid.kept:
-        before.append(empty(names.value(out), out))
-        keep(f"{names.of[out]}[{counter}]", value)
-    with writer.inside(counter):
-        lines = statements(laid.body, writer)
-        lines += [f"{place} = {writer.text(value)}" for place, value in after]
-        moved = [(name, value, copied) for name, value, copied in moved if writer.text(value) != name]
-        if moved:
-            texts = [fresh(value, writer) if copied else writer.text(value) for _, value, copied in moved]
-            lines.append(f"{', '.join(name for name, _, _ in moved)} = {', '.join(texts)}")
-    for out, value in laid.last:
-        names.of[out] = writer.text(value, POWER)
-    return [*before, *repeated(counter, laid.count, lines)]
+            self.following.append((name, following, is_changed))
+
+    def keep(self, place: str, value: Value) -> None:
+        """See that an array holds a value, computed there if it has no other use."""
+        if self.laid.uses[value] == 1 and value in self.made:
+            self.names.of[value] = place
+        else:
+            self.ending.append((place, value))
 
 
 def repeated(counter: str, count: int, lines: list[str]) -> list[str]:
