@@ -7,6 +7,7 @@ Read next: `test_contract_parts.py`.
 """
 
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -150,6 +151,13 @@ def part(t, x):
     return y
 
 
+def updated(t, x):
+    y = x * 1
+    y *= t
+    y -= t / 3
+    return y
+
+
 def gradient_of_a_power(t, x):
     return mg.grad(lambda x: np.sum((x + 2) ** (t + 1)))(x)
 
@@ -160,11 +168,12 @@ FUNCTIONS = {
     "a loop": loop,
     "an augmented assignment": assigned,
     "an assignment to a part": part,
+    "an array that is updated": updated,
     "the number itself": lambda t, x: (t, t, 2 * t, 2 * t, {"of": -t}["of"]),
     "an equal element": lambda t, x: (x == t, x >= t, np.not_equal(x, t)),
     "a comparison": lambda t, x: (t > 1, (t > 1) + (t > 0.5), (t > 1) * x),
     "a remainder": lambda t, x: divmod(t, 0.3)[1] * x,
-    "a number of NumPy": lambda t, x: (np.sqrt(t) * x, np.add(t, 1) * x, np.positive(t)),
+    "a NumPy number": lambda t, x: (np.sqrt(t) * x, np.add(t, 1) * x, np.positive(t)),
     "a dtype": lambda t, x: x.astype(np.result_type(x, t)),
     "a mask": lambda t, x: np.add(mg.tensor(x), t, where=x > 0),
     "an initial value": lambda t, x: np.max(x, initial=t) * x,
@@ -187,8 +196,8 @@ def test_numbers_in(name, options):
     f = FUNCTIONS[name]
     compiled = mg.compile(f, **options)
     close = 1e-6 if "backend" in options else 0.0
-    for t in (0.7, 1.9, 0.7):
-        got, want = compiled(t, SINGLE), f(t, SINGLE)
+    for t, x in product((0.7, 1.9), (SINGLE, SINGLE[::-1].astype(float), SINGLE)):
+        got, want = compiled(t, x), f(t, x)
         check_alike(tuple(flatten(got)[0]), tuple(flatten(want)[0]), close)
 
 
