@@ -212,6 +212,19 @@ def test_relu_and_tanh_compute_what_their_names_say():
     assert F.tanh(x).tolist() == np.tanh(x.data).tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_rule_of_relu_is_a_product_with_a_mask_for_infinities_and_nan_too(dtype):
+    specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -1.5], dtype)
+    values, gradients = (np.ravel(part) for part in np.meshgrid(specials, specials))
+    x = mg.tensor(values, requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        F.relu(x).backward(gradients)
+        expected = gradients * (np.maximum(values, 0) > 0)
+    assert x.grad.dtype == dtype
+    np.testing.assert_array_equal(x.grad, expected)
+    np.testing.assert_array_equal(np.signbit(x.grad[expected == 0]), np.signbit(expected[expected == 0]))
+
+
 # In the tails
 
 
@@ -312,28 +325,6 @@ def test_linear_multiplies_matrices_only(monkeypatch):
     assert set(products) == {(2, 2)}
     np.testing.assert_array_equal(x.grad, np.full((2, 4, 3), 5.0))
     np.testing.assert_array_equal(weight.grad, np.full((5, 3), 8.0))
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("n", [0, 1, 5, 3000])
-def test_the_gradient_of_a_bias_is_the_sum_over_the_rows(n, dtype):
-    """A small matrix is added up by BLAS; a large, strided or short one by NumPy."""
-    x, weight = np.zeros((n, 2), dtype), np.ones((4, 2), dtype)
-    values = np.random.default_rng(n).normal(size=(n, 8)).astype(dtype)
-    expected = values[:, ::2].sum(axis=0, dtype=np.float64)
-    tolerance = 30 * np.sqrt(max(n, 1)) * np.finfo(np.result_type(dtype, np.float32)).eps
-    for g in (values[:, ::2], values[:, ::2].copy(), np.asfortranarray(values[:, ::2])):
-        bias = mg.tensor(np.zeros(4, dtype), requires_grad=True)
-        F.linear(x, weight, bias).backward(g)
-        assert bias.grad.dtype == dtype
-        atol = max(tolerance, np.finfo(dtype).eps * np.max(np.abs(expected), initial=0))
-        np.testing.assert_allclose(bias.grad, expected, rtol=0, atol=atol)
-    if n > 1:
-        g = np.zeros((n, 4), dtype)
-        g[0], g[1] = [np.inf, -np.inf, np.nan, 1.0], [1.0, 2.0, 3.0, np.inf]
-        bias.grad = None
-        F.linear(x, weight, bias).backward(g)
-        np.testing.assert_array_equal(bias.grad, [np.inf, -np.inf, np.nan, np.inf])
 
 
 # Arrays, Tensors, precision

@@ -1,14 +1,12 @@
 """Types and checks of arguments that the functions of `nn` share.
 
-Owns: these; sums of half-precision numbers, and of the rows of a matrix; JVP rules made
-from VJP rules.
+Owns: these; sums of half-precision numbers; JVP rules made from VJP rules.
 Must not own: any function that a user calls.
 Read next: `activations.py`.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Protocol, TypeVar, overload
@@ -28,7 +26,6 @@ X = TypeVar("X", Tensor, npt.NDArray[Any])
 Plain = npt.NDArray[Any] | Sequence[Any] | complex
 REAL = "biuf"  # kinds of numbers
 COMPLEX = REAL + "c"
-FEW = 2**13  # elements of a matrix that BLAS multiplies in one thread
 
 
 class OfOne(Protocol[P]):
@@ -120,23 +117,6 @@ def summed(x: Any, **axes: Any) -> Any:
     """
     add = np.add.reduce if type(x) is np.ndarray else np.sum  # Dask knows np.sum, which is slower
     return add(x, dtype=np.float32, **axes) if x.dtype.char == "e" else add(x, **axes)
-
-
-def sum_of_rows(x: Any) -> Any:
-    """Return the sum of a matrix's rows, of a small one as a product with ones.
-
-    BLAS takes a third of the time of np.add.reduce.
-    """
-    is_few = type(x) is np.ndarray and x.size <= FEW and x.dtype.char in "fd" and x.flags.forc
-    return ones(len(x), x.dtype).dot(x) if is_few else summed(x, axis=0)
-
-
-@functools.lru_cache(maxsize=16)
-def ones(n: int, dtype: np.dtype[Any]) -> Any:
-    """Return a read-only vector of ones."""
-    array = np.ones(n, dtype)
-    array.flags.writeable = False
-    return array
 
 
 def is_half(x: Any) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 
 from microgradnd.anew import Rng
 from microgradnd.contraction import on_rows
-from microgradnd.nn.arguments import X, of_several, operand, rows, sum_of_rows
+from microgradnd.nn.arguments import X, of_several, operand, rows, summed
 from microgradnd.nn.calls import checked
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
@@ -84,7 +84,7 @@ defvjp(
     linear,
     lambda g, out, x, weight, bias=None: on_rows(g, weight),
     lambda g, out, x, weight, bias=None: on_rows(rows(g).T, rows(x)),
-    lambda g, out, x, weight, bias=None: sum_of_rows(rows(g)),
+    lambda g, out, x, weight, bias=None: summed(g if g.ndim == 2 else rows(g), axis=0),
 )
 defjvp(
     linear,
