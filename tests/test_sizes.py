@@ -8,6 +8,7 @@ Read next: `test_compiler.py`.
 """
 
 import copy
+import itertools
 import math
 import re
 import runpy
@@ -426,3 +427,23 @@ def test_a_uniform_array_and_its_views_stay_one_number(monkeypatch):
         np.testing.assert_allclose(compiled(x, y), gradient(x, y), rtol=1e-14)
     assert len(forms) == 2  # the first call's form, and one more for all lengths
     assert "[:, None]" not in compiled.source
+
+
+DIFFERENCES = {
+    "in a product": lambda x: np.sum(x) * (5 - len(x)) if len(x) <= 5 else np.sum(x) * (len(x) - 5),
+    "over a difference": lambda x: np.sum(x) / (len(x) - 5),
+    "in both": lambda x: np.sum(x * (9 - len(x))) / (10 - len(x)) if len(x) < 10 else np.sum(x),
+    "in a part": lambda x: np.sum(x[len(x) - 4 :]),
+}
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations((4, 5, 6, 9))][::5])
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_differences_of_lengths_that_become_0(name, order):
+    f = DIFFERENCES[name]
+    for form in (f, mg.grad(f)):
+        compiled = mg.compile(form)
+        for n in (*order, *order):
+            x = np.linspace(0.5, 2.0, 2 * n).reshape(n, 2)
+            with np.errstate(divide="ignore"):
+                np.testing.assert_allclose(compiled(x), form(x), rtol=1e-12)

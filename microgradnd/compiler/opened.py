@@ -150,7 +150,7 @@ class General:
             (n.terms, n.over) if n.over else (one, n.terms) for step in program.steps for n in sizes_in(step.args)
         ]
         both = [[[at(Size(sizes, terms), case) for case in lengths] for terms in pair] for pair in divided]
-        self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i]]
+        self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i] and pair[0][0] and all(pair[1])]
         self.renamed: dict[tuple[str, ...], str] = {}
 
     def polynomial(self, numbers: Sequence[int]) -> str | None:
@@ -174,7 +174,9 @@ class General:
                 factor = numbers[0] / values[0]
                 if abs(math.frexp(factor)[0]) == 0.5 and [factor * v for v in values] == list(numbers):
                     above = self.polynomial(top) if len({*top}) > 1 else str(top[0])
-                    quotient = text.format(f"{above} / ({self.polynomial(bottom)})")
+                    below = self.polynomial(bottom) or ""
+                    can_be_0 = "-" in below  # where NumPy gives an infinity, and Python raises
+                    quotient = text.format(f"np.divide({above}, {below})" if can_be_0 else f"{above} / ({below})")
                     return quotient if factor == 1 else f"{factor!r} * ({quotient})"
         return None
 
