@@ -462,7 +462,7 @@ SHAPES = [(4, 2), (6, 2), (7, 3), (12, 3), (5, 5), (4, 7), (2, 2), (6, 3), (10, 
 @pytest.mark.parametrize("name", BOUNDED)
 @pytest.mark.parametrize("optimize", [True, False])
 def test_lengths_that_only_few_numbers_may_have(name, optimize):
-    """A text for all lengths comes from texts for lengths that tell its formulas apart."""
+    """A text for all lengths is made of texts that tell its formulas apart."""
     f = BOUNDED[name]
     for shapes in [*itertools.permutations(SHAPES, 2)][::3]:
         compiled = mg.compile(f, optimize=optimize)
