@@ -447,3 +447,25 @@ def test_differences_of_lengths_that_become_0(name, order):
             x = np.linspace(0.5, 2.0, 2 * n).reshape(n, 2)
             with np.errstate(divide="ignore"):
                 np.testing.assert_allclose(compiled(x), form(x), rtol=1e-12)
+
+
+BOUNDED = {
+    "a difference that may be 1": lambda x: x.sum() * (x.shape[1] - 5 if x.shape[1] < 11 else 1),
+    "a sum": lambda x: np.mean(x * ((len(x) if x.shape[1] > 6 else x.shape[1]) + 3)),
+    "either length": lambda x: x * (len(x) if len(x) > 6 else x.shape[1]),
+    "a product": lambda x: np.sum(x) * (len(x) * (12 - len(x)) if len(x) < 13 else 1),
+    "twice a length": lambda x: np.sum(x * (2 * x.shape[1] if len(x) < 8 else len(x))),
+}
+SHAPES = [(4, 2), (6, 2), (7, 3), (12, 3), (5, 5), (4, 7), (2, 2), (6, 3), (10, 5)]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("optimize", [True, False])
+def test_lengths_that_only_few_numbers_may_have(name, optimize):
+    """A text for all lengths is made of texts that tell its formulas apart."""
+    f = BOUNDED[name]
+    for shapes in [*itertools.permutations(SHAPES, 2)][::3]:
+        compiled = mg.compile(f, optimize=optimize)
+        for shape in (*shapes, *shapes[::-1], (8, 4), (5, 4)):
+            x = np.linspace(0.5, 2.0, math.prod(shape)).reshape(shape)
+            np.testing.assert_allclose(compiled(x), f(x), rtol=1e-12)

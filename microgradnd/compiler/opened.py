@@ -106,12 +106,16 @@ KEPT = 3  # how many lengths keep their arrays
 
 
 def samples(sizes: Any) -> list[dict[str, int]]:
-    """Return three sets of lengths that a program serves, the traced call's first."""
+    """Return three sets of lengths that a program serves, the traced call's first.
+
+    No open length is the same in two of them.
+    """
     found = [sizes.hints]
     for step in (37, 111, -37, 11, -11, 3, -3, 1, -1):
         lengths = {name: n + step + 2 * i * abs(step) for i, (name, n) in enumerate(sizes.hints.items())}
         lengths |= {name: sizes.hints[name] for name in sizes.pinned}
-        if len(found) < 3 and sizes.holds(lengths):
+        differ = all(lengths[name] != other[name] for other in found for name in sizes.open)
+        if len(found) < 3 and differ and sizes.holds(lengths):
             found.append(lengths)
     return found
 
@@ -153,6 +157,16 @@ class General:
         self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i] and pair[0][0] and all(pair[1])]
         self.renamed: dict[tuple[str, ...], str] = {}
 
+    def are_apart(self) -> bool:
+        """Return whether the numbers tell for each formula that they are its own."""
+        formulas: dict[Any, Any] = {}
+        for size, values in self.candidates:
+            names, coefficients = zip(*sorted(size.terms.items()), strict=True)
+            formula = names, reduced(coefficients)
+            if len({*values}) == 1 or formulas.setdefault(reduced(values), formula) != formula:
+                return False
+        return True
+
     def polynomial(self, numbers: Sequence[int]) -> str | None:
         """Return the formula for some numbers, one for each set of lengths."""
         for size, values in self.candidates:
@@ -191,7 +205,7 @@ class General:
 
     def text(self) -> str | None:
         """Return the one text, or None if the texts differ in more than numbers."""
-        if len({len(row) for row in self.rows}) > 1:
+        if len({len(row) for row in self.rows}) > 1 or not self.are_apart():
             return None
         columns = [*zip(*self.rows, strict=True)]
         tokens = {column: self.token(column) for column in dict.fromkeys(columns)}
@@ -218,6 +232,12 @@ class General:
         if all(map(str.isidentifier, column)) and len({re.sub(r"\d+", "", word) for word in column}) == 1:
             return self.name(column)
         return column[0] if all(word.isspace() and "\n" not in word for word in column) else None
+
+
+def reduced(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return numbers without their common factor, and without the sign of the first."""
+    factor = math.gcd(*numbers) * (-1 if next((n for n in numbers if n), 1) < 0 else 1)
+    return tuple(n // (factor or 1) for n in numbers)
 
 
 def is_apart(before: Sequence[str], after: Sequence[Sequence[str]]) -> bool:

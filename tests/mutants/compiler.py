@@ -536,6 +536,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "pass",
         "tests/test_compiler.py",
     ),
+    ("opened.py", " or not self.are_apart():", ":", SIZES + "lengths_that_only_few_numbers_may_have"),
     ("dispatch.py", "if traced.compares:", "if False:", TWICE),
     ("dispatch.py", "return [*equal, f", "return [f", TWICE),
     ("compiled.py", "if entry.traced.compares and not self._compares:", "if False:", TWICE),
