@@ -172,11 +172,9 @@ class Dispatcher:
         arrays = {
             self.leaves[i]: self.leaves[j] for i, j in enumerate(arguments.first) if self.leaves[i] in self.arrays
         }
-        count = len(set(arrays.values()))
         equal = [f"{array} is {first}" for array, first in arrays.items() if array != first]
-        return (
-            [*equal, f"len({{{', '.join(f'id({array})' for array in arrays)}}}) == {count}"] if len(arrays) > 1 else []
-        )
+        ids = ", ".join(f"id({array})" for array in arrays)
+        return [*equal, f"len({{{ids}}}) == {len(set(arrays.values()))}"] if len(arrays) > 1 else []
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
