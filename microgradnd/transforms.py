@@ -155,14 +155,13 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     Its array is read-only: a copy of a small one, or a view of a large one, which is
     also added to `watched`.
     """
-    trace = current().trace
-    if isinstance(leaf, Tensor) and (leaf.requires_grad or (trace is not None and leaf.dtype.kind in "fc")):
+    if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
     array = leaf
     if type(leaf) is not np.ndarray or leaf.dtype.kind != "f":
         array = operands.as_array(operands.operand("a transform", plain(leaf)))
         operands.check_differentiable(array.dtype)
-    if trace is None and isinstance(array, np.ndarray):
+    if current().trace is None and isinstance(array, np.ndarray):
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")
         else:

@@ -173,14 +173,6 @@ elementwise(np.degrees, lambda g, out, x: g * (180 / np.pi))
 # the gradient. A NaN result passes NaN on.
 
 
-def where_true(g: Any, mask: Any) -> Any:
-    """Return g * mask, with the mask converted at once; NumPy does so in pieces."""
-    if type(g) is type(mask) is np.ndarray and g.dtype.kind == "f":
-        product = mask.astype(g.dtype)
-        return np.multiply(product, g, product)
-    return g * mask
-
-
 def share(g: Any, out: Any, tie: Any, wins: Any) -> Any:
     """Return g where an argument wins, half of it in a tie, NaN where the result is."""
     if holds(~(np.any(tie) | np.any(np.isnan(out)))):
@@ -220,7 +212,7 @@ elementwise(
     lambda g, out, x, y: share(g, out, x == y, (x < y) | np.isnan(y)),
     lambda g, out, x, y: share(g, out, x == y, (y < x) | np.isnan(x)),
 )
-elementwise(primitives.relu, lambda g, out, x: where_true(g, out > 0))
+elementwise(primitives.relu, lambda g, out, x: g * (out > 0))
 elementwise(np.hypot, lambda g, out, x, y: g * leg(x, y), lambda g, out, x, y: g * leg(y, x))  # 0 at (0, 0)
 elementwise(np.copysign, lambda g, out, x, y: g * (np.copysign(1.0, y) * np.sign(x)), lambda g, out, x, y: 0 * g)
 elementwise(np.heaviside, lambda g, out, x, y: 0 * g, lambda g, out, x, y: g * (x == 0))
