@@ -93,7 +93,7 @@ def takers(code: CodeType, at: int) -> set[str]:
             found.clear()
         elif name.startswith("STORE"):
             break
-        if name.startswith("LOAD") and instruction.offset <= at:
+        if name.startswith("LOAD") and name != "LOAD_CONST" and instruction.offset <= at:
             names[start] = str(about)
         if name.startswith(("CALL", "RAISE")) and start <= made[0] and made[1] <= end:
             found.add("raise" if name.startswith("RAISE") else names.get(start, ""))
