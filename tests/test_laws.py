@@ -27,7 +27,6 @@ MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pk
 ROWS = [row for module in MODULES for row in module.ROWS]
 # Checked through the functions that use them; labels have no derivative
 INTERNAL = {primitives.select, recompute.recompute, losses.onehot, values.instead, scanning.scanned, recurrent.recalled}
-every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
 def locked(arrays):
@@ -54,48 +53,33 @@ def is_a_users(function):
     return not module.startswith(("numpy", "microgradnd"))
 
 
-@every_row
-def test_first_and_second_derivatives(row):
-    @given(row.inputs)
-    def law(arrays):
-        check_grads(row.call, *locked(arrays), order=row.order)
-
-    law()
+def has_right_derivatives(row, arrays):
+    """The first and second derivatives are those of differences."""
+    check_grads(row.call, *arrays, order=row.order)
 
 
-@every_row
-def test_a_tensor_computes_what_numpy_computes(row):
-    @given(row.inputs)
-    def law(arrays):
-        for dtypes in ((np.float64, np.complex128), (np.float32, np.complex64)):
-            copies = [a.astype(dtypes[a.dtype.kind == "c"]) for a in arrays]  # in mg.tensor's memory layout
-            expected = numbers(row.call(*copies))
-            recorded = row.call(*(mg.tensor(a, requires_grad=True) for a in copies))
-            for got, want in zip(numbers(recorded), expected, strict=True):
-                assert got.dtype == want.dtype
-                np.testing.assert_array_equal(got, want, strict=True)
-
-    law()
+def computes_what_numpy_computes(row, arrays):
+    for dtypes in ((np.float64, np.complex128), (np.float32, np.complex64)):
+        copies = [a.astype(dtypes[a.dtype.kind == "c"]) for a in arrays]  # in mg.tensor's memory layout
+        expected = numbers(row.call(*copies))
+        recorded = row.call(*(mg.tensor(a, requires_grad=True) for a in copies))
+        for got, want in zip(numbers(recorded), expected, strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want, strict=True)
 
 
-@every_row
-def test_vjp_and_jvp_are_transposes(row):
+def has_transposed_modes(row, arrays):
     """<g, J v> = <J' g, v>, without conjugation."""
-
-    @given(row.inputs)
-    def law(arrays):
-        rng = np.random.default_rng(0)
-        tangents = [random_like(a, rng) for a in arrays]
-        value, moved = mg.jvp(row.call, arrays, tangents)
-        _, pullback = mg.vjp(row.call, *arrays)
-        leaves, form = flatten(value)
-        cotangents = [random_like(np.asarray(v), rng) for v in leaves]
-        gradients = pullback(form.rebuild(cotangents))
-        ahead = sum(np.sum(g * t) for g, t in zip(cotangents, flatten(moved)[0], strict=True))
-        back = sum(np.sum(g * t) for g, t in zip(gradients, tangents, strict=True))
-        np.testing.assert_allclose(np.real(ahead), np.real(back), rtol=1e-9, atol=1e-9)
-
-    law()
+    rng = np.random.default_rng(0)
+    tangents = [random_like(a, rng) for a in arrays]
+    value, moved = mg.jvp(row.call, arrays, tangents)
+    _, pullback = mg.vjp(row.call, *arrays)
+    leaves, form = flatten(value)
+    cotangents = [random_like(np.asarray(v), rng) for v in leaves]
+    gradients = pullback(form.rebuild(cotangents))
+    ahead = sum(np.sum(g * t) for g, t in zip(cotangents, flatten(moved)[0], strict=True))
+    back = sum(np.sum(g * t) for g, t in zip(gradients, tangents, strict=True))
+    np.testing.assert_allclose(np.real(ahead), np.real(back), rtol=1e-9, atol=1e-9)
 
 
 def random_like(array, rng):
@@ -103,22 +87,30 @@ def random_like(array, rng):
     return (v + 1j * rng.normal(size=array.shape) if array.dtype.kind == "c" else v).astype(array.dtype)
 
 
-@every_row
-def test_single_precision_stays_single(row):
-    @given(row.inputs)
-    def law(arrays):
-        arrays = [a.astype(np.complex64 if a.dtype.kind == "c" else np.float32) for a in arrays]
-        value, pullback = mg.vjp(row.call, *arrays)
-        leaves, form = flatten(value)
-        widest = {np.asarray(v).dtype for v in leaves}
-        assert widest <= {np.asarray(v).dtype for v in numbers(row.call(*arrays))}
-        for gradient, array in zip(
-            pullback(form.rebuild([np.ones(np.shape(v), v.dtype) for v in leaves])), arrays, strict=True
-        ):
-            assert gradient.dtype == array.dtype
-            assert gradient.shape == array.shape
+def keeps_single_precision(row, arrays):
+    arrays = [a.astype(np.complex64 if a.dtype.kind == "c" else np.float32) for a in arrays]
+    value, pullback = mg.vjp(row.call, *arrays)
+    leaves, form = flatten(value)
+    widest = {np.asarray(v).dtype for v in leaves}
+    assert widest <= {np.asarray(v).dtype for v in numbers(row.call(*arrays))}
+    for gradient, array in zip(
+        pullback(form.rebuild([np.ones(np.shape(v), v.dtype) for v in leaves])), arrays, strict=True
+    ):
+        assert gradient.dtype == array.dtype
+        assert gradient.shape == array.shape
 
-    law()
+
+LAWS = (has_right_derivatives, computes_what_numpy_computes, has_transposed_modes, keeps_single_precision)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_laws(row):
+    @given(row.inputs)
+    def hold(arrays):  # to draw them takes longer than a law, so all laws share them
+        for law in LAWS:
+            law(row, locked(arrays))
+
+    hold()
 
 
 @pytest.mark.parametrize(

@@ -389,6 +389,8 @@ OF_A_NUMBER = {
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("name", OF_A_NUMBER)
 def test_functions_that_make_an_array_of_a_number(name, backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
     f = OF_A_NUMBER[name]
     for optimize in (True, False):
         compiled = mg.compile(f, optimize=optimize, backend=backend)

@@ -43,7 +43,7 @@ def with_loops(program: Program) -> Program:
     """Roll up the runs of a program's own steps."""
     program = begun(program)
     while runs := (search := Search(program)).runs():
-        program = Rolling(search, runs).program
+        program = Rolling(search, runs).written()
     return restacked(in_bodies(lambda body, _: share_equal(unbegun(body)), program))
 
 
@@ -51,30 +51,32 @@ class Rolling:
     """Writes a program whose runs are loops."""
 
     def __init__(self, search: Search, runs: Sequence[Run]) -> None:
-        self.search = search
+        self.search, self.runs = search, runs
         self.steps: list[Step] = []
         self.emitted: set[Value] = set()
         self.instead: dict[Value, tuple[Value, Any]] = {}  # a value of a loop: the array it is in, and its place there
         self.taken: dict[Any, Value] = {}
-        run_of = {run.places().start: run for run in runs}
-        self.wanted = self.used_outside(runs)
-        place = 0
+
+    def written(self) -> Program:
+        """Write the whole program."""
+        search, run_of, place = self.search, {run.places().start: run for run in self.runs}, 0
+        wanted = self.used_outside()
         while place < len(search.steps):
             if (run := run_of.get(place)) is not None:
-                Body(self, run)
+                self.steps.append(Body(self, run).written(wanted[run.has(wanted)] - run.code(0, 0)))
                 place = run.places().stop
             else:
                 self.steps.append(self.replaced(search.steps[place]))
                 place += 1
         results = {value: self.use(value) for value in search.program.results()}
         ends = replace(search.program, steps=()).substitute(results)  # the steps before a loop keep its first values
-        self.program = replace(ends, steps=tuple(self.steps))
+        return replace(ends, steps=tuple(self.steps))
 
-    def used_outside(self, runs: Sequence[Run]) -> Any:
+    def used_outside(self) -> Any:
         """Return the codes of loops' values that are used outside their loop."""
         search = self.search
         loop = np.full(len(search.steps) + 1, -1)
-        for i, run in enumerate(runs):
+        for i, run in enumerate(self.runs):
             loop[run.places().start : run.places().stop] = i
         reader = np.repeat(loop[:-1], np.diff(search.starts))
         made = loop[np.where(search.codes // FAR == 0, search.codes // search.width, -1)]
@@ -118,15 +120,18 @@ class Body:
         self.made: dict[int, Value] = {}
         self.leaves = itertools.count()  # the number of the next leaf
         self.wanted: dict[int, list[int]] = {}  # the turns of each value that are used outside
-        for code in (rolling.wanted[run.has(rolling.wanted)] - run.code(0, 0)).tolist():
-            self.wanted.setdefault(code % run.stride, []).append(code // run.stride)
-        for j in range(run.period):
-            step = self.inside(run.step(j))
+
+    def written(self, codes: Any) -> Step:
+        """Write the loop as a step; codes tell which values are used outside of it."""
+        for code in codes.tolist():
+            self.wanted.setdefault(code % self.run.stride, []).append(code // self.run.stride)
+        for j in range(self.run.period):
+            step = self.inside(self.run.step(j))
             first = j * self.search.width
-            outs = tuple(Value(v.shape, v.dtype, run.name(o)) for o, v in enumerate(step.outs(), first))
+            outs = tuple(Value(v.shape, v.dtype, self.run.name(o)) for o, v in enumerate(step.outs(), first))
             self.made.update(enumerate(outs, first))
             self.steps.append(replace(step, out=outs if isinstance(step.out, tuple) else outs[0]))
-        self.write()
+        return self.whole()
 
     def inside(self, step: Step, depth: int = 0) -> Step:
         """Return a step as it is inside the loop, and inside `depth` loops in it."""
@@ -200,8 +205,8 @@ class Body:
                 self.carried[source, before] = Value(like.shape, like.dtype, self.run.name(source))
         return self.carried[source, ago]
 
-    def write(self) -> None:
-        """Write the whole loop as a step."""
+    def whole(self) -> Step:
+        """Return the loop of the steps of a turn."""
         run, search = self.run, self.search
         carried = {source for source, ago in self.carried if ago == 1}
         in_rows = {source for source, turns in self.wanted.items() if turns != [self.count - 1]}
@@ -220,7 +225,7 @@ class Body:
         ends = [tuple(self.made[source] for source in sources) for sources in (kept, last)]
         inputs = (*self.carried.values(), *[inside for inside, _ in self.inputs.values()])
         loop = Loop(self.count, Program(inputs, tuple(self.steps), (nexts, *ends)), rows)
-        self.rolling.steps.append(Step(loop, tuple(args), {}, tuple(outs), run.step(0).where))
+        return Step(loop, tuple(args), {}, tuple(outs), run.step(0).where)
 
     def result(self, source: int, first: int | None) -> Value:
         """Return a result of the loop: an array in which a row, or no row, is the first

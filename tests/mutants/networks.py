@@ -8,7 +8,7 @@ Read next: `../test_nn.py`.
 NN = "tests/test_nn.py"
 FUNCTIONAL = "tests/test_functional.py"
 LAYERS = "tests/test_layers.py"
-LAWS = "tests/test_laws.py::test_first_and_second_derivatives[normalized-rows]"
+LAWS = "tests/test_laws.py::test_laws[normalized-rows]"
 OPTIM = "tests/test_optim.py"
 SCHEDULES = "tests/test_lr_scheduler.py"
 MINIMIZING = "tests/test_minimizing.py"
@@ -33,7 +33,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/nn/recurrent.py",
         "if transpose is through_time else",
         "if transpose is not through_time else",
-        "tests/test_laws.py::test_first_and_second_derivatives[through_time-one-part]",
+        "tests/test_laws.py::test_laws[through_time-one-part]",
     ),
     ("microgradnd/nn/attention.py", "e /= sums + (sums == 0)", "e /= sums", ATTENTION),
     ("microgradnd/nn/attention.py", "product_total(out, g, -1)), query", "product_total(g, g, -1)), query", ATTENTION),
@@ -41,7 +41,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/nn/attention.py",
         "np.matmul(mT(used), g)",
         "np.matmul(mT(weights), g)",
-        "tests/test_laws.py::test_first_and_second_derivatives[attention-kept]",
+        "tests/test_laws.py::test_laws[attention-kept]",
     ),
     ("microgradnd/nn/attention.py", "np.tri(queries, keys, dtype=bool)", "np.tri(queries, keys, -1, bool)", ATTENTION),
     ("microgradnd/nn/attention.py", "if shows else np.where(mask, infinity, zero)", "", ATTENTION),
@@ -62,7 +62,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/nn/activations.py",
         "out * (g - product_total(g, out, axis))",
         "out * (g - total(g, axis))",
-        FUNCTIONAL + " tests/test_laws.py::test_first_and_second_derivatives[softmax-last]",
+        FUNCTIONAL + " tests/test_laws.py::test_laws[softmax-last]",
     ),
     (
         "microgradnd/nn/activations.py",
@@ -74,7 +74,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/nn/activations.py",
         "elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))",
         "elementwise(sigmoid, lambda g, out, x: g * (out * (1 + out)))",
-        FUNCTIONAL + " tests/test_laws.py::test_first_and_second_derivatives[sigmoid]",
+        FUNCTIONAL + " tests/test_laws.py::test_laws[sigmoid]",
     ),
     ("microgradnd/nn/activations.py", "alpha * np.exp(np.minimum(x, 0))), None)", "out + alpha), None)", LAYERS),
     ("microgradnd/nn/activations.py", 'x = floating("gelu", x)', 'x = operand("gelu", x)', FUNCTIONAL),
@@ -237,7 +237,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/nn/convolution.py",
         "lambda g, out, z, weight, shape, **how: conv_weight(g, z, weight.shape[2:], **how)",
         "lambda g, out, z, weight, shape, **how: conv_weight(out, z, weight.shape[2:], **how)",
-        "tests/test_laws.py::test_first_and_second_derivatives[conv_transpose-images]",
+        "tests/test_laws.py::test_laws[conv_transpose-images]",
     ),
     (
         "microgradnd/nn/convolution.py",
