@@ -643,8 +643,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("runs.py", "if ago > self.first + 1 or self.has(code):", "if ago > self.first + 1:", ROLLING),
     (
         "rolling.py",
-        "self.program = replace(ends, steps=tuple(self.steps))",
-        "self.program = replace(ends, steps=tuple(self.steps)).substitute(results)",
+        "return replace(ends, steps=tuple(self.steps))",
+        "return replace(ends, steps=tuple(self.steps)).substitute(results)",
         SCANNING,
     ),
     ("scanning.py", "if all(pair(x)[1] is None for x in operands):", "if False:", SCANNING),
