@@ -27,6 +27,7 @@ MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pk
 ROWS = [row for module in MODULES for row in module.ROWS]
 # Checked through the functions that use them; labels have no derivative
 INTERNAL = {primitives.select, recompute.recompute, losses.onehot, values.instead, scanning.scanned, recurrent.recalled}
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
 def locked(arrays):
@@ -103,7 +104,7 @@ def keeps_single_precision(row, arrays):
 LAWS = (has_right_derivatives, computes_what_numpy_computes, has_transposed_modes, keeps_single_precision)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@every_row
 def test_laws(row):
     @given(row.inputs)
     def hold(arrays):  # to draw them takes longer than a law, so all laws share them
