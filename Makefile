@@ -20,7 +20,7 @@ TESTS ?=
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
 
-# Each core has tests of its own, and threads that wait for one are slow: a test can take ten times as long
+# Each core runs its own tests; with more threads than cores, a test can take ten times as long
 test test-thorough mutants: export OPENBLAS_NUM_THREADS = 1
 
 test: $(VENV)/test.installed

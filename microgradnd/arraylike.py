@@ -84,7 +84,7 @@ class ArrayLike:
         return self._array
 
     def _entering(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """Return what a function computes with."""
+        """Return the array, or in a trace the Python number, that a function gets."""
         return self._array
 
     def item(self) -> Any:

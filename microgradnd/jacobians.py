@@ -292,8 +292,7 @@ def at_once(trace: Trace, n: int) -> int:
         elif node is not None:
             if node.note is not None and (node.note.hooks or node.note.retain_grad):
                 return 1
-            size = getattr(node.out, "size", 1)
-            widest = size if size > widest else widest
+            widest = max(widest, getattr(node.out, "size", 1))
     return 1 if current().anomaly is not None else min(n, max(1, MOST // widest))
 
 

@@ -276,6 +276,11 @@ def check_ages(node: Operation) -> None:
             raise refusals.changed(describe(parent), name_of(node.function))
 
 
+def lifted(lift: Lift, args: tuple[Any, ...], parents: tuple[Any, ...]) -> list[Any]:
+    """Return the arguments of an operation, those with a node lifted."""
+    return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, parents, strict=True)]
+
+
 class Path:
     """The part of the tape between some inputs and some outputs.
 
@@ -390,8 +395,7 @@ def walk(
             g = g.filled(out)
         rules, parents = VJPS[node.function], node.parents
         if lift is not None:
-            values = [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, parents, strict=True)]
-            out = lift(out, node)
+            values, out = lifted(lift, args, parents), lift(out, node)
             args = values if is_traced else args  # where a trace leaves lengths open
         i, parts = -1, []
         try:
@@ -468,8 +472,7 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
             note.check(node)
         rules, parents = JVPS.get(node.function, ()), node.parents
         if lift is not None:
-            values = [arg if parent is None else lift(arg, parent) for arg, parent in zip(values, parents, strict=True)]
-            out = lift(out, node)
+            values, out = lifted(lift, values, parents), lift(out, node)
         several, total = type(out) is Results, None
         try:
             if type(rules) is Joint:

@@ -136,10 +136,11 @@ def wrap(data: Any, node: Node | None = None) -> Tensor:
 
 def lift(data: Any, node: Node) -> Any:
     """Make a Tensor from an array and its node, or a tuple for several results."""
-    if type(data) is Results:
-        return Results(apply(primitives.select, (wrap(data, node), i), NO_KEYWORDS) for i in range(len(data)))
-    if type(data) in (float, int, bool, complex):  # in a trace
-        return current().trace.number(data, node)  # type: ignore[union-attr]
+    if type(data) is not ndarray:
+        if type(data) is Results:
+            return Results(apply(primitives.select, (wrap(data, node), i), NO_KEYWORDS) for i in range(len(data)))
+        if type(data) in (float, int, bool, complex):  # in a trace
+            return current().trace.number(data, node)  # type: ignore[union-attr]
     result = new_object(Tensor)  # wrap(data, node), inlined: a recorded walk makes many
     result._array = data
     result._node = node

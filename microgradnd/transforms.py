@@ -143,7 +143,7 @@ class Trace:
 
     def recording(self, vectors: Sequence[Any]) -> AbstractContextManager[Any]:
         """Return the mode for a walk: recorded if something outside depends on it."""
-        needed = self.is_passed or True in [isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors)]
+        needed = self.is_passed or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
         if needed and (mode := current()).record is not None and mode.trace is None:
             return UNCHANGED
         return enable_grad.key if needed else no_grad.key
@@ -157,10 +157,8 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     """
     if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
-    array = leaf
-    if type(leaf) is not np.ndarray or leaf.dtype.kind != "f":
-        array = operands.as_array(operands.operand("a transform", plain(leaf)))
-        operands.check_differentiable(array.dtype)
+    array = operands.as_array(operands.operand("a transform", plain(leaf)))
+    operands.check_differentiable(array.dtype)
     if current().trace is None and isinstance(array, np.ndarray):
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")

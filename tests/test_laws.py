@@ -107,7 +107,7 @@ LAWS = (has_right_derivatives, computes_what_numpy_computes, has_transposed_mode
 @every_row
 def test_laws(row):
     @given(row.inputs)
-    def hold(arrays):  # to draw them takes longer than a law, so all laws share them
+    def hold(arrays):  # drawing takes longer than checking, so all laws share the draws
         for law in LAWS:
             law(row, locked(arrays))
 

@@ -891,6 +891,7 @@ LIBRARY = {
         compiled(lambda x: x.summ(), np.ones(3)), AttributeError, "a Tensor has no 'summ'|did you mean Tensor.sum"
     ),
     "compiled buffer": Row(compiled(lambda x: memoryview(x), np.ones(3)), TraceError, "memoryview|np.where"),
+    "compiled number": Row(compiled(lambda x: memoryview(x), 2.0), TraceError, "memoryview.*not 'Tensor'|np.where"),
     "compiled generator": Row(compiled(lambda x: (v for v in [x]), np.ones(3)), TraceError, "generator|arrays"),
     "compiled hash": Row(compiled(lambda x: {x[0]: 1}, np.ones(3)), TraceError, "hash()|np.where"),
     "compiled write": Row(compiled(written_to, np.ones(3)), TraceError, "PLAIN_ARRAY|argument"),

@@ -173,6 +173,7 @@ FUNCTIONS = {
     "an equal element": lambda t, x: (x == t, x >= t, np.not_equal(x, t)),
     "a comparison": lambda t, x: (t > 1, (t > 1) + (t > 0.5), (t > 1) * x),
     "a remainder": lambda t, x: divmod(t, 0.3)[1] * x,
+    "bools divided": lambda t, x: divmod(t > 0, True)[0] * x,
     "a NumPy number": lambda t, x: (np.sqrt(t) * x, np.add(t, 1) * x, np.positive(t)),
     "a dtype": lambda t, x: x.astype(np.result_type(x, t)),
     "a mask": lambda t, x: np.add(mg.tensor(x), t, where=x > 0),

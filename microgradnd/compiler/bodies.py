@@ -91,9 +91,10 @@ def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: P
 
 
 def with_turns(step: Step, change: Callable[[Any, int], Any], depth: int = 0) -> Step:
-    """Return a step in which the numbers that count turns of loops around it differ.
+    """Return a step with the numbers that count turns of outer loops replaced.
 
-    `change(number, depth)` also gets the number of loops in the step around it.
+    `change(number, depth)` gives a new number; `depth` is the number of the step's own
+    loops around it.
     """
 
     def changed(part: Any) -> Any:

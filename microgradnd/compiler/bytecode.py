@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType
 
 Line = tuple[str, int]  # file and number
-Place = tuple[int, int]  # line and column
+Position = tuple[int, int]  # line and column
 
 
 def names_in(code: CodeType) -> set[str]:
@@ -77,12 +77,12 @@ def words_at(code: CodeType, line: int) -> set[str]:
 
 
 def takers(code: CodeType, at: int) -> set[str]:
-    """Return the names of the functions that are called with what an instruction makes.
+    """Return the names of the functions that get the result of an instruction.
 
-    `raise` counts as one. Calls after an assignment to a variable don't count.
+    `raise` counts as a function. Calls after an assignment to a variable don't count.
     """
-    names: dict[Place, str] = {}  # by where an expression starts: the last name of its dotted beginning
-    made: tuple[Place, Place] = (0, 0), (0, 0)
+    names: dict[Position, str] = {}  # by where an expression starts: the last name of its dotted beginning
+    made: tuple[Position, Position] = (0, 0), (0, 0)
     found: set[str] = set()
     for instruction in dis.get_instructions(code):
         name, about = instruction.opname, instruction.argval

@@ -158,7 +158,7 @@ class General:
         self.renamed: dict[tuple[str, ...], str] = {}
 
     def are_apart(self) -> bool:
-        """Return whether the numbers tell for each formula that they are its own."""
+        """Return whether the sample numbers identify each formula."""
         formulas: dict[Any, Any] = {}
         for size, values in self.candidates:
             names, coefficients = zip(*sorted(size.terms.items()), strict=True)

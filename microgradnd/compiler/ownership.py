@@ -45,7 +45,7 @@ def own_results(program: Program) -> Program:
             borrowed.update(step.outs())
         if may_share(step):
             lent |= dict.fromkeys(step.outs(), set().union(*(lent.get(v, {v}) for v in step.operands())))
-    numbers = {step.out for step in program.steps if step.function in NUMBERS}  # of Python, which have no memory
+    numbers = {step.out for step in program.steps if step.function in NUMBERS}  # Python numbers own no memory
     copies: list[Step] = []
     handed: set[Value] = set()
 

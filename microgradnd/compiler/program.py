@@ -275,7 +275,7 @@ def parts_of(tree: Any) -> list[Any]:
 
 
 def moved(number: Turn | Listed, levels: int) -> Turn | Listed:
-    """Return a number that counts turns, where there are more loops around it."""
+    """Return a moving number as it is inside so many more loops (fewer if negative)."""
     if isinstance(number, Turn):
         return Turn(int(number), number.stride, number.level + levels)
     return Listed(number.numbers, number.level + levels)

@@ -33,7 +33,7 @@ from microgradnd.compiler.program import mapped
 from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
-from microgradnd.compiler.weak import number
+from microgradnd.compiler.weak import TracedNumber, number
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, is_users_file, quoted_line, user_line
 from microgradnd.modes import no_grad
@@ -78,6 +78,7 @@ class IndexParts:
 
 
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
+STAND_INS = (TracedTensor, TracedNumber)
 
 
 class Gradient:
@@ -177,7 +178,7 @@ class Recorder:
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.start = next_position()
-        self.outside = np.geterr(), warnings.filters, shown_by()
+        self.outside = np.geterr(), warnings.filters, warned_by(), (sys.stdout, sys.stderr)
 
     @contextmanager
     def active(self, record: Any = None) -> Iterator[None]:
@@ -453,17 +454,20 @@ class Recorder:
         return refused
 
     def not_taken(self, error: Exception) -> TraceError:
-        """Return the error for what Tensors don't allow, such as `memoryview(t)`."""
+        """Return the error for an operation that a Tensor lacks, as `memoryview(t)`."""
         lines = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
         where = next((line for line in reversed(lines) if is_users_file(line[0])), None)
+        text = str(error)
+        for kind in STAND_INS:
+            text = text.replace(kind.__name__, "Tensor")
         return TraceError(
-            f"{str(error).replace(TracedTensor.__name__, 'Tensor')} inside a compiled function{quoted_line(where)}: "
+            f"{text} inside a compiled function{quoted_line(where)}: "
             f"arrays and numbers are Tensors there, as the program is written once, for all values. {ADVICE}"
         )
 
     def shows(self) -> bool:
         """Return whether texts and warnings go where they went before the trace."""
-        return self.outside[2] == shown_by()
+        return self.outside[2:] == (warned_by(), (sys.stdout, sys.stderr))
 
     def failed(self, error: Exception) -> None:
         """Note an error of a call: it may depend on values, so nobody may catch it."""
@@ -476,8 +480,8 @@ class Recorder:
 
     def refuse_handlers(self) -> None:
         """Raise if the function itself handles floating-point errors or warnings."""
-        errors, filters, show = self.outside
-        if shown_by()[2:] != show[2:] or (
+        errors, filters, shown, _ = self.outside
+        if warned_by() != shown or (
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
@@ -545,9 +549,9 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
     return [(part, parent is not None) for part in (index if isinstance(index, tuple) else (index,))]
 
 
-def shown_by() -> tuple[Any, ...]:
-    """Return where texts and warnings go: an object for each way."""
-    return sys.stdout, sys.stderr, warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")
+def warned_by() -> tuple[Any, Any]:
+    """Return the functions that show warnings, which `catch_warnings` replaces."""
+    return warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")
 
 
 def needed_by() -> str:

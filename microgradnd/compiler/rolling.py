@@ -206,7 +206,7 @@ class Body:
         return self.carried[source, ago]
 
     def whole(self) -> Step:
-        """Return the loop of the steps of a turn."""
+        """Return the loop as a step, once the steps of its body are written."""
         run, search = self.run, self.search
         carried = {source for source, ago in self.carried if ago == 1}
         in_rows = {source for source, turns in self.wanted.items() if turns != [self.count - 1]}

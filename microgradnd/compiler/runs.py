@@ -26,7 +26,7 @@ from microgradnd.compiler.program import FEWEST, Constant, Listed, Program, Step
 
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
 FAR = 1 << 58  # separates the codes of computed values, integers, numbers, and other arrays
-NUMBERS = (int, float, np.float64)  # the types of numbers that may differ between turns
+VARYING = (int, float, np.float64)  # the types of numbers that may differ between turns
 INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
 CONTEXTS = (1, 8, 64)  # how many consecutive steps the search for a period compares
 
@@ -37,7 +37,7 @@ def numbers_of(step: Step) -> tuple[type, ...]:
         return (int,)
     if not isinstance(step.function, np.ufunc):
         return ()
-    return NUMBERS if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
+    return VARYING if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
 
 
 def is_array(tree: Any) -> bool:
@@ -159,7 +159,7 @@ class Search:
             return (form, self.form(self.views[tree])) if tree in self.views else self.noted(tree, tree, form)
         if is_array(tree):
             return self.noted(tree, identity_of(tree), (tree.shape, tree.dtype))
-        if isinstance(tree, Turn | Listed):  # of a loop around
+        if isinstance(tree, Turn | Listed):  # it counts the turns of an outer loop
             return self.noted(tree, repr(tree), NUMBER if np.float64 in varies else int)
         if may_vary(tree, varies):
             key = tree if kind is int else (kind, repr(tree))
@@ -206,7 +206,7 @@ class Search:
         todo = periods(self.tokens)
         while todo:
             count, failed = len(found), set[int]()
-            unfit = np.zeros(len(self.steps), int)  # the shortest period with which steps repeat in vain
+            unfit = np.zeros(len(self.steps), int)  # the shortest period that gave no loop
             for period in todo:
                 for start, stop in repeated(self.tokens, period):
                     shortest = unfit[start:stop]

@@ -252,8 +252,7 @@ class Writer:
         if function is primitives.astype and isinstance(step.out, Value) and not step.out.shape:
             return f"{self.text(args[1])}({self.text(base)})", CALL
         is_odd |= not SQUARES and function is np.power and bool(getattr(base, "shape", ()))
-        is_number = function is np.reshape and not getattr(base, "shape", ())  # has no methods if it is Python's
-        if form and form.fits(args) and not kwargs and not is_number and not (form.rank == POWER and is_odd):
+        if form and form.fits(args) and not kwargs and not (form.rank == POWER and is_odd):
             return form.text.format(
                 *(self.text(a, form.right if i else form.left) for i, a in enumerate(args))
             ), form.rank

@@ -83,7 +83,7 @@ def begun(program: Program) -> Program:
 
 
 def unbegun(program: Program) -> Program:
-    """Leave first terms as they are, where no loop has come of it."""
+    """Undo `begun` for the sums that no loop computes."""
     program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
     return replace(program, steps=tuple([step for step in program.steps if not is_begin(step)]))
 

@@ -32,6 +32,7 @@ from microgradnd.compiler.opened import instance
 from microgradnd.compiler.places import PLAIN, Surroundings
 from microgradnd.compiler.program import Constant, Program, Value, mapped
 from microgradnd.compiler.recorder import (
+    STAND_INS,
     Buffer,
     Gradient,
     Recorder,
@@ -197,7 +198,7 @@ class Recording:
                 recorder.refused = error.__cause__
             if recorder.refused is not None and recorder.refused is not error:
                 raise recorder.refused from None
-            if type(error) in (TypeError, AttributeError) and TracedTensor.__name__ in str(error):
+            if type(error) in (TypeError, AttributeError) and any(kind.__name__ in str(error) for kind in STAND_INS):
                 raise recorder.not_taken(error) from error
             raise
         finally:

@@ -135,7 +135,7 @@ class Translation:
         return steps
 
     def step(self, node: TracedOperation, name: str | None) -> list[Step]:
-        """Translate one operation, after the conversions of numbers that it gets."""
+        """Translate one operation; casts of its Python numbers come first."""
         values, steps = self.values, list[Step]()
         args: list[Any] = [
             values[parent] if parent in values else self.argument(arg, parent)

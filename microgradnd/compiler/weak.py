@@ -22,8 +22,8 @@ from microgradnd.registry import BODIES
 from microgradnd.tensor import Tensor, wrap
 
 NUMBERS: dict[type, type] = {float: np.float64, complex: np.complex128, int: np.int64, bool: np.bool_}
-LOGICAL = ("and", "or", "xor", "lshift", "rshift", "divmod")
-ARITHMETIC = ("add", "sub", "mul", "truediv", "matmul", "mod", "floordiv", "pow")
+LOGICAL = ("and", "or", "xor", "lshift", "rshift")
+ARITHMETIC = ("add", "sub", "mul", "truediv", "matmul", "mod", "floordiv", "divmod", "pow")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 UNARY = ("neg", "pos", "abs", "invert")
 
@@ -77,7 +77,7 @@ def number(value: Any, node: Any) -> TracedNumber:
 
 
 def entered(value: Any) -> Any:
-    """Return a traced number as it meets an array; other operands unchanged."""
+    """Return an operand for a call with arrays: a traced number has no dtype there."""
     if type(value) is not TracedNumber:
         return value
     made = wrap(value._array.item(), value._node)
@@ -116,8 +116,9 @@ for _name in (*ARITHMETIC, *LOGICAL, *COMPARISONS):
     setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__", _name in ARITHMETIC))
 for _name in (*ARITHMETIC, *LOGICAL):
     setattr(TracedNumber, f"__r{_name}__", _between(f"__r{_name}__", _name in ARITHMETIC))
-for _name in ARITHMETIC:  # an augmented assignment makes it a name for another number
-    setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
+for _name in ARITHMETIC:  # an augmented assignment rebinds the name, as for Python numbers
+    if _name != "divmod":
+        setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
 for _name in UNARY:
     setattr(TracedNumber, f"__{_name}__", _unary(f"__{_name}__"))
 TracedNumber.__hash__ = TracedTensor.__hash__  # type: ignore[method-assign]

@@ -822,7 +822,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("traced.py", " or not tracer().shows()", "", GUARDS),
     ("traced.py", "if hasattr(self._class_outside(), name):", "if False:", GUARDS),
     ("bytecode.py", 'elif name.startswith("STORE"):', "elif False:", GUARDS),
-    ("recorder.py", "if shown_by()[2:] != show[2:] or (", "if (", GUARDS),
+    ("recorder.py", "if warned_by() != shown or (", "if (", GUARDS),
     ("traced.py", "if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):", "if False:", GUARDS),
     (
         "traced.py",
