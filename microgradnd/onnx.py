@@ -26,7 +26,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.program import Constant, Program, Step, Value
-from microgradnd.compiler.trace import Recording, results_of
+from microgradnd.compiler.trace import call_recorded, results_of
 from microgradnd.compiler.translation import Translation, turns_of
 from microgradnd.data import columns
 from microgradnd.failures import explained
@@ -531,8 +531,9 @@ def traced(model: Module, inputs: list[Any]) -> tuple[Whole, Program]:
     """Call a network, and return the translation of its steps."""
     arguments = Arguments(tuple(inputs), {})
     with no_grad(), scoped(model):
-        recording = Recording(lambda *args: model(*args), arguments)
+        recording = call_recorded(lambda *args: model(*args), arguments)
     whole = Whole(recording.recorder, recording.inputs, [f"input_{i}" for i in range(len(inputs))])
+    whole.translate()
     return whole, whole.program(results_of(recording, whole), ())
 
 

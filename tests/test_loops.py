@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd.compiler import fusion
-from microgradnd.compiler.driver import Driver
-from microgradnd.compiler.loops import Layout
+from microgradnd.compiler.driver import driver_of
 from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
@@ -38,13 +37,13 @@ SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -2.5, 1e300)
 
 def interpreted(program, name="program"):
     """Return the function that numba would compile, as Python runs it."""
-    driver = Driver(Layout(program), name)
+    driver = driver_of(program, name)
     text = driver.text.replace("float(", "np.float64(")  # Python floats raise where NumPy's give inf
     written = module_text([part.text for part in driver.parts])
     helpers, start, parts = written.partition('@njit("')
     module = helpers + start + re.sub(r"(?<![\w.])(\d+\.\d*(e[+-]?\d+)?)", r"np.float64(\1)", parts)
     module = re.sub(r"^(@njit\(.*?\)$|@intrinsic|from numba.*?|from llvmlite.*?)$", "", module, flags=re.M | re.S)
-    namespace = {"np": np, **driver.constants}
+    namespace = {"np": np, **driver.constants()}
     exec(module, namespace)
     namespace.update(largest=np.maximum, smallest=np.minimum)
     exec(text, namespace)

@@ -23,6 +23,7 @@ from hypothesis import given
 import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.compiler import loops, machine
+from microgradnd.compiler.driver import driver_of
 from microgradnd.transforms import plain
 from microgradnd.trees import flatten
 from tests.test_loops import equal, programs
@@ -411,7 +412,7 @@ def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path, how):
 
 def test_code_that_numba_cannot_read_is_compiled_again(monkeypatch, tmp_path):
     """Even if an entry is unchanged, a newer numba may read it differently."""
-    parts = machine.Driver(loops.Layout(compiled_program()), "f").parts
+    parts = driver_of(compiled_program(), "f").parts
     text = machine.module_text([part.text for part in parts])
     first = machine.made(text, tmp_path / "key")
     for file in (tmp_path / "key").rglob("*.nbi"):

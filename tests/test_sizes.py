@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.compiler import programs
-from microgradnd.compiler.opened import General
+from microgradnd.compiler.opened import general_of
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.sizes import Size, Sizes
 from microgradnd.nn import functional as F
@@ -400,7 +400,7 @@ def test_texts_with_different_numbers_of_arrays_are_not_merged():
         (("b2 = b3", "b2 = b2"), False),
         (("c_5 = x", "c_42 = x"), True),
     ):
-        assert (General(Program((), (), ()), sizes, lengths, texts).text() is not None) == is_one
+        assert (general_of(Program((), (), ()), sizes, lengths, texts).text() is not None) == is_one
 
 
 def test_lengths_in_caches_outlive_their_trace():

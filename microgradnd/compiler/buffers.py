@@ -98,6 +98,13 @@ class Planner:
         self.plan = Plan()
         self.exact: dict[Value, Step] = {}  # values that are certainly views of another, if that is contiguous
         self.owners: dict[Value, set[Value]] = {}  # of a value that may be a view: those whose memory it may share
+        self.kept: set[Value] = set()  # the owners of the results' memory
+        self.lendable: set[Value] = set()
+        self.last: dict[Value, int] = {}  # the last step that reads an owner's memory
+
+    def planned(self) -> Plan:
+        """Return where the values live."""
+        program = self.program
         for step in program.steps:
             self.look_at(step)
         outputs = set(values_in(program.outputs))
@@ -106,7 +113,6 @@ class Planner:
         for step in program.steps:
             if step.function is primitives.concatenate:
                 self.join(step)
-        self.last: dict[Value, int] = {}  # the last step that reads an owner's memory
         for i, step in enumerate(program.steps):
             for value in step.operands():
                 for owner in self.owners_of(value):
@@ -116,6 +122,7 @@ class Planner:
                 self.last[owner] = len(program.steps)
         self.place_updates()
         self.place_buffers()
+        return self.plan
 
     def owners_of(self, value: Value) -> set[Value]:
         return self.owners.get(value, {value})
@@ -292,4 +299,4 @@ class Planner:
 
 def plan(program: Program) -> Plan:
     """Return buffers for the values of a program."""
-    return Planner(program).plan
+    return Planner(program).planned()

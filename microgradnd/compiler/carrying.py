@@ -95,27 +95,26 @@ class InPlace(Carrying):
             Those that are numbers.
     results : list of (Value, Value)
             The numbers that outlive the loop, outside and inside.
-    program : Program
-            The body; its updates are written to places.
 
-    `changes` tells which steps change their first operand. If `named` is true, numbers
-    that a turn hands on are values of their own.
+    If `named` is true, numbers that a turn hands on are values of their own.
     """
 
-    def __init__(self, step: Step, changes: Callable[[Step], bool], named: bool = False) -> None:
+    def __init__(self, step: Step, named: bool) -> None:
         super().__init__(step)
+        self.named = named
         self.places: dict[Value, tuple[Value, int | None]] = {}
         self.ends: list[tuple[Value, int, Value]] = []
         self.steps = [*self.body.steps]
         self.fixed = {v for s in self.steps if not may_share(s) and not is_free(s) for v in s.outs()}
         self.base: dict[Value, Value] = {}  # the array that a step has changed in place
-        for s in self.steps:
-            if changes(s):
-                self.base[s.outs()[0]] = self.base.get(s.args[0], s.args[0])
         self.updates: dict[Value, Value] = {}
-        self.named = named
-        self.numbers = [c._replace(following=self.number(c.following)) for c in self.carried if not c.inside.shape]
-        self.results = [(c.out, c.inside) for c in self.numbers if not c.has_rows]
+        self.numbers: list[Carried] = []
+        self.results: list[tuple[Value, Value]] = []
+
+    def lay_out(self) -> None:
+        """Find a place for each value that outlives a turn."""
+        self.numbers += [c._replace(following=self.number(c.following)) for c in self.carried if not c.inside.shape]
+        self.results += [(c.out, c.inside) for c in self.numbers if not c.has_rows]
         self.results += [(out, self.number(value)) for out, value in self.last if not value.shape]
         for c in self.carried:
             if c.inside.shape:
@@ -129,9 +128,12 @@ class InPlace(Carrying):
         for out, value in self.last:
             if value.shape:
                 self.write(self.place(out, value, None), value)
+
+    def program(self) -> Program:
+        """Return the body, whose updates are written to places."""
         inputs = dict.fromkeys([*self.body.inputs, *self.places])
         ends = [*[c.following for c in self.numbers], *[v for _, v in self.results], *[v for *_, v in self.ends]]
-        self.program = Program((*inputs,), tuple(self.steps), tuple(dict.fromkeys(ends)), self.updates)
+        return Program((*inputs,), tuple(self.steps), tuple(dict.fromkeys(ends)), self.updates)
 
     def place(self, out: Value, like: Value, ahead: int | None) -> Row:
         """Return an input for a result, or a row of it, that a value is written to."""
@@ -161,3 +163,16 @@ class InPlace(Carrying):
         base = self.base.get(value)
         is_own = value in self.fixed if base is None else base is target or base not in self.body.inputs
         self.updates[target] = value if is_own else self.copied(value)
+
+
+def in_place(step: Step, changes: Callable[[Step], bool], named: bool = False) -> InPlace:
+    """Return a loop whose body writes in place.
+
+    `changes` tells which steps change their first operand.
+    """
+    laid = InPlace(step, named)
+    for inner in laid.steps:
+        if changes(inner):
+            laid.base[inner.outs()[0]] = laid.base.get(inner.args[0], inner.args[0])
+    laid.lay_out()
+    return laid

@@ -50,7 +50,6 @@ class Dispatcher:
 
     def __init__(self, function: Callable[..., Any], arguments: Arguments, entry: Entry) -> None:
         self.function, self.arguments, self.entry = function, arguments, entry
-        traced = entry.traced
         self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "function": entry.function, "touch": touch}
         self.names |= {"inf": np.inf, "nan": np.nan, "ndarray": np.ndarray}
@@ -62,6 +61,10 @@ class Dispatcher:
         self.parts: list[str] = []
         self.leaves: list[str] = []  # an expression for each
         self.contents: list[tuple[str, Sequence[Any]]] = []  # expressions for containers, and what they held
+
+    def source(self) -> str:
+        """Return the source of the quick way."""
+        arguments, entry, traced = self.arguments, self.entry, self.entry.traced
         for i, arg in enumerate(arguments.args):
             self.look(f"a{i}", arg)
         if arguments.kwargs:
@@ -80,7 +83,7 @@ class Dispatcher:
             number = NUMBERS.get(type(leaf))  # a program casts numbers itself, where they meet arrays
             given.append(self.leaves[i] if number is None else f"{self.name(number)}({self.leaves[i]})")
             owners.append(self.name(leaf._node) if isinstance(leaf, Tensor) and type(leaf._node) is Leaf else None)
-        for value, thing in zip(entry.traced.program.inputs[len(given) :], traced.captured, strict=True):
+        for value, thing in zip(traced.program.inputs[len(given) :], traced.captured, strict=True):
             name = self.name(thing)
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
             owners.append(name if type(thing) is Leaf else None)
@@ -88,7 +91,7 @@ class Dispatcher:
                 self.checks.append(f"type({name}.data) is ndarray and {name}.data.shape == {value.shape}")
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
         self.surroundings()
-        self.source = self.text(given, owners)
+        return self.text(given, owners)
 
     def text(self, given: Sequence[str], owners: Sequence[str | None]) -> str:
         """Return the function that checks, runs the program, and finishes the call."""
@@ -380,6 +383,6 @@ def taken_apart(tree: Any, form: Form, is_known: bool) -> list[Any]:
 def dispatcher(function: Callable[..., Any], arguments: Arguments, entry: Entry) -> Callable[..., Any]:
     """Return the quick way for calls like this one; for others it returns MISS."""
     made = Dispatcher(function, arguments, entry)
-    exec(compile(made.source, "<dispatch>", "exec"), made.names)
+    exec(compile(made.source(), "<dispatch>", "exec"), made.names)
     found: Callable[..., Any] = made.names.pop("dispatch")  # so that it doesn't hold itself
     return found

@@ -20,11 +20,11 @@ from microgradnd.compiler.bodies import Loop, levels
 from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
-from microgradnd.compiler.loops import TAKEN, Fused, Layout
+from microgradnd.compiler.loops import TAKEN, Fused, Layout, fused, laid_out
 from microgradnd.compiler.program import Program, Step, Value, moves, values_in
 from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
-from microgradnd.compiler.turns import Turns, UnfitError
+from microgradnd.compiler.turns import Turns, UnfitError, turned
 
 NATIVE = {"float64": "float", "int64": "int", "bool": "bool"}  # dtypes that are Python's too
 
@@ -38,15 +38,16 @@ class Driver:
         self.writer = Writer(self.program, self.names, {})
         self.inputs = [self.names.value(v, "x") for v in self.program.inputs]
         self.array = {v: self.names.of[v] for v in self.program.inputs}
-        self.constants_of(layout)
         self.pooled: list[str] = []
         self.lines: list[str] = []
         self.parts: list[Fused] = []
         self.rolled: list[Turns] = []
         self.report: list[str] = []
-        self.parts_of(layout)
-        self.text = self.whole()
-        self.constants = {name: getattr(thing, "array", thing) for name, thing in self.names.constants.items()}
+        self.text = ""
+
+    def constants(self) -> dict[str, Any]:
+        """Return the constants that the function needs, by name."""
+        return {name: getattr(thing, "array", thing) for name, thing in self.names.constants.items()}
 
     def constants_of(self, layout: Layout) -> None:
         """Name the constant arrays of a program."""
@@ -70,7 +71,7 @@ class Driver:
                 self.call(part)
             else:
                 suffix = f"_{len(self.parts) + 1}" if several or self.parts else ""
-                self.parts.append(Fused(layout, part, self.names.new(f"{self.name}_loops{suffix}")))
+                self.parts.append(fused(layout, part, self.names.new(f"{self.name}_loops{suffix}")))
                 self.loops(self.parts[-1])
 
     def loops(self, part: Fused) -> None:
@@ -131,7 +132,7 @@ class Driver:
         assert isinstance(loop, Loop)
         what = f"{len(loop.body.steps)} steps in a loop of {loop.count} turns"
         try:
-            part = Turns(step, self.names.new(f"{self.name}_turns"))
+            part = turned(step, self.names.new(f"{self.name}_turns"))
         except UnfitError as error:
             fixed = loop.body.inputs[len(loop.rows) :]
             moving = [s for s in loop.body.steps if levels(s)]
@@ -166,7 +167,7 @@ class Driver:
         rows = [step for step in body.steps if moves(step.args)]
         steps = tuple([step for step in body.steps if step not in rows])
         made = [out for row in rows for out in row.outs()]
-        layout = Layout(replace(body, inputs=(*body.inputs, *made), steps=steps), before[0].is_open)
+        layout = laid_out(replace(body, inputs=(*body.inputs, *made), steps=steps), before[0].is_open)
         self.constants_of(layout)
         for value in fixed:
             if is_in_loops(value, layout):
@@ -256,6 +257,15 @@ class Driver:
         copied[1:1] = [f"    {given} = {names}"]
         back = [f"    {given}[{i}][...] = {name}" for i, name in updated]
         return [f"{given} = None", *copied], [f"if {given} is not None:", *back]
+
+
+def driver_of(program: Program, name: str, is_open: bool = False) -> Driver:
+    """Return the function around a program's loops, printed."""
+    driver = Driver(laid_out(program, is_open), name)
+    driver.constants_of(driver.layout)
+    driver.parts_of(driver.layout)
+    driver.text = driver.whole()
+    return driver
 
 
 def is_in_loops(value: Value, layout: Layout) -> bool:

@@ -23,7 +23,7 @@ from microgradnd import primitives
 from microgradnd.compiler.blocks import SUM, Chain, is_choice, is_filled, is_slow
 from microgradnd.compiler.bodies import Loop
 from microgradnd.compiler.buffers import Plan, Planner, picks_one
-from microgradnd.compiler.carrying import InPlace
+from microgradnd.compiler.carrying import in_place
 from microgradnd.compiler.passes import holds, loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, filled
 from microgradnd.compiler.source import Names, Writer, function_text, printable, repeated, statement, updates
@@ -102,7 +102,8 @@ def turns(
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
-    laid, counter = InPlace(step, lambda inner: inner.function is added_at), names.new("t")
+    laid, counter = in_place(step, lambda inner: inner.function is added_at), names.new("t")
+    body = laid.program()
     before, head = list[str](), list[str]()
     for out in step.outs():
         if out.shape and out not in plan.buffer_of and out not in names.of:
@@ -127,13 +128,13 @@ def turns(
             before.append(f"{name} = {number_text(begin, inside, writer)}")
     with writer.inside(counter):
         if one_turn is not None:
-            lines = one_turn(laid.program)
+            lines = one_turn(body)
         else:
-            planned = Planner(laid.program).plan
-            allocated += allocation(laid.program, names, planned, writer)
-            before += numbers_in(laid.program, names)
+            planned = Planner(body).planned()
+            allocated += allocation(body, names, planned, writer)
+            before += numbers_in(body, names)
             names.of.update((following, names.of[inside]) for inside, following in laid.passed)
-            lines = statements(laid.program, planned, writer, allocated)
+            lines = statements(body, planned, writer, allocated)
         for out, ahead, value in laid.ends:
             text = names.numbers.get(value) or writer.text(value)
             lines.append(f"{names.of[out]}[{counter}{' + 1' * ahead}] = {text}")

@@ -242,21 +242,20 @@ class Lowering:
         Arrays that are part of the program.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self) -> None:
         self.ops: list[Op] = []
         self.base: dict[Value, Value] = {}
         self.view: dict[Value, Any] = {}  # an array laid out like the value; nobody reads its elements
         self.made: dict[Value, Step] = {}
         self.constants: dict[Value, Any] = {}
-        for value in program.inputs:
-            self.own(value)
-        for step in program.steps:
-            why = self.lower(step)
-            if why:
-                operands = tuple(Operand(Access(self.base[v], ()), v.dtype) for v in dict.fromkeys(step.operands()))
-                self.ops.append(Op("call", step, why, operands))
-                for value in step.outs():
-                    self.own(value)
+
+    def take(self, step: Step) -> None:
+        """Translate a step, or leave it to NumPy."""
+        if why := self.lower(step):
+            operands = tuple(Operand(Access(self.base[v], ()), v.dtype) for v in dict.fromkeys(step.operands()))
+            self.ops.append(Op("call", step, why, operands))
+            for value in step.outs():
+                self.own(value)
 
     def own(self, value: Value) -> Value:
         """Give a value memory of its own."""
@@ -529,6 +528,16 @@ class Lowering:
             index = (*[slice(None)] * (axis % len(out.shape)), slice(start, end))
             self.map(step, "{0}", [array], out, view=self.view[out][index])
         return ""
+
+
+def lowered(program: Program) -> Lowering:
+    """Return a program's operations."""
+    lowering = Lowering()
+    for value in program.inputs:
+        lowering.own(value)
+    for step in program.steps:
+        lowering.take(step)
+    return lowering
 
 
 def is_slim(out: Value, inner: int) -> bool:

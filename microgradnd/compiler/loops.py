@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler import elementary
-from microgradnd.compiler.fusion import SMALL, Access, Axis, Loop, Lowering, Op, Operand, arrange
+from microgradnd.compiler.fusion import SMALL, Access, Axis, Loop, Lowering, Op, Operand, arrange, lowered
 from microgradnd.compiler.ownership import lenders
 from microgradnd.compiler.program import Program, Value, values_in
 from microgradnd.compiler.source import Names
@@ -56,15 +56,19 @@ class Layout:
             Whether the parts serve other lengths too.
     """
 
-    def __init__(self, program: Program, is_open: bool = False) -> None:
-        self.program, self.lowering, self.is_open = program, Lowering(program), is_open
-        self.base = self.lowering.base
-        calls = [op for op in self.lowering.ops if op.kind == "call"]
-        self.results = lenders(values_in(program.outputs), self.base, [op.step for op in calls])
-        called = {v for op in calls for v in (*op.step.outs(), *(access.base for access in op.reads))}
-        self.arrays = {*program.inputs, *self.lowering.constants, *self.results, *called}
-        self.arrays |= {self.base[v] for v in program.updates.values()}
+    def __init__(self, program: Program, lowering: Lowering, is_open: bool = False) -> None:
+        self.program, self.lowering, self.is_open = program, lowering, is_open
+        self.base = lowering.base
         self.parts: list[Any] = []
+        self.results: set[Value] = set()
+        self.arrays: set[Value] = set()
+        self.numbers: set[Value] = set()
+        self.over: dict[Value, Value] = {}
+        self.order: dict[Op, tuple[int, int]] = {}  # an operation's part, and its place in the order
+        self.touching: dict[Value, list[tuple[Op, Access]]] = {}
+
+    def divide(self) -> None:
+        """Put the operations into parts."""
         for group in arrange(self.lowering.ops, self.arrays):
             last = self.parts[-1] if self.parts else None
             if group.ops[0].kind == "call":
@@ -73,18 +77,11 @@ class Layout:
                 last.append(group)
             else:
                 self.parts.append([group])
-        self.order: dict[Op, tuple[int, int]] = {}  # an operation's part, and its place in the order
-        self.touching: dict[Value, list[tuple[Op, Access]]] = {}
         for number, part in enumerate(self.parts):
             for op in [part] if isinstance(part, Op) else in_order(part):
                 self.order[op] = number, len(self.order)
                 for access in op.touches:
                     self.touching.setdefault(access.base, []).append((op, access))
-        self.arrays |= {v for v, ops in self.touching.items() if len({self.order[op][0] for op, _ in ops}) > 1}
-        self.numbers = {
-            v for v in self.arrays if not v.shape and len({self.order[op][0] for op in self.writers(v)}) == 1
-        }
-        self.over = {new: old for old, new in program.updates.items() if new not in called and self.goes_over(old, new)}
 
     def writers(self, value: Value) -> list[Op]:
         """Return the operations in loops that write a value."""
@@ -125,6 +122,26 @@ class Layout:
                 break
             gone.update(axis for axis, _ in filter(None, keys))
         return [i for i, n in enumerate(base.shape) if i not in gone and n != 1]
+
+
+def laid_out(program: Program, is_open: bool = False) -> Layout:
+    """Return where the arrays of a program are."""
+    layout = Layout(program, lowered(program), is_open)
+    calls = [op for op in layout.lowering.ops if op.kind == "call"]
+    called = {v for op in calls for v in (*op.step.outs(), *(access.base for access in op.reads))}
+    layout.results |= lenders(values_in(program.outputs), layout.base, [op.step for op in calls])
+    layout.arrays |= {*program.inputs, *layout.lowering.constants, *layout.results, *called}
+    layout.arrays |= {layout.base[v] for v in program.updates.values()}
+    layout.divide()
+    number_of = {v: {layout.order[op][0] for op, _ in touching} for v, touching in layout.touching.items()}
+    layout.arrays |= {v for v, numbers in number_of.items() if len(numbers) > 1}
+    for value in layout.arrays:
+        if not value.shape and len({layout.order[op][0] for op in layout.writers(value)}) == 1:
+            layout.numbers.add(value)
+    for old, new in program.updates.items():
+        if new not in called and layout.goes_over(old, new):
+            layout.over[new] = old
+    return layout
 
 
 def in_order(loops: Sequence[Loop]) -> Iterator[Op]:
@@ -377,9 +394,9 @@ class Part:
 class Fused(Part):
     """Prints the loops of a straight line."""
 
-    def __init__(self, layout: Layout, loops: Sequence[Loop], name: str) -> None:
-        super().__init__(layout, name)
-        ops = list(in_order(loops))
+    def write(self, loops: Sequence[Loop]) -> None:
+        """Print them."""
+        ops, layout = list(in_order(loops)), self.layout
         self.returned = list(dict.fromkeys(op.out.base for op in ops if op.out.base in layout.numbers))
         for op in ops:
             self.take(op)
@@ -395,6 +412,13 @@ class Fused(Part):
         """Return the statement that makes an array, which then is no parameter."""
         shape = tuple(base.shape[i] for i in self.kept[base])
         return f"    {self.parameters.pop(base)} = np.empty({shape}, np.{base.dtype.type.__name__})"
+
+
+def fused(layout: Layout, loops: Sequence[Loop], name: str) -> Fused:
+    """Return loops as one compiled function."""
+    part = Fused(layout, name)
+    part.write(loops)
+    return part
 
 
 ON_INTEGERS = {"largest": "maximum", "smallest": "minimum"}

@@ -23,13 +23,12 @@ import types
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from microgradnd.compiler import elementary
-from microgradnd.compiler.driver import Driver
-from microgradnd.compiler.loops import Layout
+from microgradnd.compiler.driver import Driver, driver_of
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import loaded
@@ -60,47 +59,62 @@ def {name}(context, x, y):
 '''
 
 
-class Loops:
+class Loops(NamedTuple):
     """A program whose loops numba has compiled.
 
     Attributes
     ----------
+    program : Program
     source : str
             The loops, and the function that calls them.
     function : callable
         That function.
     report : str
             Which parts are loops, which are left to NumPy, and why.
+    is_open : bool
+            Whether it serves all lengths.
     seconds : float
             The time spent on compiling; next to nothing if the disk had the result.
     """
 
-    def __init__(self, programs: Sequence[Program], name: str, general: Callable[..., Any] | None = None) -> None:
-        start = time.perf_counter()
-        load_numba()
-        drivers = [Driver(Layout(program, general is not None), name) for program in programs]
-        driver, self.program = drivers[0], programs[0]
-        compiled_parts = [*driver.parts, *driver.rolled]
-        parts, text, constants = [part.text for part in compiled_parts], driver.text, driver.constants
-        self.report, self.is_open = "\n".join(driver.report), False
-        if general is not None and not any(d.rolled for d in drivers):
-            forms = [
-                Written(name, [*zip(d.program.inputs, d.inputs, strict=True)], d.names.constants, "", d.text)
-                for d in drivers
-            ]
-            found = general(forms, [["\n".join(d.report), *(part.text for part in d.parts)] for d in drivers])
-            if found is not None:
-                written, (self.report, *parts), lengths = found
-                self.is_open, constants = True, written.constants
-                parts, text = with_lengths(driver, parts, written.source(), ", ".join(lengths))
-        loops = module_text(parts)
-        namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **constants}
-        if parts:
-            module = compiled(platform(), loops, name)
-            namespace.update((part.name, getattr(module, part.name)) for part in compiled_parts)
-        self.source = f"{loops}\n\n{text}"
-        self.function = loaded(text, name, namespace)
-        self.seconds = time.perf_counter() - start
+    program: Program
+    source: str
+    function: Callable[..., Any]
+    report: str
+    is_open: bool
+    seconds: float
+
+
+def loops_of(programs: Sequence[Program], name: str, general: Callable[..., Any] | None = None) -> Loops:
+    """Return a program with its loops compiled, for its lengths or for all.
+
+    If lengths are open, `programs` has it for two sets of them, and `general` makes one
+    text of the two.
+    """
+    start = time.perf_counter()
+    load_numba()
+    drivers = [driver_of(program, name, general is not None) for program in programs]
+    driver, is_open = drivers[0], False
+    compiled_parts = [*driver.parts, *driver.rolled]
+    parts, text, constants = [part.text for part in compiled_parts], driver.text, driver.constants()
+    report = "\n".join(driver.report)
+    if general is not None and not any(d.rolled for d in drivers):
+        forms = [
+            Written(name, [*zip(d.program.inputs, d.inputs, strict=True)], d.names.constants, "", d.text)
+            for d in drivers
+        ]
+        found = general(forms, [["\n".join(d.report), *(part.text for part in d.parts)] for d in drivers])
+        if found is not None:
+            written, (report, *parts), lengths = found
+            is_open, constants = True, written.constants
+            parts, text = with_lengths(driver, parts, written.source(), ", ".join(lengths))
+    loops = module_text(parts)
+    namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **constants}
+    if parts:
+        module = compiled(platform(), loops, name)
+        namespace.update((part.name, getattr(module, part.name)) for part in compiled_parts)
+    function = loaded(text, name, namespace)
+    return Loops(programs[0], f"{loops}\n\n{text}", function, report, is_open, time.perf_counter() - start)
 
 
 def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) -> tuple[list[str], str]:

@@ -125,36 +125,21 @@ class General:
 
     Attributes
     ----------
-    lengths : list of dict of str to int
-            The lengths for each text, by symbol.
     names : dict of str to str
             The name of each symbol in the text.
+    rows : list of list of str
+            The tokens of each text.
+    candidates : list of (Size, list of int)
+            The formulas that its numbers can have, and their values for each text.
+    quotients : list of (list of int, list of int)
+            The numerators and denominators of the quotients of lengths in it.
     """
 
     def __init__(
-        self, program: Program, sizes: Any, lengths: Sequence[Mapping[str, int]], texts: Sequence[str]
+        self, names: dict[str, str], rows: Sequence[Sequence[str]], candidates: Sequence[Any], quotients: Sequence[Any]
     ) -> None:
-        self.lengths = lengths
-        self.rows = [TOKENS.findall(text) for text in texts]
-        self.taken = taken = {token for row in self.rows for token in row}
-        self.names = {
-            name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open
-        }
-        trees = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
-        trees += [v.shape for v in program.inputs] + [step.args for step in program.steps]
-        trees = sizes.settled(trees)
-        found: list[Any] = sizes_in(trees)
-        found += [math.prod(tree) for tree in trees if Size in (kinds := {*map(type, tree)}) and kinds <= {int, Size}]
-        found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
-        single: dict[Any, Any] = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and not n.over}
-        products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
-        self.candidates = [(n, [at(n, case) for case in lengths]) for n in (*single.values(), *products)]
-        one: Terms = {(): 1}
-        divided = [
-            (n.terms, n.over) if n.over else (one, n.terms) for step in program.steps for n in sizes_in(step.args)
-        ]
-        both = [[[at(Size(sizes, terms), case) for case in lengths] for terms in pair] for pair in divided]
-        self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i] and pair[0][0] and all(pair[1])]
+        self.names, self.rows, self.candidates, self.quotients = names, rows, candidates, quotients
+        self.taken = {token for row in rows for token in row}
         self.renamed: dict[tuple[str, ...], str] = {}
 
     def are_apart(self) -> bool:
@@ -234,6 +219,32 @@ class General:
         return column[0] if all(word.isspace() and "\n" not in word for word in column) else None
 
 
+def general_of(program: Program, sizes: Any, lengths: Sequence[Mapping[str, int]], texts: Sequence[str]) -> General:
+    """Return the formulas that texts for several sets of lengths may have in common."""
+    rows = [TOKENS.findall(text) for text in texts]
+    taken = {token for row in rows for token in row}
+    names = {name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open}
+    single = [*formulas_in(program, sizes).values()]
+    products = [a * b for a, b in combinations_with_replacement(single[:8], 2)]
+    candidates = [(n, [at(n, case) for case in lengths]) for n in (*single, *products)]
+    one: Terms = {(): 1}
+    divided = [(n.terms, n.over) if n.over else (one, n.terms) for step in program.steps for n in sizes_in(step.args)]
+    both = [[[at(Size(sizes, terms), case) for case in lengths] for terms in pair] for pair in divided]
+    quotients = [pair for i, pair in enumerate(both) if pair not in both[:i] and pair[0][0] and all(pair[1])]
+    return General(names, rows, candidates, quotients)
+
+
+def formulas_in(program: Program, sizes: Any) -> dict[Any, Any]:
+    """Return the polynomials of lengths in a program, by their terms."""
+    trees = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
+    trees += [v.shape for v in program.inputs] + [step.args for step in program.steps]
+    trees = sizes.settled(trees)
+    found: list[Any] = sizes_in(trees)
+    found += [math.prod(tree) for tree in trees if Size in (kinds := {*map(type, tree)}) and kinds <= {int, Size}]
+    found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
+    return {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and not n.over}
+
+
 def reduced(numbers: Sequence[int]) -> tuple[int, ...]:
     """Return numbers without their common factor, and without the sign of the first."""
     factor = math.gcd(*numbers) * (-1 if next((n for n in numbers if n), 1) < 0 else 1)
@@ -263,7 +274,7 @@ def opened(
     texts = ["".join(f"{name} = {text}\n" for name, _, text in row if text) for row in rows]
     texts = [f"{text}\n\n{form.text}" if text else form.text for text, form in zip(texts, forms, strict=True)]
     texts = [END.join([text, *rest]) for text, rest in zip(texts, others, strict=True)]
-    general = General(traced.general, sizes, lengths, texts)
+    general = general_of(traced.general, sizes, lengths, texts)
     whole = general.text()
     objects = [{name: thing for name, thing, text in row if not text} for row in rows]
     contents = [{name: content(thing) for name, thing in row.items()} for row in objects]

@@ -24,7 +24,7 @@ from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.formulas import formulated
 from microgradnd.compiler.joining import joined
-from microgradnd.compiler.machine import Loops, race
+from microgradnd.compiler.machine import loops_of, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import own_results
@@ -222,7 +222,7 @@ def with_loops(
         programs = [own_results(one) for one in programs]
         programs = [in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), one) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)
-        loops = Loops(programs, name, general)
+        loops = loops_of(programs, name, general)
     except ImportError as error:
         if backend != "auto":
             raise

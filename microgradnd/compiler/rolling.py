@@ -30,7 +30,7 @@ from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop, in_bodies, plural
 from microgradnd.compiler.passes import drop_dead, share_equal
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped, moved
-from microgradnd.compiler.runs import FAR, Run, Search, is_array, may_vary, numbers_of
+from microgradnd.compiler.runs import FAR, Run, Search, is_array, may_vary, numbers_of, search_of
 from microgradnd.compiler.sums import begun, unbegun
 
 
@@ -42,7 +42,7 @@ def rolled(program: Program) -> Program:
 def with_loops(program: Program) -> Program:
     """Roll up the runs of a program's own steps."""
     program = begun(program)
-    while runs := (search := Search(program)).runs():
+    while runs := (search := search_of(program)).runs():
         program = Rolling(search, runs).written()
     return restacked(in_bodies(lambda body, _: share_equal(unbegun(body)), program))
 

@@ -115,24 +115,36 @@ class Search:
         self.leaves: list[Any] = []
         self.read_codes: list[int] = []
         self.inner: dict[Value, int] = {}  # values in the bodies of loops: their numbers in the step
-        known: dict[Any, int] = {}
-        rows: set[Value] = set()  # arrays with all values of a carried one
-        tokens, starts = [], [0]
-        for step in program.steps:
-            if is_free(step) and not (step.args[0] in rows and is_last_row(step)):
-                self.views[step.out] = step  # type: ignore[index]
-                continue
-            self.numbers = itertools.count()
-            form, outs = self.form(step), step.outs()
-            token = (form, step.where, *[(out.shape, out.dtype) for out in outs])
-            tokens.append(known.setdefault(token, len(known)))
-            for code, out in enumerate(outs, len(self.steps) * self.width):
-                self.code_of[out] = code
-            self.steps.append(step)
-            if isinstance(step.function, Loop):
-                rows.update(itertools.compress(outs, step.function.rows))
-            starts.append(len(self.leaves))
-        self.tokens, self.starts, self.codes = np.array(tokens, int), starts, np.array(self.read_codes, int)
+        self.rows: set[Value] = set()  # arrays with all values of a carried one
+        self.forms: dict[Any, int] = {}  # the token for each form
+        self.starts = [0]
+        self.tokens = self.codes = np.zeros(0, int)
+
+    def read(self) -> None:
+        """Turn the steps into numbers."""
+        tokens = [self.token(step) for step in self.program.steps if not self.is_view(step)]
+        self.tokens, self.codes = np.array(tokens, int), np.array(self.read_codes, int)
+        self.loop_of = np.full(len(self.steps), -1)  # the number of the run that each step belongs to
+
+    def is_view(self, step: Step) -> bool:
+        """Return whether a step is a view, and note it; the last row ends a loop."""
+        if not is_free(step) or (step.args[0] in self.rows and is_last_row(step)):
+            return False
+        self.views[step.out] = step  # type: ignore[index]
+        return True
+
+    def token(self, step: Step) -> int:
+        """Return the token of a step, and note the step."""
+        self.numbers = itertools.count()
+        form, outs = self.form(step), step.outs()
+        for code, out in enumerate(outs, len(self.steps) * self.width):
+            self.code_of[out] = code
+        self.steps.append(step)
+        if isinstance(step.function, Loop):
+            self.rows.update(itertools.compress(outs, step.function.rows))
+        self.starts.append(len(self.leaves))
+        token = (form, step.where, *[(out.shape, out.dtype) for out in outs])
+        return self.forms.setdefault(token, len(self.forms))
 
     def form(self, step: Step) -> Any:
         """Return what a step does apart from its leaves; note these."""
@@ -202,7 +214,6 @@ class Search:
     def runs(self) -> list[Run]:
         """Return the disjoint runs that can be loops, shortest periods first."""
         found: list[Run] = []
-        self.loop_of = np.full(len(self.steps), -1)  # the number of the run that each step belongs to
         todo = periods(self.tokens)
         while todo:
             count, failed = len(found), set[int]()
@@ -250,6 +261,13 @@ class Search:
         edges = start + np.flatnonzero(np.diff(steady.astype(np.int8)))
         found = [(int(a), int(b) + 2 * period) for a, b in zip(edges[::2], edges[1::2], strict=True)]
         return [(a, b) for a, b in found if b - a >= (FEWEST - 1) * period]  # the first turn may differ
+
+
+def search_of(program: Program) -> Search:
+    """Return a program as arrays of integers."""
+    search = Search(program)
+    search.read()
+    return search
 
 
 class Run:

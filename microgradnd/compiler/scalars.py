@@ -49,7 +49,7 @@ def on_numbers(program: Program) -> Program:
     for step in program.steps:
         if isinstance(step.function, Loop):
             with contextlib.suppress(UnfitError):  # the loop stays unchanged
-                steps += Apart(step, step.function, columns).steps
+                steps += apart(step, step.function, columns)
                 continue
         is_row = step.function is primitives.getitem and isinstance(step.args[0], Value) and step.args[0] in columns
         if is_row and type(step.args[1]) is int:
@@ -108,17 +108,17 @@ class Apart:
             The steps that replace the loop.
     """
 
-    def __init__(self, step: Step, loop: Loop, columns: dict[Value, list[Value]]) -> None:
-        if not any(is_short(out) for inner in loop.body.steps for out in inner.outs()):
-            raise UnfitError
-        self.columns, self.elements = columns, dict[Value, Any]()
+    def __init__(self, outside: dict[Value, Any], columns: dict[Value, list[Value]]) -> None:
+        self.outside, self.columns, self.elements = outside, columns, dict[Value, Any]()
         self.inside: list[Step] = []
         self.steps: list[Step] = []
         self.fixed: dict[Value, Value] = {}  # the value outside for each further input
         self.outs: list[Value] = []
         self.rows: list[bool] = []
+
+    def loop(self, step: Step, loop: Loop) -> None:
+        """Split the vectors of a loop."""
         n, body, outs = len(loop.rows), loop.body, step.outs()
-        self.outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
         inputs: list[Value] = []
         begins: list[Any] = []
         for value, begin in zip(body.inputs[:n], step.args, strict=False):
@@ -286,3 +286,13 @@ class Apart:
         inner = known or Value(column.shape, column.dtype, column.name)
         self.fixed[inner] = column
         return inner
+
+
+def apart(step: Step, loop: Loop, columns: dict[Value, list[Value]]) -> list[Step]:
+    """Return the steps that replace a loop, with its vectors split."""
+    if not any(is_short(out) for inner in loop.body.steps for out in inner.outs()):
+        raise UnfitError
+    n = len(loop.rows)
+    split = Apart(dict(zip(loop.body.inputs[n:], step.args[n:], strict=True)), columns)
+    split.loop(step, loop)
+    return split.steps

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
@@ -126,29 +126,12 @@ class Recording:
             What else was left behind: a Tensor or None.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        arguments: Arguments,
-        sizes: Sizes | None = None,
-        scans: bool = False,
-    ) -> None:
-        self.recorder, self.arguments = Recorder(sizes, scans), arguments
-        self.watch = watch = Watch(self.recorder)
-        self.names = arguments.names(function)
+    def __init__(self, arguments: Arguments, names: Sequence[str], recorder: Recorder) -> None:
+        self.arguments, self.names, self.recorder = arguments, names, recorder
+        self.watch = Watch(recorder)
+        self.inputs: dict[int, Tensor] = {}
         self.updated: list[tuple[Leaf, Any, Any]] = []
-        try:
-            with self.restored(), watch.undo:
-                self.visit(function)
-                self.inputs = self.stand_ins()
-                args, kwargs = arguments.rebuilt(self.inputs)
-                shown, form = flatten((args, kwargs), is_module)
-                self.call(function, args, kwargs)
-            now, form_now = flatten((args, kwargs), is_module)
-            self.check(form_now == form and all(new is old for new, old in zip(now, shown, strict=True)))
-        except BaseException:
-            watch.undo_changes()
-            raise
+        self.left: list[tuple[Any, Any]] = []
 
     def visit(self, function: Callable[..., Any]) -> None:
         """Watch what the function can reach."""
@@ -220,7 +203,7 @@ class Recording:
             ]
         finally:
             left, self.wrong = self.watch.put_back()
-            self.left: list[tuple[Any, Any]] = [
+            self.left += [
                 *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
                 *((thing, as_it_is(value)) for thing, value in left),
             ]
@@ -247,6 +230,26 @@ class Recording:
                 "a list, dict or object among the arguments was changed inside a compiled function, which gets "
                 "a copy of it; return the new value, and change it outside"
             )
+
+
+def call_recorded(
+    function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None = None, scans: bool = False
+) -> Recording:
+    """Call a function once, and return the effects."""
+    recording = Recording(arguments, arguments.names(function), Recorder(sizes, scans))
+    try:
+        with recording.restored(), recording.watch.undo:
+            recording.visit(function)
+            recording.inputs = recording.stand_ins()
+            args, kwargs = arguments.rebuilt(recording.inputs)
+            shown, form = flatten((args, kwargs), is_module)
+            recording.call(function, args, kwargs)
+        now, form_now = flatten((args, kwargs), is_module)
+        recording.check(form_now == form and all(new is old for new, old in zip(now, shown, strict=True)))
+    except BaseException:
+        recording.watch.undo_changes()
+        raise
+    return recording
 
 
 def threads_refused(recorder: Recorder) -> AbstractContextManager[None]:
@@ -433,7 +436,7 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
     What the first call changes may stay, as the contents of a cache, if the second
     changes nothing and gives the same program. Other numbers must be random.
     """
-    first = Recording(function, arguments, sizes, scans)
+    first = call_recorded(function, arguments, sizes, scans)
     changed = first.watch.changed
     if not changed and not first.watch.draws.is_doubtful:
         return first
@@ -441,7 +444,7 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
     try:
         if changed and sizes is not None:
             raise Closed  # what stays must be a number
-        again = Recording(function, arguments, sizes, scans)
+        again = call_recorded(function, arguments, sizes, scans)
         if again.watch.changed or constants_in(again) != constants_in(first):
             again.watch.undo_changes()
             raise refused
@@ -458,6 +461,7 @@ def translated(recording: Recording) -> tuple[Translation, Program]:
     sizes = recording.recorder.sizes
     with contextlib.nullcontext() if sizes is None else sizes.observed():
         translation = Translation(recording.recorder, recording.inputs, recording.names)
+        translation.translate()
     return translation, translation.program(results_of(recording, translation), recording.updated)
 
 

@@ -60,9 +60,12 @@ class Translation:
         self.constants: dict[Any, Any] = {}  # arrays that never change, by their content
         self.loops: dict[Any, tuple[Value, ...]] = {}  # the results of each loop
         self.steps: list[Step] = []
-        for operation in recorder.operations:
+
+    def translate(self) -> None:
+        """Turn the operations into steps."""
+        for operation in self.recorder.operations:
             self.steps.extend(self.translated(operation, self.names.get(operation)))
-        for g, node in recorder.cotangents:
+        for g, node in self.recorder.cotangents:
             target, source = self.values.get(g), self.values.get(node)
             if isinstance(target, Value) and target.name is None and isinstance(source, Value) and source.name:
                 target.name = f"grad_{source.name}"
@@ -372,6 +375,7 @@ def turns_of(step: Step, scans: bool = True) -> tuple[list[Step], Sequence[Any]]
     with recorder.active():
         result = BODIES[step.function](*[inputs.get(i, x) for i, x in enumerate(step.args)])
     translation = Translation(recorder, inputs, [""] * len(step.args))
+    translation.translate()
     results = translation.constant(result if isinstance(result, tuple) else (result,))
     operands = [*[step.args[i] for i in inputs], *map(constant_of, translation.captured)]
     body = translation.program(results, ())

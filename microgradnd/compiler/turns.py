@@ -20,9 +20,9 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop as Rolled
 from microgradnd.compiler.bodies import Row
-from microgradnd.compiler.carrying import Carried, InPlace
-from microgradnd.compiler.fusion import Access, Op
-from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, literal
+from microgradnd.compiler.carrying import Carried, InPlace, in_place
+from microgradnd.compiler.fusion import Access, Lowering, Op
+from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, laid_out, literal
 from microgradnd.compiler.passes import drop_dead, loop_of, uniform
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.source import Writer
@@ -37,25 +37,24 @@ class UnfitError(Exception):
 
 
 class Turns(Part):
-    """Prints a rolled loop as one function.
+    """Prints a rolled loop as one function."""
 
-    Attributes
-    ----------
-    given : list of (Value or array)
-            What its parameters are in the program that calls it.
-    """
-
-    def __init__(self, step: Step, name: str) -> None:
-        super().__init__(Layout(Program((), (), ())), name)
-        self.writer = Writer(Program((), (), ()), self.names, {})
+    def __init__(self, name: str) -> None:
+        nothing = Program((), (), ())
+        super().__init__(Layout(nothing, Lowering()), name)
+        self.writer = Writer(nothing, self.names, {})
         self.bound: dict[Value, tuple[Value, Index]] = {}
         self.pinned: set[Value] = set()
         self.constants: dict[Value, Any] = {}
         self.scratch: list[Value] = []
+        self.numbers: list[Value] = []
+
+    def write(self, step: Step) -> None:
+        """Print the loop."""
         for value in (*step.args, *step.outs()):
             if isinstance(value, Value) and value not in self.parameters:
                 self.parameters[value] = self.names.value(value)
-        self.numbers = [value for value in step.outs() if not value.shape]
+        self.numbers += [value for value in step.outs() if not value.shape]
         self.turns(step, 1)
         self.text = self.function()
 
@@ -72,7 +71,7 @@ class Turns(Part):
         counter, loop = self.names.new("t"), step.function
         assert isinstance(loop, Rolled)
         with self.writer.inside(counter):
-            laid = InPlace(adding(step), is_added, True)
+            laid = in_place(adding(step), is_added, True)
             for inside, outside in laid.same:
                 self.share(inside, outside)
             for place, (out, ahead) in laid.places.items():
@@ -82,7 +81,7 @@ class Turns(Part):
                 self.initial(carried, depth)
             before = self.layout
             self.line(depth, f"for {counter} in range({loop.count}):")
-            self.turn(Moving(self, laid), depth + 1)
+            self.turn(unmoved(self, laid), depth + 1)
             if laid.numbers:
                 targets = ", ".join(self.names.of[c.inside] for c in laid.numbers)
                 self.line(depth + 1, f"{targets} = {', '.join(self.number(c.following) for c in laid.numbers)}")
@@ -95,18 +94,19 @@ class Turns(Part):
                     self.names.of[out] = text
             self.layout = before
 
-    def turn(self, body: Moving, depth: int) -> None:
+    def turn(self, body: Unmoved, depth: int) -> None:
         """Print a turn."""
-        self.layout = layout = Layout(body.program)
+        program = body.program()
+        self.layout = layout = laid_out(program)
         layout.over = {new: old for new, old in layout.over.items() if old not in body.partly}
-        layout.arrays -= {v for v in layout.arrays if not v.shape and v not in body.program.inputs}
+        layout.arrays -= {v for v in layout.arrays if not v.shape and v not in program.inputs}
         for part in layout.parts:
             if isinstance(part, Op) and not isinstance(part.step.function, Rolled):
                 raise UnfitError(part.text)
         for value, array in layout.lowering.constants.items():
             self.constants[value] = np.ascontiguousarray(array)
             self.parameters[value] = self.names.value(value)
-        self.pinned |= {layout.base[v] for v in body.program.outputs}
+        self.pinned |= {layout.base[v] for v in program.outputs}
         for part in layout.parts:
             for op in [part] if isinstance(part, Op) else in_order(part):
                 self.take(op)
@@ -116,7 +116,7 @@ class Turns(Part):
                 self.turns(part.step, depth)
             else:
                 self.emit(part, depth)
-        for old, new in body.program.updates.items():
+        for old, new in program.updates.items():
             if new not in layout.over:
                 self.copied(old, new, depth)
         for place, value in body.ends:
@@ -219,6 +219,13 @@ class Turns(Part):
         return value
 
 
+def turned(step: Step, name: str) -> Turns:
+    """Return a rolled loop as one compiled function."""
+    part = Turns(name)
+    part.write(step)
+    return part
+
+
 def within(text: str, place: str) -> str:
     """Return the place in an array of a place in a part of it."""
     return f"{text}({place})" if text.endswith(("- ", "* ")) and not place.isalnum() else f"{text}{place}"
@@ -245,30 +252,32 @@ def is_added(step: Step) -> bool:
     return step.function is added_at and moves(step.args[1])
 
 
-class Moving:
+class Unmoved:
     """The body of a loop without moving indices: parts of arrays are inputs.
 
     Attributes
     ----------
-    program : Program
+    inputs, steps, updates
+            Of its program.
     partly : set of Value
             Arrays that other inputs are parts of, which a turn reads at any time.
     ends : list of (str, Value)
             The numbers that are kept, and where.
     """
 
-    def __init__(self, turns: Turns, laid: InPlace) -> None:
-        self.turns, self.laid = turns, laid
-        self.inputs, self.steps, self.updates = [*laid.program.inputs], list[Step](), dict(laid.program.updates)
+    def __init__(self, turns: Turns, program: Program, ends: Sequence[tuple[Value, int, Value]]) -> None:
+        self.turns, self.outputs = turns, program.outputs
+        self.inputs, self.steps, self.updates = [*program.inputs], list[Step](), dict(program.updates)
         self.partly: set[Value] = set()
         counter = turns.writer.counters[-1]
-        self.ends = [(f"{turns.names.of[out]}[{counter}{' + 1' * ahead}]", value) for out, ahead, value in laid.ends]
-        for step in laid.program.steps:
-            self.take(step)
+        self.ends = [(f"{turns.names.of[out]}[{counter}{' + 1' * ahead}]", value) for out, ahead, value in ends]
+
+    def program(self) -> Program:
+        """Return it as a program that gives the numbers that a turn hands on."""
         made = {out for step in self.steps for out in step.outs()}
-        numbers = [*laid.program.outputs, *[value for _, value in self.ends]]
+        numbers = [*self.outputs, *[value for _, value in self.ends]]
         outputs = tuple([value for value in dict.fromkeys(numbers) if value in made])
-        self.program = Program(tuple(self.inputs), tuple(self.steps), outputs, self.updates)
+        return Program(tuple(self.inputs), tuple(self.steps), outputs, self.updates)
 
     def add(self, step: Step) -> None:
         """Take a sum over that adds to a row of a carried array."""
@@ -323,3 +332,12 @@ class Moving:
                 self.inputs.append(number)
                 self.turns.names.of[number] = f"np.{dtype.name}({self.turns.moving(arg)[0]})"
         self.steps.append(replace(step, args=tuple(args)))
+
+
+def unmoved(turns: Turns, laid: InPlace) -> Unmoved:
+    """Return the body of a loop without moving indices."""
+    program = laid.program()
+    body = Unmoved(turns, program, laid.ends)
+    for step in program.steps:
+        body.take(step)
+    return body
