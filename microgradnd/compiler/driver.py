@@ -20,11 +20,11 @@ from microgradnd.compiler.bodies import Loop, levels
 from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
-from microgradnd.compiler.loops import TAKEN, Fused, Layout, fused, laid_out
+from microgradnd.compiler.loops import TAKEN, Fused, Layout, laid_out
 from microgradnd.compiler.program import Program, Step, Value, moves, values_in
 from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
-from microgradnd.compiler.turns import Turns, UnfitError, turned
+from microgradnd.compiler.turns import Turns, UnfitError
 
 NATIVE = {"float64": "float", "int64": "int", "bool": "bool"}  # dtypes that are Python's too
 
@@ -71,7 +71,8 @@ class Driver:
                 self.call(part)
             else:
                 suffix = f"_{len(self.parts) + 1}" if several or self.parts else ""
-                self.parts.append(fused(layout, part, self.names.new(f"{self.name}_loops{suffix}")))
+                self.parts.append(Fused(layout, self.names.new(f"{self.name}_loops{suffix}")))
+                self.parts[-1].write(part)
                 self.loops(self.parts[-1])
 
     def loops(self, part: Fused) -> None:
@@ -132,7 +133,8 @@ class Driver:
         assert isinstance(loop, Loop)
         what = f"{len(loop.body.steps)} steps in a loop of {loop.count} turns"
         try:
-            part = turned(step, self.names.new(f"{self.name}_turns"))
+            part = Turns(self.names.new(f"{self.name}_turns"))
+            part.write(step)
         except UnfitError as error:
             fixed = loop.body.inputs[len(loop.rows) :]
             moving = [s for s in loop.body.steps if levels(s)]

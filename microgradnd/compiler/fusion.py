@@ -249,14 +249,6 @@ class Lowering:
         self.made: dict[Value, Step] = {}
         self.constants: dict[Value, Any] = {}
 
-    def take(self, step: Step) -> None:
-        """Translate a step, or leave it to NumPy."""
-        if why := self.lower(step):
-            operands = tuple(Operand(Access(self.base[v], ()), v.dtype) for v in dict.fromkeys(step.operands()))
-            self.ops.append(Op("call", step, why, operands))
-            for value in step.outs():
-                self.own(value)
-
     def own(self, value: Value) -> Value:
         """Give a value memory of its own."""
         self.base[value], self.view[value] = value, np.empty(value.shape, value.dtype)
@@ -536,7 +528,11 @@ def lowered(program: Program) -> Lowering:
     for value in program.inputs:
         lowering.own(value)
     for step in program.steps:
-        lowering.take(step)
+        if why := lowering.lower(step):
+            operands = [Operand(Access(lowering.base[v], ()), v.dtype) for v in dict.fromkeys(step.operands())]
+            lowering.ops.append(Op("call", step, why, tuple(operands)))
+            for value in step.outs():
+                lowering.own(value)
     return lowering
 
 

@@ -59,10 +59,8 @@ class Layout:
     def __init__(self, program: Program, lowering: Lowering, is_open: bool = False) -> None:
         self.program, self.lowering, self.is_open = program, lowering, is_open
         self.base = lowering.base
+        self.results, self.arrays, self.numbers = set[Value](), set[Value](), set[Value]()
         self.parts: list[Any] = []
-        self.results: set[Value] = set()
-        self.arrays: set[Value] = set()
-        self.numbers: set[Value] = set()
         self.over: dict[Value, Value] = {}
         self.order: dict[Op, tuple[int, int]] = {}  # an operation's part, and its place in the order
         self.touching: dict[Value, list[tuple[Op, Access]]] = {}
@@ -97,10 +95,9 @@ class Layout:
         wanted = self.results | {self.base[v] for v in updates if v is not new}
         if self.base[new] is not new or {old, new} & wanted or updates.count(new) > 1 or not old.shape:
             return False
-        writers = self.writers(new)
-        if [op.kind for op in writers] != ["map"]:
+        if [op.kind for op in self.writers(new)] != ["map"]:
             return False
-        [writer] = writers
+        [writer] = self.writers(new)
         for reader, access in self.touching.get(old, ()):
             if self.order[reader] > self.order[writer]:
                 return False
@@ -133,14 +130,11 @@ def laid_out(program: Program, is_open: bool = False) -> Layout:
     layout.arrays |= {*program.inputs, *layout.lowering.constants, *layout.results, *called}
     layout.arrays |= {layout.base[v] for v in program.updates.values()}
     layout.divide()
-    number_of = {v: {layout.order[op][0] for op, _ in touching} for v, touching in layout.touching.items()}
-    layout.arrays |= {v for v, numbers in number_of.items() if len(numbers) > 1}
-    for value in layout.arrays:
-        if not value.shape and len({layout.order[op][0] for op in layout.writers(value)}) == 1:
-            layout.numbers.add(value)
-    for old, new in program.updates.items():
-        if new not in called and layout.goes_over(old, new):
-            layout.over[new] = old
+    order, writers = layout.order, layout.writers
+    layout.arrays |= {v for v, ops in layout.touching.items() if len({order[op][0] for op, _ in ops}) > 1}
+    layout.numbers |= {v for v in layout.arrays if not v.shape and len({order[op][0] for op in writers(v)}) == 1}
+    updates = {new: old for old, new in program.updates.items() if new not in called}
+    layout.over |= {new: old for new, old in updates.items() if layout.goes_over(old, new)}
     return layout
 
 
@@ -361,9 +355,8 @@ class Part:
             return f"at({place}, {axis.extent})"
         names = {dim: self.variable[loop] for loop, dim in op.path if dims is None or dim in dims}
         terms = [(factor, names.get(dim, "")) for dim, factor in axis.terms]
-        texts = [
-            name if factor == 1 else f"-{name}" if factor == -1 else f"{factor} * {name}" for factor, name in terms
-        ]
+        signs = {1: "", -1: "-"}
+        texts = [signs.get(factor, f"{factor} * ") + name for factor, name in terms]
         if axis.start or not texts:
             texts.insert(0 if any(factor < 0 for factor, _ in terms) else len(texts), str(axis.start))
         return " + ".join(texts).replace("+ -", "- ")
@@ -404,21 +397,11 @@ class Fused(Part):
         self.wide = loops[0].extent if is_wide(loops[0]) and not scratch else None
         self.pieces = {op.out.base for op in ops if self.wide is None and self.is_piece(op.out)}
         self.is_brief = not layout.is_open and sum(math.prod(op.extents.values()) for op in ops) <= BRIEF
-        self.rows = [self.row(base) for base in scratch if self.is_brief]
+        for base in scratch if self.is_brief else ():
+            shape = tuple(base.shape[i] for i in self.kept[base])
+            self.rows.append(f"    {self.parameters.pop(base)} = np.empty({shape}, np.{base.dtype.type.__name__})")
         self.emit(loops, 1)
         self.text = self.function(["start", "stop"] if self.wide is not None else [])
-
-    def row(self, base: Value) -> str:
-        """Return the statement that makes an array, which then is no parameter."""
-        shape = tuple(base.shape[i] for i in self.kept[base])
-        return f"    {self.parameters.pop(base)} = np.empty({shape}, np.{base.dtype.type.__name__})"
-
-
-def fused(layout: Layout, loops: Sequence[Loop], name: str) -> Fused:
-    """Return loops as one compiled function."""
-    part = Fused(layout, name)
-    part.write(loops)
-    return part
 
 
 ON_INTEGERS = {"largest": "maximum", "smallest": "minimum"}

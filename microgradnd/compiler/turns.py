@@ -219,13 +219,6 @@ class Turns(Part):
         return value
 
 
-def turned(step: Step, name: str) -> Turns:
-    """Return a rolled loop as one compiled function."""
-    part = Turns(name)
-    part.write(step)
-    return part
-
-
 def within(text: str, place: str) -> str:
     """Return the place in an array of a place in a part of it."""
     return f"{text}({place})" if text.endswith(("- ", "* ")) and not place.isalnum() else f"{text}{place}"

@@ -384,7 +384,10 @@ class Watch:
 
     def of_made(self, f: Any) -> WatchOfMade:
         """Return a watch on what a function reads of what the traced one has made."""
-        return WatchOfMade(self, f)
+        watch = WatchOfMade(self, f)
+        watch.visit(watch.f, f)
+        watch.undo.close()
+        return watch
 
     # While the function runs
 
@@ -612,8 +615,6 @@ class WatchOfMade(Watch):
         self.names.add("anew")  # it may read the clock
         self.advancing: list[str] = []  # names of iterators and of generators of random numbers
         self.f = getattr(f, "__name__", "the function")
-        self.visit(self.f, f)
-        self.undo.close()
 
     def look(self, name: str, thing: Any) -> None:
         if isinstance(thing, (Iterator, *GENERATORS)) and id(thing) not in self.known:

@@ -713,7 +713,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "scope[key] = ASKED[value](self, value)", "pass", NATIVES),
     ("watch.py", '{"builtins": builtins}', "{}", NATIVES),
     ("watch.py", "self.look_up(function.__globals__, key, key)", "pass", NATIVES),
-    ("trace.py", "with self.restored(), watch.undo:", "with self.restored():", NATIVES),
+    ("trace.py", "with recording.restored(), recording.watch.undo:", "with recording.restored():", NATIVES),
     ("watch.py", "package, key, follows=is_setting(value))", "package, key, follows=False)", NATIVES),
     ("watch.py", "if bound in (eval, exec, globals):", "if False:", NATIVES),
     ("compiled.py", 'WRAPPERS[Compiled] = ("function",)', "", NATIVES),
@@ -792,8 +792,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "if place.key is None and not isinstance(place.owner, (*CHANGEABLE, type)):", "if False:", PARTS),
     (
         "trace.py",
-        "        except BaseException:\n            watch.undo_changes()\n",
-        "        except BaseException:\n",
+        "    except BaseException:\n        recording.watch.undo_changes()\n",
+        "    except BaseException:\n",
         PARTS,
     ),
     ("trace.py", "part = known.get(part, part) if isinstance(part, Value) else part", "pass", WATCH),
@@ -884,7 +884,12 @@ ENTRIES: list[tuple[str, ...]] = [
     ("trace.py", "refused := recorder.refused or recorder.caught:", "refused := recorder.refused:", PARTS),
     ("trace.py", "refused := recorder.refused or recorder.caught:", "refused := recorder.caught:", PARTS),
     ("trace.py", "            recorder.restore()\n", "", PARTS),
-    ("trace.py", "self.restored(), watch.undo:", "self.restored():", WATCH + "::test_classes_and_modules_are_restored"),
+    (
+        "trace.py",
+        ".restored(), recording.watch.undo:",
+        ".restored():",
+        WATCH + "::test_classes_and_modules_are_restored",
+    ),
     ("trace.py", "        watch.check()\n", "", WATCH),
     ("trace.py", "constants_in(again) != constants_in(first):", "False:", PARTS),
     (
