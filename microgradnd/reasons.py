@@ -79,7 +79,7 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     if isinstance(t, Module):
         if result is None:
             return [sentence for parameter in t.parameters() for sentence in _of_variable(parameter)]
-        return _Story(result).of_variables([p._node for p in t.parameters() if isinstance(p, Tensor)])
+        return _story(result).of_variables([p._node for p in t.parameters() if isinstance(p, Tensor)])
     if not isinstance(t, Tensor):
         raise TypeError(f"explain() takes a Tensor, a Module or a viz.Monitor, got {type(t).__name__}")
     node = t._node
@@ -87,11 +87,11 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
         if tensor._node is None or not tensor._node.requires_grad:
             return [_requires_none(tensor)]
     if result is not None and result is not t:
-        story = _Story(result)
+        story = _story(result)
         return story.of_value(t) if isinstance(node, Operation) else story.of_variables([node])
     if isinstance(node, Leaf):
         return _of_variable(t)
-    story = _Story(t)
+    story = _story(t)
     return story.of_variables([leaf for leaf in story.record.leaf_ids if leaf.requires_grad])
 
 
@@ -163,6 +163,17 @@ def is_of(arg: Any, leaf: Leaf) -> bool:
     return bool(is_copy or np.may_share_memory(arg, leaf.data))
 
 
+def _story(result: Tensor) -> _Story:
+    """Return the path to a result, after one walk back if its arrays still exist."""
+    assert isinstance(result._node, Operation)
+    story = _Story(result, Record(result._node))
+    if story.record.can_flow():
+        story.ends = story.record.flow(story.look_at)
+    for part in tree(story.record).parts():
+        story.scopes.update((child, part) for child in part.children if isinstance(child, int))
+    return story
+
+
 class _Story:
     """The path from the variables to a result and back.
 
@@ -174,21 +185,14 @@ class _Story:
         Whether `backward()` has freed the arrays, so that no walk back is possible.
     """
 
-    def __init__(self, result: Tensor) -> None:
-        assert isinstance(result._node, Operation)
-        self.result = result
-        self.record = Record(result._node)
-        self.is_over = self.record.is_over
+    def __init__(self, result: Tensor, record: Record) -> None:
+        self.result, self.record = result, record
+        self.is_over = record.is_over
         self.ends: dict[Node, Any] = {}
         self.first_bad: tuple[Operation, str] | None = None  # on the way back
         self.stops: list[Operation] = []  # a cotangent arrives, but none leaves
         self.given_none: dict[Node, Operation] = {}  # a cotangent arrives, but none for them
-        if self.record.can_flow():
-            self.ends = self.record.flow(self.look_at)
-        root = tree(self.record)
         self.scopes: dict[int, Part] = {}
-        for part in root.parts():
-            self.scopes.update((child, part) for child in part.children if isinstance(child, int))
 
     def look_at(self, node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
         """Note what is wrong with one step back."""

@@ -221,8 +221,7 @@ class _Builder:
         arrays: Arrays | None,
         unrolled: bool,
     ) -> None:
-        self.t = t
-        self.arrays = arrays
+        self.t, self.arrays, self.backward = t, arrays, backward
         self.record = Record(t._node)
         self.start = None if to is None else self.node_of(to)
         self.among = set(range(len(self.record.operations))) if to is None else self.record.between(to._node)
@@ -243,9 +242,13 @@ class _Builder:
         self.rules: dict[Any, tuple[str, Template, list[str]]] = {}
         self.called = Names(self.record)
         self.texts: dict[int, tuple[str, str]] = {}
+        self.passed: dict[Any, Any] = {}  # the cotangents of values that retain their gradients
+
+    def walk(self) -> None:
+        """Find what is drawn for each operation, and which gradients flow there."""
+        backward = self.backward
         self.locate()
         self.notes += changed_text(self.record, backward)
-        self.passed: dict[Any, Any] = {}  # the cotangents of values that retain their gradients
         keeping = [node for node in self.record.operations if kept_by(node) is not None]
         if backward:
             self.let_flow()
@@ -357,6 +360,7 @@ class _Builder:
 
     def graph(self) -> Graph:
         """Return the graph."""
+        self.walk()
         record = self.record
         self.add_up()
         lines = self.lines()

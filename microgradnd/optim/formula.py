@@ -15,7 +15,7 @@ scratch arrays. In a compiled function the calls are made on Tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -79,27 +79,19 @@ class Call(NamedTuple):
 class Formula:
     """The formula of an optimizer, read for some settings.
 
-    Parameters
-    ----------
-    function : callable
-        `function(s, w, g, t)` returns the step, which is subtracted from the parameters
-        `w`. `g` is the gradient, and `t` the number of the step, from 1. `s` has the
-        settings and states as attributes; the function assigns the new states to it.
-    settings : mapping
-        The settings.
-    varying : iterable of str
-        The names of settings that may change between steps: numbers or pairs of
-        numbers.
-    states : iterable of str
-        The names of the vectors that are kept from one step to the next.
-
     Attributes
     ----------
+    calls : tuple of Call
+        What it computes, in order.
+    new : dict of str to Symbol
+        The new states, and the step as "g".
     vectors : list of str
         The vectors that the step takes, in this order: "w" if it is used, "g", and the
         states that are used.
     states : list of str
         The states that are used.
+    numbers : list of str
+        The settings that a step takes.
     counts : bool
         Whether a step depends on the steps before it.
     scratch : int
@@ -109,30 +101,17 @@ class Formula:
         arrays), `t`, and the varying settings.
     """
 
-    def __init__(
-        self, function: Callable[..., Any], settings: Mapping[str, Any], varying: Iterable[str], states: Iterable[str]
-    ) -> None:
-        calls: list[Call] = []
-        vectors = {name: Symbol(calls, name, is_vector=True) for name in ("w", "g", *states)}
-        numbers = {name: symbols(calls, name, settings[name]) for name in varying}
-        s = SimpleNamespace(**{**settings, **numbers, **vectors})
-        step = function(s, vectors["w"], vectors["g"], Symbol(calls, "t"))
-        if not isinstance(step, Symbol) or not step.is_vector:
-            raise TypeError(f"a formula must return the step, an expression of the gradient g, got {step!r}")
-        new = {name: x for name in states if (x := getattr(s, name)) is not vectors[name]} | {"g": step}
-        self.new = {name: np.positive(x) if x.name in vectors else x for name, x in new.items()}
-        self.calls = tuple(calls)
-        calls.clear()  # or the symbols would form a reference cycle
+    run: Callable[..., None]  # `source` as a function
+
+    def __init__(self, calls: Sequence[Call], new: dict[str, Symbol], states: Iterable[str]) -> None:
+        self.calls, self.new = tuple(calls), new
         self.last = {name: i for i, call in enumerate(self.calls) for name in call.names()}
         self.states = [name for name in states if name in new or name in self.last]
         self.counts = bool(self.states) or "t" in self.last
-        self.vectors = [name for name in vectors if name == "g" or name in self.states or name in self.last]
-        self.numbers = [x.name for some in numbers.values() for x in (some if isinstance(some, tuple) else (some,))]
+        self.vectors = [name for name in ("w", "g", *states) if name in ("g", *self.states) or name in self.last]
+        self.numbers: list[str] = []
         self.scratch = 0
-        self.source = self.printed()
-        scope = {"np": np, "math": math} | {call.function.__name__: call.function for call in self.calls}
-        exec(self.source, scope)
-        self.run: Callable[..., None] = scope.pop("step")  # popped, or the function would refer to itself
+        self.source = ""
 
     def printed(self) -> str:
         """Return the step as code that reuses arrays that are no longer needed."""
@@ -153,9 +132,8 @@ class Formula:
             wanted = home.get(result.name)
             out = free.pop(free.index(wanted) if wanted in free else -1) if free else self.another()
             place[result.name] = out
-            keyword = (
-                "out=" if function in (np.maximum, np.minimum) else ""
-            )  # their third positional argument is deprecated
+            is_named = function in (np.maximum, np.minimum)  # a third positional argument of theirs is deprecated
+            keyword = "out=" if is_named else ""
             lines.append(f"{known}({', '.join([place.get(name, name) for name in names])}, {keyword}{out})")
         lines += [f"np.copyto({name}, {place[x.name]})" for name, x in self.new.items() if place[x.name] != name]
         arrays = [*self.vectors, *(f"scratch_{i}" for i in range(self.scratch))]
@@ -193,3 +171,41 @@ def symbols(calls: list[Call], name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple([Symbol(calls, f"{name}_{i}", is_setting=True) for i in range(len(value))])
     return Symbol(calls, name, is_setting=True)
+
+
+def formula_of(
+    function: Callable[..., Any], settings: Mapping[str, Any], varying: Iterable[str], states: Sequence[str]
+) -> Formula:
+    """Call a formula once with symbols, and return it as printed code.
+
+    Parameters
+    ----------
+    function : callable
+        `function(s, w, g, t)` returns the step, which is subtracted from the parameters
+        `w`. `g` is the gradient, and `t` the number of the step, from 1. `s` has the
+        settings and states as attributes; the function assigns the new states to it.
+    settings : mapping
+        The settings.
+    varying : iterable of str
+        The names of settings that may change between steps: numbers or pairs of
+        numbers.
+    states : sequence of str
+        The names of the vectors that are kept from one step to the next.
+    """
+    calls: list[Call] = []
+    vectors = {name: Symbol(calls, name, is_vector=True) for name in ("w", "g", *states)}
+    numbers = {name: symbols(calls, name, settings[name]) for name in varying}
+    s = SimpleNamespace(**{**settings, **numbers, **vectors})
+    step = function(s, vectors["w"], vectors["g"], Symbol(calls, "t"))
+    if not isinstance(step, Symbol) or not step.is_vector:
+        raise TypeError(f"a formula must return the step, an expression of the gradient g, got {step!r}")
+    new = {name: x for name in states if (x := getattr(s, name)) is not vectors[name]} | {"g": step}
+    new = {name: np.positive(x) if x.name in vectors else x for name, x in new.items()}
+    formula = Formula(calls, new, states)
+    calls.clear()  # or the symbols would form a reference cycle
+    formula.numbers += [x.name for some in numbers.values() for x in (some if isinstance(some, tuple) else (some,))]
+    formula.source = formula.printed()
+    scope = {"np": np, "math": math} | {call.function.__name__: call.function for call in formula.calls}
+    exec(formula.source, scope)
+    formula.run = scope.pop("step")  # popped, or the function would refer to itself
+    return formula

@@ -16,7 +16,7 @@ import numpy as np
 
 from microgradnd.conversions import variable
 from microgradnd.optim.flat import Flat
-from microgradnd.optim.formula import Formula
+from microgradnd.optim.formula import Formula, formula_of
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor, tensor
 
@@ -122,7 +122,7 @@ class Group(Mapping[str, Any]):
     def formula(self) -> Formula:
         """Return the formula for the current settings, and make its vectors."""
         if self._formula is None:
-            self._formula = Formula(self._kind.formula, self.settings(), list(self._varying), self._kind.states)
+            self._formula = formula_of(self._kind.formula, self.settings(), list(self._varying), self._kind.states)
             for name in self._formula.states:
                 for flat in self._flats:
                     flat.vector(name, self.start(name))
