@@ -122,7 +122,9 @@ class Group(Mapping[str, Any]):
     def formula(self) -> Formula:
         """Return the formula for the current settings, and make its vectors."""
         if self._formula is None:
-            self._formula = formula_of(self._kind.formula, self.settings(), list(self._varying), self._kind.states)
+            self._formula = formula_of(
+                self._kind.formula, self.settings(), list(self._varying), list(self._kind.states)
+            )
             for name in self._formula.states:
                 for flat in self._flats:
                     flat.vector(name, self.start(name))
