@@ -21,7 +21,7 @@ from microgradnd.matching import alone, check_numbers, matching, one_for, plain
 from microgradnd.modes import transformed
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import lift
-from microgradnd.transforms import Function, Trace, on_trace
+from microgradnd.transforms import Function, Trace, on_trace, traced
 from microgradnd.trees import Tree, flatten
 
 MOST = 2**24  # elements of the largest array in one walk, which takes as many rows as fit
@@ -140,7 +140,7 @@ def hvp(f: Function) -> Function:
     """
 
     def product(x: Tree, v: Tree) -> Tree:
-        trace = Trace(f, (x,), {}, (0,))
+        trace = traced(f, (x,), {}, (0,))
         differentiate(trace)
         vectors = matching(*flatten((v,)), trace.examples(trace.inputs), trace.form, "hvp: v")
         return trace.arguments(trace.push(vectors), True)

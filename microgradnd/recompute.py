@@ -19,7 +19,7 @@ from microgradnd.modes import enable_grad, no_grad
 from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
 from microgradnd.tape import Leaf, Node, Operation, Path, current
 from microgradnd.tensor import Tensor, lift
-from microgradnd.transforms import Trace
+from microgradnd.transforms import Trace, traced
 from microgradnd.trees import flatten, is_module
 
 
@@ -36,7 +36,7 @@ class Call:
     def again(self, inputs: tuple[Any, ...], out: Any) -> tuple[Trace, list[Node], Path]:
         """Call it again; return the trace, the nodes of its inputs, and the path."""
         given = inputs[: len(inputs) - len(self.outside)]
-        trace = Trace(self.function, given, {}, range(len(given)))
+        trace = traced(self.function, given, {}, range(len(given)))
         nodes = [*trace.nodes, *self.outside]
         trace.outputs = [out for out in trace.outputs if is_tracked(out)]
         path = Path([out._node for out in trace.outputs], nodes, trace.start)
@@ -144,7 +144,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
             whole = dict(enumerate(leaves)) | dict(zip(tracked, values, strict=True))
             return f(*form.rebuild([whole[i] for i in range(len(leaves))]), **kwargs)
 
-        trace = Trace(of_inputs, inputs, {}, range(len(inputs)))
+        trace = traced(of_inputs, inputs, {}, range(len(inputs)))
         out = Results(plain(o) for o in trace.outputs if is_tracked(o))
         if not out:
             return trace.result

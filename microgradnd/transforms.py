@@ -26,7 +26,7 @@ from microgradnd.matching import COMPUTED, alone, check_numbers, chosen, matchin
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, lift, wrap
-from microgradnd.trees import Tree, flatten
+from microgradnd.trees import Form, Tree, flatten
 
 Function = Callable[..., Any]
 
@@ -52,28 +52,26 @@ class Trace:
         one example, but `self.ends` and the values on the tape are whole batches.
     """
 
-    def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
-        self.function = function
-        self.levels = LEVELS.get()
-        self.originals, self.form = flatten(tuple([args[i] for i in which]))
-        recording = (mode := current()).record is not None
+    def __init__(self, function: Function, which: Sequence[int], originals: Sequence[Any], form: Form) -> None:
+        self.function, self.which, self.originals, self.form = function, which, originals, form
+        self.levels, self.watched = LEVELS.get(), list[Any]()
         self.start = tape.next_position()  # older nodes belong to the program around it
-        self.watched: list[Any] = []
+
+    def call(self, args: Sequence[Tree], kwargs: dict[str, Any]) -> None:
+        """Call the function on fresh inputs."""
+        recording = (mode := current()).record is not None
         with UNCHANGED if recording and mode.is_transformed and mode.trace is None else transformed.key:
             try:
                 self.inputs = [fresh_input(full(leaf, self.levels), self.watched) for leaf in self.originals]
             except TypeError as error:
-                where = ", ".join(map(str, which))
-                error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
+                where = ", ".join(map(str, self.which))
+                error.add_note(f"This was in argument {where} of {name_of_function(self.function)}, see argnums=.")
                 raise
-            given = list(args)
-            for i, tree in zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True):
-                given[i] = tree
-            self.result = function(*given, **kwargs)
+            fresh = zip(self.which, self.form.rebuild(self.examples(self.inputs)), strict=True)
+            self.result = self.function(*(dict(enumerate(args)) | dict(fresh)).values(), **kwargs)
         self.seen = [operands.sample(array) for array in self.watched]
         self.outputs, self.form_of_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
-        self.connect()
 
     def connect(self) -> None:
         """Find the path from the inputs to the outputs, and what its walks must do."""
@@ -122,8 +120,7 @@ class Trace:
         with self.recording(tangents), above(self.levels):
             pairs = zip(self.nodes, tangents, strict=True)
             ends = tape.forward(self.path, {n: full(t, self.levels) for n, t in pairs if t is not None}, self.lift)
-        nodes = [out._node if isinstance(out, Tensor) else None for out in self.ends]
-        found = zip(nodes, self.ends, strict=True)
+        found = [(out._node if isinstance(out, Tensor) else None, out) for out in self.ends]
         return self.results([own(ends[node], plain(out)) if node in ends else self.zeros(out) for node, out in found])
 
     def zeros(self, like: Any) -> Any:
@@ -147,6 +144,14 @@ class Trace:
         if needed and (mode := current()).record is not None and mode.trace is None:
             return UNCHANGED
         return enable_grad.key if needed else no_grad.key
+
+
+def traced(function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> Trace:
+    """Call a function, and return its trace from the arguments at some positions."""
+    trace = Trace(function, which, *flatten(tuple([args[i] for i in which])))
+    trace.call(args, kwargs)
+    trace.connect()
+    return trace
 
 
 def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
@@ -174,7 +179,7 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
-        return body(Trace(f, args, kwargs, chosen(f, argnums, len(args))))
+        return body(traced(f, args, kwargs, chosen(f, argnums, len(args))))
 
     return differentiated
 
@@ -310,7 +315,7 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
     >>> pullback(np.array([1.0, 10.0]))
     (array([ 3., 40.]), array([ 1., 20.]))
     """
-    trace = Trace(f, primals, {}, range(len(primals)))
+    trace = traced(f, primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
 
     def pullback(g: Tree) -> tuple[Tree, ...]:
@@ -356,7 +361,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
             raise TypeError(f"jvp: {what} must be a tuple with one entry for each argument, got {type(given).__name__}")
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: each primal needs one tangent, got {len(primals)} primals and {len(tangents)} tangents")
-    trace = Trace(f, primals, {}, range(len(primals)))
+    trace = traced(f, primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
     out = trace.push(matching(*flatten(tuple(tangents)), trace.examples(trace.inputs), trace.form, "jvp: a tangent"))
     return trace.value(), trace.form_of_outputs.rebuild(out)
