@@ -154,7 +154,7 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
             raise UnscannedError
         for i in numbers:
             if is_number(following[i]) and np.result_type(following[i]).kind in "ib":
-                raise UnscannedError  # it counts turns, or has more digits than an integer of NumPy
+                raise UnscannedError  # it counts turns, or may grow beyond 64 bits
             begins[i] = primitives.array(begins[i]).astype(getattr(following[i], "dtype", np.result_type(begins[i])))
         staying |= {i for i in numbers if is_number(following[i])}
         if any(is_number(x) != (i in staying) for i, x in enumerate(following)):
