@@ -519,6 +519,6 @@ def test_loops_read_parts_of_arrays_that_may_not_be_written(part, wrap):
 
     compiled = mg.compile(wrap(f), backend="numba")
     w, x = np.arange(10.0).reshape(2, 5) / 9, np.ones((6, 5)) / 3
-    for given in (read_only(w.copy()), w, np.broadcast_to(w[0], (2, 5)), np.asfortranarray(w)):
-        for found, right in zip(flatten(compiled(given, x))[0], flatten(wrap(f)(given, x))[0], strict=True):
+    for weights in (read_only(w.copy()), w, np.broadcast_to(w[0], (2, 5)), np.asfortranarray(w)):
+        for found, right in zip(flatten(compiled(weights, x))[0], flatten(wrap(f)(weights, x))[0], strict=True):
             np.testing.assert_allclose(found, right, rtol=1e-12)

@@ -572,7 +572,7 @@ def test_machine_code(case):
 
 @pytest.mark.parametrize("options", [{}, {"optimize": False}])
 @pytest.mark.parametrize(
-    "init, count",
+    ("init", "count"),
     [
         (0.0, lambda n: n + 1.0),
         (0, lambda n: n + 1),
@@ -607,5 +607,6 @@ def test_a_carried_float_does_not_prevent_that_one_turn_is_traced(scanned):
     x = np.ones((9, 3), np.float32)
     compiled = mg.compile(f)
     for found, right in zip(compiled(x, 0.5), f(x, 0.5), strict=True):
-        assert found.dtype == np.float32 and scanned()
+        assert found.dtype == np.float32
+        assert scanned()
         np.testing.assert_allclose(found, right, rtol=1e-6)
