@@ -494,3 +494,32 @@ def test_an_array_is_computed_in_the_loop_that_needs_it():
     compiled = mg.compile(f, backend="numba")
     np.testing.assert_array_equal(compiled(x, x, x)[0], f(x, x, x)[0])
     assert "0.9 * m[i, j] + 0.1 * " in compiled.source
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda w: w[0],
+        lambda w: w.reshape(-1)[2:7],
+        lambda w: np.broadcast_to(np.sort(w[1]), (1, 5))[0],
+        lambda w: np.broadcast_to(np.sum(w), (1,)),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: mg.value_and_grad(lambda w, x: np.sum(f(w, x)))])
+def test_loops_read_parts_of_arrays_that_may_not_be_written(part, wrap):
+    def f(w, x):
+        h = np.zeros(5)
+        for t in range(len(x)):
+            h = np.tanh(h * part(w) + x[t])
+        return h
+
+    compiled = mg.compile(wrap(f), backend="numba")
+    w, x = np.arange(10.0).reshape(2, 5) / 9, np.ones((6, 5)) / 3
+    for weights in (read_only(w.copy()), w, np.broadcast_to(w[0], (2, 5)), np.asfortranarray(w)):
+        for found, right in zip(flatten(compiled(weights, x))[0], flatten(wrap(f)(weights, x))[0], strict=True):
+            np.testing.assert_allclose(found, right, rtol=1e-12)

@@ -568,3 +568,45 @@ def test_machine_code(case):
     pytest.importorskip("numba", reason="numba is an extra")
     f, *args = CASES[case]
     check(mg.compile(f, backend="numba"), f, args)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": False}])
+@pytest.mark.parametrize(
+    ("init", "count"),
+    [
+        (0.0, lambda n: n + 1.0),
+        (0, lambda n: n + 1),
+        (0, lambda n: n + 0.5),
+        (1, lambda n: n * 7),  # more than 64 bits in the end
+        (2.0, lambda n: n),
+        (2j, lambda n: n * 1j),
+        (True, lambda n: n + n),
+    ],
+)
+def test_carried_numbers_take_the_precision_of_arrays(init, count, options):
+    def f(x):
+        (h, n), ys = mg.scan(lambda c, a: ((c[0] + a, count(c[1])), c[0] * 0.5), (np.zeros_like(x[0]), init), x)
+        return h, n, h / n, ys
+
+    for dtype in (np.float32, np.float64):
+        x = np.ones((30, 3), dtype) / 3
+        for found, right in zip(mg.compile(f, **options)(x), f(x), strict=True):
+            assert np.result_type(found) == np.result_type(right)
+            np.testing.assert_allclose(np.asarray(found, complex), np.asarray(right, complex), rtol=1e-6)
+
+
+def test_a_carried_float_does_not_prevent_that_one_turn_is_traced(scanned):
+    def f(x, step):
+        def turn(carry, a):
+            y, t = carry
+            return (y + step * t * a, t + step), y * t
+
+        (y, t), ys = mg.scan(turn, (np.zeros(3, np.float32), 0.0), x)
+        return y * t, ys
+
+    x = np.ones((9, 3), np.float32)
+    compiled = mg.compile(f)
+    for found, right in zip(compiled(x, 0.5), f(x, 0.5), strict=True):
+        assert found.dtype == np.float32
+        assert scanned()
+        np.testing.assert_allclose(found, right, rtol=1e-6)

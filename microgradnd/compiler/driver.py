@@ -158,7 +158,7 @@ class Driver:
                 self.array[base] = self.names.of[base]  # the one element of a number
             elif base.shape:
                 whole = base in self.program.inputs
-                args.append(self.names.of[base] if whole else f"np.ascontiguousarray({self.names.of[base]})")
+                args.append(self.names.of[base] if whole else self.as_loops_need(self.names.of[base]))
             else:
                 args.append(self.converted(base, self.names.of[base]))
         self.lines.append(f"{part.name}({', '.join(args)})")
@@ -174,11 +174,12 @@ class Driver:
         for value in fixed:
             if is_in_loops(value, layout):
                 text, self.names.of[value] = self.names.of[value], self.names.new(value.name or "t")
-                self.lines.append(f"{self.names.of[value]} = np.ascontiguousarray({text})")
+                self.lines.append(f"{self.names.of[value]} = {self.as_loops_need(text)}")
         self.lines = []
         for row, out in zip(rows, made, strict=True):
-            self.lines.append(f"{self.names.value(out)} = {self.writer.call(row)[0]}")
-            self.as_loops_need(out, layout)
+            text = self.writer.call(row)[0]
+            text = self.as_loops_need(text) if is_in_loops(out, layout) else text
+            self.lines.append(f"{self.names.value(out)} = {text}")
         self.array.update((v, self.names.of[v]) for v in layout.program.inputs)
         self.parts_of(layout)
         for old, new in body.updates.items():
@@ -215,14 +216,13 @@ class Driver:
             return
         self.lines.append(f"{', '.join(self.names.value(v) for v in step.outs())} = {text}")
         self.array.update((v, self.names.of[v]) for v in step.outs())
-        for value in step.outs():
-            self.as_loops_need(value, self.layout)
+        for name in (self.names.of[v] for v in step.outs() if is_in_loops(v, self.layout)):
+            self.lines.append(f"{name} = {self.as_loops_need(name)}")
 
-    def as_loops_need(self, value: Value, layout: Layout) -> None:
-        """Copy an array of another memory order, if loops read it."""
-        if is_in_loops(value, layout):
-            name = self.names.of[value]
-            self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
+    def as_loops_need(self, text: str) -> str:
+        """Return the expression of an array that loops read, whatever its order."""
+        self.names.helpers.add("carray")
+        return f"carray({text})"
 
     def whole(self) -> str:
         """Return the function; its pool has a set of buffers for each running call."""

@@ -30,7 +30,7 @@ from microgradnd.batching import Batched
 from microgradnd.compiler.program import FEWEST, parts_of
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import gives_view
-from microgradnd.compiler.weak import TracedNumber, is_number
+from microgradnd.compiler.weak import is_number, weak
 from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
 from microgradnd.tape import Leaf, Node, Path, current, forward, walk
 from microgradnd.tensor import Tensor, lift, wrap
@@ -138,10 +138,12 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
         raise UnscannedError
     recorder.close(map(pair, (*begins, *arrays)))
     numbers = [i for i, x in enumerate(begins) if is_number(x)]
-    before, first_kept = recorder.changes(), list[Any]()
+    before, first_kept, staying = recorder.changes(), list[Any](), set[int]()
     watch = None if recorder.watch is None else recorder.watch.of_made(f)
     for _ in range(2 if numbers else 1):  # the first call shows what a number becomes
         carried = [None if x is None else x if i in numbers else formal(x, True, name(x)) for i, x in enumerate(begins)]
+        for i in staying:
+            carried[i] = weak(formal(begins[i], False))
         rows = [formal(pair(x)[0][0], getattr(x, "requires_grad", False), name(x)) for x in arrays]
         rest = iter(rows)
         turn = Turn(count, [x for x in carried if isinstance(x, Tensor)], rows)
@@ -151,9 +153,12 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
         if new_form != form_of_carry or recorder.changes() != before:
             raise UnscannedError
         for i in numbers:
-            if type(following[i]) is TracedNumber:
-                raise UnscannedError  # it stays a number
+            if is_number(following[i]) and np.result_type(following[i]).kind in "ib":
+                raise UnscannedError  # it counts turns, or may grow beyond 64 bits
             begins[i] = primitives.array(begins[i]).astype(getattr(following[i], "dtype", np.result_type(begins[i])))
+        staying |= {i for i in numbers if is_number(following[i])}
+        if any(is_number(x) != (i in staying) for i, x in enumerate(following)):
+            raise UnscannedError
         numbers, first_kept = [], first_kept or kept
     if watch is not None:
         watch.check()
@@ -176,7 +181,8 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
     if not turn.outside and all(pair(x)[1] is None for x in (*given, *arrays)):
         return None  # plain arrays, as in a primitive's own body
     results = iter(turn.loop(given, arrays) if turn.results() else ())
-    carry = form_of_carry.rebuild([None if x is None else next(results) for x in begins])
+    ends = [None if x is None else next(results) for x in begins]
+    carry = form_of_carry.rebuild([weak(x) if i in staying else x for i, x in enumerate(ends)])
     return carry, form_of_ys.rebuild([None if x is None else next(results) for x in kept])
 
 

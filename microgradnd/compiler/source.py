@@ -42,6 +42,11 @@ from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, 
 from microgradnd.conversions import Count
 
 HELPERS = {  # for operations that NumPy has no expression for
+    "carray": (
+        "def carray(x):\n"
+        '    """Return an array that is contiguous and writeable: the same one, or a copy."""\n'
+        "    return x if x.flags.carray else np.array(x, order='C')\n"
+    ),
     "unheld": (
         "def references(arrays, n):\n"
         "    return [*map(sys.getrefcount, arrays[:n])]\n"
