@@ -704,7 +704,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "self.add_class(thing, is_whole=True)", "self.add_class(thing)", WATCH),
     ("watch.py", "self.hook(type(os.environ))", "", NATIVES),
     ("watch.py", "self.place((id(package), key)", "dict.get({}, (id(package), key)", NATIVES),
-    ("recorder.py", 'vars(value)["replaces"] = before', "pass", NATIVES),
+    ("recorder.py", 'vars(function)["replaces"] = before', "pass", NATIVES),
     ("dispatch.py", 'f"[*{self.name(vars(place.owner))}] == {self.name(names)}"', '"True"', NATIVES),
     ("outside.py", "(by_anybody or is_users(sys._getframe(1).f_code))", "is_users(sys._getframe(1).f_code)", NATIVES),
     ("outside.py", "return found, found.name", "return 0", NATIVES),
