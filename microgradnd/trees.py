@@ -52,12 +52,13 @@ class Form:
     ----------
     steps : list
         How a stack machine puts a tree together: None takes the next leaf, and `(join,
-        class, aux, count)` replaces the last `count` trees with one that holds them.
+        class, aux, count)` replaces the last `count` trees with one that holds them. If
+        `join` is None, that is the container that it has made as number `aux`.
     """
 
     __slots__ = ("_key", "steps")
 
-    def __init__(self, steps: list[tuple[Callable[..., Any], type, Any, int] | None]) -> None:
+    def __init__(self, steps: list[tuple[Any, type, Any, int] | None]) -> None:
         self.steps = steps
         self._key: Any = None
 
@@ -74,14 +75,25 @@ class Form:
             return join(cls, aux, list(leaves))
         rest = iter(leaves)
         built: list[Any] = []
+        made: list[Any] = []
         for step in steps:
             if step is None:
                 built.append(next(rest))
             else:
                 join, cls, aux, count = step
                 start = len(built) - count
-                built[start:] = [join(cls, aux, built[start:])]
+                made.append(made[aux] if join is None else join(cls, aux, built[start:]))
+                built[start:] = made[-1:]
         return built[0]
+
+    def share(self, containers: Sequence[Any]) -> bool:
+        """Make each container of the tree once; return whether one occurs again."""
+        first: dict[int, int] = {}
+        places = [(i, step[3]) for i, step in enumerate(self.steps) if step is not None]
+        for number, ((i, count), container) in enumerate(zip(places, containers, strict=True)):
+            if (known := first.setdefault(id(container), number)) != number:
+                self.steps[i] = None, object, known, count
+        return len(first) < len(containers)
 
     def keys(self) -> list[Any]:
         """Return the keys of the dicts, in their order."""
@@ -115,15 +127,18 @@ class Form:
         return f"<Form of {self.steps.count(None)} leaves in {containers or 'no container'}>"
 
 
-def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Form]:
+def flatten(
+    tree: Tree, is_leaf: Callable[[Any], bool] | None = None, containers: list[Any] | None = None
+) -> tuple[list[Any], Form]:
     """Take a tree apart: return its leaves and its form.
 
-    A subtree for which `is_leaf` returns true is a leaf itself.
+    A subtree for which `is_leaf` returns true is a leaf itself. The other subtrees are
+    added to `containers`.
     """
     leaves: list[Any] = []
     form = Form([])
     try:
-        take_apart(tree, leaves, form.steps, is_leaf)
+        take_apart(tree, leaves, form.steps, is_leaf, [] if containers is None else containers)
     except RecursionError as error:
         raise RecursionError(
             "a container of arrays contains itself, or is nested too deeply; pass each array once, in fewer levels"
@@ -131,14 +146,17 @@ def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[l
     return leaves, form
 
 
-def take_apart(tree: Tree, leaves: list[Any], steps: list[Any], is_leaf: Callable[[Any], bool] | None) -> None:
-    """Append a tree's leaves, and the steps that put it together, to lists."""
+def take_apart(
+    tree: Tree, leaves: list[Any], steps: list[Any], is_leaf: Callable[[Any], bool] | None, containers: list[Any]
+) -> None:
+    """Append leaves, the steps that put a tree together, and containers to lists."""
     cls: Any = type(tree)
     kind = kind_of(cls)
     if kind is None or (is_leaf is not None and is_leaf(tree)):
         leaves.append(tree)
         steps.append(None)
-    elif kind is MODULE:
+        return
+    if kind is MODULE:
         own, rebuild = tree.__flatten__()
         leaves += own
         steps += [None] * len(own)
@@ -146,8 +164,9 @@ def take_apart(tree: Tree, leaves: list[Any], steps: list[Any], is_leaf: Callabl
     else:
         children, aux = kind.split(tree)
         for child in children:
-            take_apart(child, leaves, steps, is_leaf)
+            take_apart(child, leaves, steps, is_leaf, containers)
         steps.append((kind.join, cls, aux, len(children)))
+    containers.append(tree)
 
 
 def is_module(tree: Tree) -> bool:

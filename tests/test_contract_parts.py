@@ -156,6 +156,64 @@ def test_one_tensor_passed_twice_is_updated_once():
     both(make, [functools.partial(lambda i, j, f: f(i, j), i, j) for i, j in ((0, 1), (0, 0), (1, 0), (0, 1), (1, 1))])
 
 
+@dataclass
+class Holder:
+    parts: list
+
+
+CONTAINERS = {
+    "list": lambda: [X.copy(), [2.0]],
+    "tuple": lambda: (X.copy(), [2.0]),
+    "dict": lambda: {0: X.copy(), 1: [2.0]},
+    "ordered dict": lambda: OrderedDict({0: X.copy(), 1: [2.0]}),
+    "dataclass": lambda: Holder([X.copy(), [2.0]]),
+}
+
+
+def compared(a, b):
+    return np.ones(3) * (2 if a is b else 3)
+
+
+def changed_for_a_while(a, b):
+    a, b = getattr(a, "parts", a), getattr(b, "parts", b)
+    a[1].append(1.0)
+    n = len(b[1])
+    a[1].pop()
+    return a[0] * n
+
+
+def updated(a, b):
+    a, b = getattr(a, "parts", a), getattr(b, "parts", b)
+    a[0][...] = a[0] + 1
+    return b[0] * 2
+
+
+@pytest.mark.parametrize("make", CONTAINERS.values(), ids=CONTAINERS)
+@pytest.mark.parametrize("f", [compared, changed_for_a_while, updated])
+def test_one_container_passed_twice(f, make):
+    compiled = mg.compile(f)
+    for is_one in (False, True, True, False, False, True):
+        first, second = make(), make()
+        got, want = ((x, x if is_one else y) for x, y in ((first, second), (copy.deepcopy(first), make())))
+        alike(compiled(*got), f(*want))
+
+
+def test_arrays_beside_a_container_passed_twice():
+    def f(a, b, x, y):
+        return a[0] * x + b[0] * y
+
+    one, (x, y) = [X], (X * 3, X * 5)
+    agree(f, [((one, one, x, x), {}), ((one, one, x, y), {}), ((one, [X], x, x), {}), ((one, one, y, y), {})])
+
+
+def test_a_list_inside_of_two_objects():
+    one, other = [1.0, X], [1.0, X]
+    agree(
+        changed_for_a_while,
+        [((Holder([X, a]), b), {}) for a, b in ((one, [X, one]), (one, [X, other]), (other, [X, other]))],
+    )
+
+
 def test_a_variable_passed_and_captured_is_one():
     v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
     gradient = mg.compile(lambda a: backward_of(a, w))

@@ -16,6 +16,7 @@ import copy
 import ctypes
 import datetime
 import decimal
+import fractions
 import functools
 import importlib
 import inspect
@@ -36,6 +37,8 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
+from microgradnd import nn, optim
+from microgradnd.nn import functional as F
 from tests.test_watch import X, follows, values
 
 SCALE = 2.0
@@ -44,6 +47,17 @@ SCALE = 2.0
 def setting(thing, name, *found):
     """Return changes that set an attribute to one value after another."""
     return values(functools.partial(setattr, thing, name), found)
+
+
+def method_of(cls, name, new, f):
+    """Return a function, and changes of a method of a class that it calls."""
+    own = vars(cls).get(name)
+    undo = functools.partial(delattr, cls, name) if own is None else functools.partial(setattr, cls, name, own)
+    return f, [functools.partial(setattr, cls, name, new), undo]
+
+
+def doubled(layer, x):
+    return 2 * x
 
 
 def arguments_of_an_error():
@@ -542,6 +556,71 @@ def patched_function_of_a_part_of_a_package():
     return lambda x: x * np.linalg.cond(np.eye(2)), setting(np.linalg, "cond", lambda a: 7.0, np.linalg.cond)
 
 
+def function_by_a_computed_name():
+    name = "_".join(["relu"])
+    return lambda x: getattr(F, name)(x - 2), setting(F, "relu", lambda x: x * 3, F.relu)
+
+
+def captured_function_of_numpy():
+    tanh = np.tanh
+    return lambda x: tanh(x) * x, setting(np, "tanh", np.sin, np.tanh) + setting(np, "multiply", np.add, np.multiply)
+
+
+def method_of_a_layer():
+    return method_of(nn.Tanh, "forward", doubled, nn.Sequential(nn.ReLU(), nn.Tanh()))
+
+
+def method_that_a_layer_gets():
+    return method_of(nn.Tanh, "__call__", doubled, nn.Sequential(nn.ReLU(), nn.Tanh()))
+
+
+def method_of_all_layers():
+    return method_of(nn.Module, "__call__", doubled, nn.Tanh())
+
+
+def method_of_a_layer_that_the_function_makes():
+    return method_of(nn.Tanh, "forward", doubled, lambda x: nn.Tanh()(x))
+
+
+def method_of_the_base_of_a_users_layer():
+    class Own(nn.Tanh):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    return method_of(nn.Tanh, "forward", doubled, Own())
+
+
+def what_a_method_of_a_layer_reads():
+    forward, nn.Tanh.forward = vars(nn.Tanh)["forward"], lambda layer, x: x * SCALE
+    return nn.Tanh(), [*setting(sys.modules[__name__], "SCALE", 3.0, 2.0), lambda: setattr(nn.Tanh, "forward", forward)]
+
+
+def method_of_an_optimizer():
+    w = mg.tensor(X, requires_grad=True)
+    optimizer = optim.SGD([w], lr=0.1)
+
+    def f(x):
+        with mg.no_grad():
+            w[...] = x
+        optimizer.zero_grad()
+        np.sum(w**2).backward()
+        optimizer.step()
+        return w * 1
+
+    return method_of(optim.SGD, "step", lambda optimizer: None, f)
+
+
+def method_of_a_tensor():
+    return method_of(mg.Tensor, "sum", lambda x, *args: x[0], lambda x: x * x.sum())
+
+
+def method_of_an_object_of_a_package():
+    half = fractions.Fraction(5, 9)
+    return method_of(
+        fractions.Fraction, "limit_denominator", lambda x, n: 7, lambda x: x * float(half.limit_denominator(3))
+    )
+
+
 def package_by_another_name():
     scale, other = types.ModuleType("scale"), types.ModuleType("other")
     scale.__file__, scale.of, other.of = np.__file__, 2.0, 3.0
@@ -630,7 +709,7 @@ def module_found_by_a_computed_name():
     return lambda x: x * sys.modules["_".join(parts)].scale, setting(module, "scale", 2.0)
 
 
-CASES = [f for name, f in list(globals().items()) if inspect.isfunction(f) and f.__module__ == __name__][1:]
+CASES = [f for name, f in list(globals().items()) if inspect.isfunction(f) and f.__module__ == __name__][3:]
 
 
 @pytest.mark.parametrize("around", CASES, ids=lambda f: f.__name__)

@@ -100,6 +100,8 @@ class Arguments:
         that are inputs of the program. A Tensor that occurs twice is one input. input.
     shapes : tuple of tuple
             The shapes of the leaves that are arrays, () for others.
+    compares : bool
+            Whether an array that occurs twice is one input, as a Tensor is.
     signature : hashable
             Equal for calls that the same program may serve, if their shapes are also
             equal or open.
@@ -107,8 +109,10 @@ class Arguments:
 
     def __init__(self, args: Sequence[Any], kwargs: dict[str, Any], compares: bool = False) -> None:
         self.args, self.kwargs = args, kwargs
-        self.leaves, self.form = flatten((args, kwargs) if kwargs else (args,), is_module)
-        kinds = (Tensor, np.ndarray) if compares else Tensor
+        containers: list[Any] = []
+        self.leaves, self.form = flatten((args, kwargs) if kwargs else (args,), is_module, containers)
+        self.compares = self.form.share(containers) or compares
+        kinds = (Tensor, np.ndarray) if self.compares else Tensor
         first: dict[int, int] = {}
         self.first = [first.setdefault(id(x), i) if isinstance(x, kinds) else i for i, x in enumerate(self.leaves)]
         self.inputs = [i for i, x in enumerate(self.leaves) if self.first[i] == i and is_input(x)]

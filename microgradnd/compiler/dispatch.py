@@ -60,6 +60,7 @@ class Dispatcher:
         self.kinds: dict[str, Any] = {}  # their shapes and dtypes, if these are fixed
         self.parts: list[str] = []
         self.leaves: list[str] = []  # an expression for each
+        self.containers: list[tuple[str, Any]] = []  # those among the arguments, by the expressions for them
         self.contents: list[tuple[str, Sequence[Any]]] = []  # expressions for containers, and what they held
 
     def source(self) -> str:
@@ -75,8 +76,14 @@ class Dispatcher:
             self.parts += self.lengths.values()
             self.checks += [f"{symbol} >= {LEAST}" for symbol in self.lengths]
             self.checks += [f"({guard.condition()})" for guard in entry.sizes.guards]
-        if traced.compares:
-            self.checks += self.identities(arguments)
+        if arguments.compares:
+            arrays = [x for x in zip(self.leaves, arguments.leaves, strict=True) if x[0] in self.arrays]
+            self.checks += identities(arrays)
+        alike: dict[Any, list[tuple[str, Any]]] = {}  # only these can be the same
+        for name, container in self.containers:
+            size = len(container) if type(container) in (list, tuple, dict) else 0
+            alike.setdefault((type(container), size), []).append((name, container))
+        self.checks += [check for group in alike.values() for check in identities(group)]
         given, owners = [], []
         for i in traced.inputs:
             leaf = arguments.leaves[i]
@@ -170,15 +177,6 @@ class Dispatcher:
         kinds = self.kinds.get(array), self.kinds.get(other)
         return None in kinds or kinds[0] == kinds[1]
 
-    def identities(self, arguments: Arguments) -> list[str]:
-        """Check that the same arguments as in the trace are the same array."""
-        arrays = {
-            self.leaves[i]: self.leaves[j] for i, j in enumerate(arguments.first) if self.leaves[i] in self.arrays
-        }
-        equal = [f"{array} is {first}" for array, first in arrays.items() if array != first]
-        ids = ", ".join(f"id({array})" for array in arrays)
-        return [*equal, f"len({{{ids}}}) == {len(set(arrays.values()))}"] if len(arrays) > 1 else []
-
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
         if thing is None or type(thing) is bool:
@@ -191,6 +189,7 @@ class Dispatcher:
         """Check an argument or a part of one, and note an expression for each leaf."""
         kind: Any = type(arg)
         if kind_of(kind) is not None and not is_module(arg):
+            self.containers += [(name, arg)] if arg is not self.arguments.kwargs else []
             for i, (expression, part) in enumerate(self.inside(name, arg)):
                 self.parts.append(f"{name}_{i} = {expression}")
                 self.look(f"{name}_{i}", part)
@@ -220,8 +219,11 @@ class Dispatcher:
             alike = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
             self.checks.append(f"type({name}) is {self.name(kind)} and {alike}")
             return [(f"{name}[{key!r}]", part) for key, part in (arg.items() if kind is dict else enumerate(arg))]
-        leaves, form = flatten(arg, is_module)
+        containers: list[Any] = []
+        leaves, form = flatten(arg, is_module, containers)
+        form.share(containers)
         self.parts.append(f"{name}_ = {self.name(taken_apart)}({name}, {self.name(form)}, is_known)")
+        self.containers += [(f"{name}_[{i}]", part) for i, part in enumerate(containers[:-1], len(leaves))]
         return [(f"{name}_[{i}]", leaf) for i, leaf in enumerate(leaves)]
 
     def shape(self, name: str, array: Any) -> str:
@@ -372,12 +374,25 @@ def names_held(places: list[Place]) -> Callable[[], bool]:
     return FunctionType(code, scope, "names_held", tuple(values))
 
 
+def identities(things: Sequence[tuple[str, Any]]) -> list[str]:
+    """Return checks that expressions give the same object where they did before."""
+    first: dict[int, str] = {}
+    known = [(name, first.setdefault(id(thing), name)) for name, thing in things]
+    equal = [f"{name} is {other}" for name, other in known if name is not other]
+    apart = [f"{name} is not {other}" for name, other in combinations(first.values(), 2)]
+    if len(apart) > 3:
+        apart = [f"len({{{', '.join(f'id({name})' for name in first.values())}}}) == {len(first)}"]
+    return equal + apart
+
+
 def taken_apart(tree: Any, form: Form, is_known: bool) -> list[Any]:
-    """Return the leaves of a container, or raise if its form is different."""
-    leaves, found = flatten(tree, is_module)
+    """Return all leaves and containers in one, or raise if its form is different."""
+    containers: list[Any] = []
+    leaves, found = flatten(tree, is_module, containers)
+    found.share(containers)
     if not is_known and found != form:
         raise LookupError
-    return leaves
+    return leaves + containers
 
 
 def dispatcher(function: Callable[..., Any], arguments: Arguments, entry: Entry) -> Callable[..., Any]:

@@ -174,10 +174,11 @@ def own_attribute(thing: Any, name: str) -> Any:
     return attributes(thing).get(name, MISSING)
 
 
-def held(module: types.ModuleType, name: str) -> Any:
-    """Return what a module has by a name, also while a trace has replaced that."""
-    value = vars(module).get(name, MISSING)
-    return vars(value).get("replaces", value) if isinstance(value, types.FunctionType) else value
+def held(owner: Any, name: str) -> Any:
+    """Return what a module or class has by a name, also while a trace replaces that."""
+    value = lookup(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
+    function = getattr(value, "fget", value)
+    return vars(function).get("replaces", value) if isinstance(function, types.FunctionType) else value
 
 
 def lookup(cls: type, name: str) -> Any:

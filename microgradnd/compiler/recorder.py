@@ -602,8 +602,8 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Replace an attribute of a class or module for a while."""
     before = vars(owner).get(name, MISSING) if isinstance(owner, type) else getattr(owner, name)
-    if isinstance(value, FunctionType):
-        vars(value)["replaces"] = before
+    if isinstance(function := getattr(value, "fget", value), FunctionType):
+        vars(function)["replaces"] = before
     setattr(owner, name, value)
     try:
         yield

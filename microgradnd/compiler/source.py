@@ -16,7 +16,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,17 @@ OWN = {"references", "sized", "programs", "np", "math", "sys", "Path"}  # names 
 RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, *OWN}
 LONGEST = 40  # characters of a name
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
+
+
+def as_it_is(module: ModuleType) -> ModuleType:
+    """Return a copy of a module, whose functions nobody replaces."""
+    copy = ModuleType(module.__name__)
+    vars(copy).update(vars(module))
+    return copy
+
+
+NUMPY: Any = as_it_is(np)  # for programs: the functions that they call aren't looked up anew in each call
+NUMPY.linalg, NUMPY.fft = as_it_is(np.linalg), as_it_is(np.fft)
 
 
 def identifier(wish: str) -> str:
@@ -558,7 +569,7 @@ def loaded(source: str, name: str, names: Mapping[str, Any]) -> Callable[..., An
     scope = dict(names)
     exec(builtins.compile(source, f"<compiled {name}>", "exec"), scope)
     defined = {k: thing for k, thing in scope.items() if type(thing) is FunctionType and thing.__globals__ is scope}
-    known = {k: thing for k, thing in scope.items() if k not in defined}
+    known = {k: thing for k, thing in scope.items() if k not in defined} | {"np": NUMPY}
     scope.clear()
     for k, thing in defined.items():
         known = {**known, k: FunctionType(thing.__code__, known, k, thing.__defaults__)}

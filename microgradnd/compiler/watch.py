@@ -32,7 +32,6 @@ import builtins
 import enum
 import functools
 import gc
-import itertools
 import os
 import sys
 import types
@@ -94,6 +93,7 @@ INSTALLED = installed()
 # By these names, code comes by a class of an object, and can read any attribute of it.
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
 GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
+UNNAMED = {"__call__", "forward"}  # methods of installed classes that code calls without their names
 # These reach the attributes of an object past its class, which can't report that.
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
 # The attributes in which such an object holds functions.
@@ -137,7 +137,8 @@ class Watch:
         self.names: set[str] = set()
         # It keeps what was visited alive, so that no id is used twice.
         self.known: dict[int, tuple[str, Any]] = {id(os.environ): ("os.environ", os.environ)}
-        self.classes: dict[type, bool] = {}  # whether the code can come by them, so that nobody sees what it reads
+        # Whether the code can come by a class, so that nobody sees what it reads
+        self.classes: dict[type, bool] = {Tensor: False}
         self.natives: list[tuple[str, Any]] = []
         self.named: list[Any] = [("", None, names, read) for kinds, names, read in NAMED if kinds is None]
         self.named.append(("", None, {"modules"}, lambda _: users_modules()))
@@ -166,8 +167,8 @@ class Watch:
         while self.todo:
             while self.todo:
                 self.look(*self.todo.pop())
-            self.look_into_classes()
             self.look_at_named()
+            self.look_into_classes()
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
@@ -321,16 +322,33 @@ class Watch:
         """Look up in the classes the names in the code, and special methods."""
         is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, is_whole in list(self.classes.items()):
-            name = cls.__name__
-            for base in itertools.filterfalse(is_of_package, cls.__mro__):
-                self.place((id(base), ""), name, functools.partial(shape_of, base), base, follows=False)
+            is_theirs = is_of_package(cls)
+            is_observed = is_theirs and id(cls) in self.hooked
+            for base in filter(is_changeable, cls.__mro__):
+                if is_of_package(base):
+                    owner = cls if is_theirs else base  # a class of theirs may get a name that its base has
+                    for key in sorted(vars(base).keys() & (UNNAMED if is_observed else self.names | UNNAMED)):
+                        self.of_package(owner, key)
+                    continue
+                self.place((id(base), ""), cls.__name__, functools.partial(shape_of, base), base, follows=False)
                 for key, value in list(vars(base).items()):
                     is_function = isinstance(value, FunctionType | classmethod | staticmethod) and key not in UNREAD
                     is_asked = key in self.names or (is_function if key.startswith("__") else is_whole or is_reflected)
                     if is_asked and not (key in HOOKS and id(base) in self.hooked):
-                        is_direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
-                        read = functools.partial(vars(base).get, key, MISSING)
-                        self.place((id(base), key), f"{name}.{key}", read, *((base, key) if is_direct else ()))
+                        self.member(base, key, value)
+
+    def of_package(self, cls: type, name: str) -> None:
+        """Watch the method or property that a class of an installed package has."""
+        found = lookup(cls, name)
+        function = getattr(found, "fget", getattr(found, "__func__", found))
+        if hasattr(type(found), "__get__"):
+            self.member(cls, name, found, isinstance(function, FunctionType) and is_users(function.__code__))
+
+    def member(self, cls: type, key: str, value: Any, follows: bool = True) -> None:
+        is_direct = isinstance(value, FunctionType | property) or not hasattr(type(value), "__get__")
+        where = (cls, key) if is_direct else ()
+        read = functools.partial(held, cls, key)
+        self.place((id(cls), key), f"{cls.__name__}.{key}", read, *where, follows=follows)
 
     def add_named(self, name: str, thing: Any) -> None:
         """Note what is watched if the code names it."""
@@ -347,6 +365,8 @@ class Watch:
                 read = functools.partial(held, package, key)
                 if not isinstance(value := read(), IOBase):  # as standard output, which is often redirected
                     self.place((id(package), key), f"{name}.{key}", read, package, key, follows=is_setting(value))
+                    if isinstance(value, type):
+                        self.add_class(value)
         is_asked = not self.names.isdisjoint(("isinstance", "issubclass"))
         if is_asked or any(isinstance(cls, abc.ABCMeta) for cls in self.classes):
             self.later["registered"] = "isinstance", abc.get_cache_token
@@ -458,6 +478,8 @@ class Watch:
                 self.place((id(owner), name), path, read, owner, name, follows=False)
             if found is MISSING:
                 self.place((id(type(owner)), name), path, functools.partial(lookup, type(owner), name))
+            elif is_of_package(home(type(owner), name)):
+                self.of_package(type(owner), name)
         of_package = value is found and value is not MISSING and is_of_package(home(type(owner), name))
         if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
