@@ -279,7 +279,9 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def summed(x: Value, axes: tuple[int, ...], like: Step) -> Step:
-    """Return the sum along some axes, which remain with length 1."""
+    """Return the sum along some axes, which remain with length 1; a number for all."""
+    if len(axes) == len(x.shape):
+        return call(np.sum, x, like=like, shape=())
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     return call(np.sum, x, like=like, shape=shape, axis=axes, keepdims=True)
 
