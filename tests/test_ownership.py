@@ -214,6 +214,26 @@ def test_owning_results_changes_nothing_else(program, arrays):
     compare(after.run(*given_arrays), before.run(*given_arrays), exact=True)
 
 
+def test_parts_of_a_joined_vector_are_not_copied():
+    def step(weights, moments, gradients):
+        moments = [0.9 * m + 0.1 * g for m, g in zip(moments, gradients, strict=True)]
+        scaled = [m / (np.sqrt(m * m) + 1e-3) for m in moments]
+        return [w - 0.01 * s for w, s in zip(weights, scaled, strict=True)], moments
+
+    compiled = mg.compile(step)
+    arrays = [np.arange(float(n)) for n in (2, 3, 4, 5)]
+    args = arrays, [x + 1 for x in arrays], [x - 2 for x in arrays]
+    first, again = compiled(*args), compiled(*args)
+    assert "np.concatenate" in compiled.source
+    assert "copy" not in compiled.source
+    leaves = [*flatten(first)[0], *flatten(again)[0]]
+    assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(leaves, 2))
+    assert all(leaf.base.nbytes <= LENT for leaf in leaves)
+    for i, leaf in enumerate(flatten(first)[0]):
+        leaf[...] = i
+    compare(again, step(*args), exact=True)
+
+
 # Gradients that a step leaves behind
 
 HOLDERS = {

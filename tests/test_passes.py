@@ -779,7 +779,7 @@ REWRITINGS = [
 @pytest.mark.parametrize("rewrite", REWRITINGS, ids=lambda f: f.__name__)
 def test_a_pass_changes_no_result(rewrite, monkeypatch):
     monkeypatch.setattr(blocks, "LARGE", 4)
-    monkeypatch.setattr(spelling, "ROWS", 8)
+    monkeypatch.setattr(spelling, "ROWS", 2)
     monkeypatch.setattr(spelling, "FULL", 3)
 
     @settings(max_examples=4 * settings.default.max_examples)
@@ -814,7 +814,7 @@ def test_blocks_of_a_few_rows(program, arrays):
     """Loops over blocks, and the buffers of a block, with arrays of a few elements."""
     assume(is_tame(program, arrays))
     sizes = blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL
-    blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL = 4, 32, 8, 3
+    blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL = 4, 32, 2, 3
     try:
         f = mg.value_and_grad(program, range(len(arrays[0])))
         compiled = mg.compile(f)

@@ -44,7 +44,18 @@ step_of = choices.step_of
 
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Sum fewer numbers: without a common factor, or where values are scattered."""
-    return taken_out(step, made, uses) or sum_of_scattered(step, made)
+    return sum_of_sums(step, made, uses) or taken_out(step, made, uses) or sum_of_scattered(step, made)
+
+
+def sum_of_sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Sum all numbers at once, not those along some axes first."""
+    x = step.args[0]
+    inner = made.get(x) if axes_of(step) == tuple(range(len(np.shape(x)))) else None
+    if inner is None or inner.function is not np.sum or not axes_of(inner) or uses.get(x) != 1:
+        return None
+    y = inner.args[0]
+    total = summed(y, tuple(range(len(y.shape))), step)
+    return ending(sums(total, made, uses) or [total], step)
 
 
 def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -55,7 +66,8 @@ def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
     inner = made.get(x)
     if inner is None or inner.function not in FACTORS or inner.kwargs:
         return None
-    for a, *factor in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
+    for a, *spread in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
+        factor = [next(iter(step_of(f, made, primitives.expand)), f) for f in spread]
         alike = (
             is_real(a) and (a.shape, a.dtype) == (x.shape, x.dtype) and all(is_same_along(f, axes, x) for f in factor)
         )
@@ -65,7 +77,7 @@ def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
         if alike and uses.get(x, 1) == 1:
             total = summed(a, axes, step)
             steps = sums(total, made, uses) or [total]
-            shape = total.out.shape  # type: ignore[union-attr]
+            shape = np.broadcast_shapes(total.out.shape, *map(np.shape, factor))  # type: ignore[union-attr]
             return ending([*steps, call(inner.function, steps[-1].out, *factor, like=step, shape=shape)], step)
     return None
 
@@ -108,7 +120,7 @@ def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def mean_along(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
-    """Return the steps for a mean along some axes, which remain with length 1."""
+    """Return the steps for a mean along some axes, as `summed` leaves them."""
     total = summed(x, axes, like)
     steps = sums(total, made, uses) or [total]
     shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
@@ -233,9 +245,9 @@ def weighted_parts(c: np.ndarray[Any, Any], z: Value, log: Value, along: tuple[i
     left = call(np.multiply, c, z, like=step, shape=z.shape)
     right = call(np.multiply, log, weight, like=step, shape=log.shape)
     steps = [left, summed(left.out, axes, step), right]  # type: ignore[arg-type]
-    shape = steps[1].out.shape  # type: ignore[union-attr]
     if axes != along:
         steps.append(summed(right.out, axes, step))  # type: ignore[arg-type]
+    shape = np.broadcast_shapes(steps[1].out.shape, steps[-1].out.shape)  # type: ignore[union-attr]
     return ending([*steps, call(np.subtract, steps[1].out, steps[-1].out, like=step, shape=shape)], step)
 
 
@@ -244,6 +256,9 @@ def weighted_parts(c: np.ndarray[Any, Any], z: Value, log: Value, along: tuple[i
 
 def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Divide once, or not at all, what a derivative divides and then multiplies."""
+    if any(isinstance(a, np.ndarray) and a.dtype == bool for a in step.args) and is_real(step.out):
+        args = [a.astype(step.out.dtype) if isinstance(a, np.ndarray) else a for a in step.args]  # type: ignore[union-attr]
+        return [replace(step, args=tuple(args))]
     if (part := positive_part(step, made, uses)) or step.where is not None or step.kwargs:
         return part
     for terms, e in (step.args, step.args[::-1]):

@@ -32,8 +32,11 @@ VECTOR, PART, COPY = 2.0, 0.4, 1.0
 Formula = list[Step]  # elementwise steps over arrays of one shape, connected by their values
 
 
-def joined(program: Program) -> Program:
-    """Return a program in which equal formulas are one formula of vectors."""
+def joined(program: Program) -> tuple[Program, set[Value]]:
+    """Return a program in which equal formulas are one formula of vectors.
+
+    Return the parts of these vectors too, which the rest of the program uses.
+    """
     at = {step: i for i, step in enumerate(program.steps)}
     ready = {out: i for step, i in at.items() for out in step.outs()}
     readers: dict[Value, list[Step]] = {}
@@ -59,7 +62,9 @@ def joined(program: Program) -> Program:
     steps = placed.get(-1, [])
     for i, step in enumerate(program.steps):
         steps += [*([] if step in gone else [step]), *placed.get(i, ())]
-    return simplify(replace(program, steps=tuple(steps))) if gone else program
+    parts = (step for after in placed.values() for step in after if step.function is primitives.getitem)
+    program = simplify(replace(program, steps=tuple(steps))) if gone else program
+    return program, {out for step in parts for out in step.outs()}
 
 
 def formulas(program: Program) -> list[Formula]:

@@ -9,12 +9,12 @@ Read next: `buffers.py`.
 The next call, or a change to an argument, must not change a call's results, and the
 caller may write to them. So a result is copied if it is an input, a view of an input, a
 constant, a view of another result, or a view that NumPy locks, such as one that repeats
-elements.
+elements. The parts of a joined vector (`joining.py`) have no element in common.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -29,11 +29,11 @@ from microgradnd.compiler.weak import NUMBERS
 WORK: Any = 10_000  # the effort spent on interleaved views before an overlap is assumed
 
 
-def own_results(program: Program) -> Program:
+def own_results(program: Program, parts: Set[Value] = frozenset()) -> Program:
     """Copy results that would share memory with anything else, or one another.
 
     New values of inputs are copied too if they are views of other inputs that get new
-    values, as when two inputs are exchanged.
+    values, as when two inputs are exchanged. `parts` are views that never overlap.
     """
     borrowed: set[Value] = set(program.inputs)
     lent: dict[Value, set[Value]] = {}  # the values that a value may be a view of
@@ -43,7 +43,7 @@ def own_results(program: Program) -> Program:
         outside = outside or is_foreign(step.function)  # it may keep its result
         if traits(step.function).memory == "locked" or (outside and may_share(step)):
             borrowed.update(step.outs())
-        if may_share(step):
+        if may_share(step) and step.out not in parts:
             lent |= dict.fromkeys(step.outs(), set().union(*(lent.get(v, {v}) for v in step.operands())))
     numbers = {step.out for step in program.steps if step.function in NUMBERS}  # Python numbers own no memory
     copies: list[Step] = []

@@ -120,7 +120,8 @@ def printed(program: Program, name: str, optimize: bool, is_open: bool = False) 
         program = drop_dead(on_numbers(program))
         program = in_bodies(lambda body, _: formulated(body), program)
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
-        program = own_results(program if is_open else joined(program))  # last: until then, equal results are one value
+        # Last: until then, equal results are one value
+        program = own_results(program) if is_open else own_results(*joined(program))
         program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)), program)
         program = in_bodies(lambda body, _: blocks(body), program)
         text = fast(program, name, names, plan(program))

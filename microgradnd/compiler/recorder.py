@@ -24,6 +24,7 @@ from typing import Any
 from weakref import ref
 
 import numpy as np
+from numpy import geterr  # NumPy's own: while a function is traced, `np.geterr` is watched
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
@@ -40,7 +41,7 @@ from microgradnd.modes import no_grad
 from microgradnd.operands import COPIED, arrays_in, sample
 from microgradnd.primitives import is_basic
 from microgradnd.refusals import freed
-from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
+from microgradnd.registry import COMPOSITES, ORDINARY, PLAIN, Results, name_of
 from microgradnd.tape import MODE, Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
 from microgradnd.views import Family, overlap, picked, replace
@@ -77,8 +78,10 @@ class IndexParts:
         self.parts = parts
 
 
+WITHOUT_ARRAYS = ORDINARY - {np.ndarray, tuple}  # classes of arguments that hold no array
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 STAND_INS = (TracedTensor, TracedNumber)
+SHOWN = vars(warnings)
 
 
 class Gradient:
@@ -178,7 +181,7 @@ class Recorder:
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.start = next_position()
-        self.outside = np.geterr(), warnings.filters, warned_by(), (sys.stdout, sys.stderr)
+        self.outside = geterr(), warnings.filters, warned_by(), (sys.stdout, sys.stderr)
 
     @contextmanager
     def active(self, record: Any = None) -> Iterator[None]:
@@ -210,7 +213,9 @@ class Recorder:
             args, kwargs = mapped(lambda part: part, (args, kwargs))
         if type(function) is Anew and self.watch is not None:
             self.drawing.append(self.watch.of_made(function.function))
-        self.refuse_changes([arg for arg, parent in zip(args, parents, strict=True) if parent is None], kwargs)
+        plain = [arg for arg, parent in zip(args, parents, strict=True) if parent is None]
+        if kwargs or not WITHOUT_ARRAYS.issuperset(map(type, plain)):
+            self.refuse_changes(plain, kwargs)
         if kwargs:  # as Tensors, so that rules don't compute with the arrays of this call alone
             kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
         node = TracedOperation(function, args, kwargs, parents, out)
@@ -486,7 +491,7 @@ class Recorder:
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
         before: Any = errors
-        now = np.geterr()
+        now = geterr()
         if now != before and any(how in ("raise", "call", "log") and before[kind] != how for kind, how in now.items()):
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
 
@@ -551,7 +556,7 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
 
 def warned_by() -> tuple[Any, Any]:
     """Return the functions that show warnings, which `catch_warnings` replaces."""
-    return warnings.showwarning, vars(warnings).get("_showwarnmsg_impl")
+    return SHOWN["showwarning"], SHOWN.get("_showwarnmsg_impl")
 
 
 def needed_by() -> str:

@@ -6,8 +6,8 @@ Read next: `joining.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis takes a third to a tenth of
 the time as a product with ones. A sum of products is one dot product. `np.maximum` is
-vectorised for two arrays, but not for an array and a number. `np.argmax` finds the
-maximum of each row faster than `np.max`. BLAS computes contractions many times faster
+vectorised for two arrays, but not for an array and a number. `argmax` finds the maximum
+of each of many rows faster than `np.max`. BLAS computes contractions many times faster
 than NumPy's loops.
 
 Three of these add in another order, so their results differ from the eager ones by
@@ -35,7 +35,7 @@ from microgradnd.rules import choice
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
 ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
-ROWS = 2**14  # from this many elements, `argmax` finds the maximum of each row
+ROWS = 32  # from this many rows, `argmax` finds the maximum of each
 
 Made = dict[Value, Step]
 Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
@@ -279,7 +279,9 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def summed(x: Value, axes: tuple[int, ...], like: Step) -> Step:
-    """Return the sum along some axes, which remain with length 1."""
+    """Return the sum along some axes, which remain with length 1; a number for all."""
+    if len(axes) == len(x.shape):
+        return call(np.sum, x, like=like, shape=())
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     return call(np.sum, x, like=like, shape=shape, axis=axes, keepdims=True)
 
@@ -317,15 +319,15 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Find the maximum of each row by `argmax`."""
     x, axes = step.args[0], axes_of(step)
-    if axes is None or axes != (len(x.shape) - 1,) or not is_real(x) or x.size < ROWS or x.shape[-1] < 8:
+    if axes is None or axes != (len(x.shape) - 1,) or not is_real(x) or not x.size or math.prod(x.shape[:-1]) < ROWS:
         return reduced(step, made, uses)
     count, width = x.size // x.shape[-1], x.shape[-1]
     starts = Constant(f"np.arange(0, {x.size}, {width})", np.arange(0, x.size, width))
-    steps = [call(np.reshape, x, (count, width), like=step, shape=(count, width))]
-    steps.append(call(np.argmax, steps[0].out, 1, like=step, shape=(count,), dtype=np.intp))
-    steps.append(call(np.add, steps[1].out, starts, like=step, shape=(count,), dtype=np.intp))
-    steps.append(call(np.reshape, x, (x.size,), like=step, shape=(x.size,)))
-    steps.append(call(np.take, steps[3].out, steps[2].out, like=step, shape=(count,)))
+    rows, flat = (call(np.reshape, x, shape, like=step, shape=shape) for shape in ((count, width), (x.size,)))
+    steps = [] if x.shape == (count, width) else [rows]
+    steps.append(call(np.argmax, rows.out if steps else x, 1, like=step, shape=(count,), dtype=np.intp))
+    steps += [call(np.add, steps[-1].out, starts, like=step, shape=(count,), dtype=np.intp), flat]
+    steps.append(call(np.take, flat.out, steps[-2].out, like=step, shape=(count,)))
     return ending(steps, step)
 
 

@@ -255,7 +255,8 @@ ROWS: dict[Any, Row] = {
     np.min: reduction("smallest", np.minimum.reduce, "reduced"),
     np.mean: reduction("add", None, "mean"),
     np.var: reduction("", None, "variance"),
-    **dict.fromkeys((np.std, np.any, np.all, np.argmax, np.argmin), reduction()),
+    **dict.fromkeys((np.std, np.any, np.all, np.argmin), reduction()),
+    np.argmax: reduction() | method("{0}.argmax({1})"),
     np.add.reduce: {"fold": "add", "lowering": "reduction"},
     np.multiply.reduce: {"fold": "multiply", "lowering": "reduction"},
     np.maximum.reduce: {"fold": "largest", "lowering": "reduction"},
@@ -275,7 +276,8 @@ ROWS: dict[Any, Row] = {
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh()),
     np.copy: fresh(is_equal=True, lowering="converted"),  # where a result must be a copy
-    **dict.fromkeys((np.take, np.cumsum, np.cumprod, np.sort, np.argsort, np.tile, np.repeat), fresh()),
+    np.take: fresh(**method("{0}.take({1})")),
+    **dict.fromkeys((np.cumsum, np.cumprod, np.sort, np.argsort, np.tile, np.repeat), fresh()),
     **dict.fromkeys((float, complex, int, bool), fresh()),  # a result that is a Python number
     # Operations without a NumPy function
     primitives.identity: {"is_equal": True, "is_step": True},
