@@ -87,8 +87,8 @@ ENTRIES: list[tuple[str, ...]] = [
     # calculus.py, linalg.py
     (
         "calculus.py",
-        "inside = np.clip(x, xp[0], xp[-1])",
-        "inside = x",
+        "np.where(has_slope, np.clip(x, xp[0], xp[-1]) - x_i, 0)",
+        "np.where(has_slope, x - x_i, 0)",
         laws("interp-outside") + " tests/test_shape.py",
     ),
     (
