@@ -89,7 +89,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "calculus.py",
         "np.where(has_slope, np.clip(x, xp[0], xp[-1]) - x_i, 0)",
         "np.where(has_slope, x - x_i, 0)",
-        laws("interp-outside") + " tests/test_shape.py",
+        laws("interp-outside", "interp-values") + " tests/test_shape.py",
     ),
     (
         "calculus.py",
