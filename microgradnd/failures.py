@@ -1,7 +1,7 @@
 """From an error to its advice.
 
-Owns: attaching advice to errors: of calls that don't fit a signature, of missing
-attributes, of operations, of derivative rules.
+Owns: attaching advice to errors: of calls that don't fit a signature, of arguments that
+must be functions, of missing attributes, of operations, of derivative rules.
 Must not own: the text of the advice (`advice.py`, loaded when something has failed).
 Read next: `advice.py`.
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from microgradnd.annotations import P, R
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
@@ -39,6 +41,21 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             fail(function, args, kwargs, error)
 
     return call
+
+
+def as_function(given: F, what: str) -> F:
+    """Return a function that was passed, or raise if it isn't one.
+
+    Examples
+    --------
+    >>> from microgradnd.failures import as_function
+    >>> as_function(3.0, "grad: f")
+    Traceback (most recent call last):
+    TypeError: grad: f must be a function, got 3.0; pass the function itself, ...
+    """
+    if not callable(given):
+        raise TypeError(f"{what} must be a function, got {given!r:.60}; pass the function itself, not a result of it")
+    return given
 
 
 def fail(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> NoReturn:

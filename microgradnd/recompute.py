@@ -13,7 +13,7 @@ from typing import Any
 
 from microgradnd import gradients, tape
 from microgradnd.annotations import P, R
-from microgradnd.failures import explained
+from microgradnd.failures import as_function, explained
 from microgradnd.matching import name_of_function, plain
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
@@ -132,7 +132,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     True
     """
 
-    @functools.wraps(f)
+    @functools.wraps(as_function(f, "checkpoint: f"))
     def checkpointed(*args: P.args, **kwargs: P.kwargs) -> Any:
         if current().record is None or current().trace is not None:  # a compiled program keeps what it needs
             return f(*args, **kwargs)

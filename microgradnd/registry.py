@@ -25,7 +25,7 @@ import numpy as np
 
 from microgradnd import refusals
 from microgradnd.annotations import P, R
-from microgradnd.failures import fail
+from microgradnd.failures import as_function, fail
 
 Function = Callable[..., Any]
 Rule = Callable[..., Any]
@@ -128,7 +128,7 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
     12.0
     """
     check_recordable("defvjp", function)
-    VJPS[function] = tuple(rule or _no_rule(VJPS, function, i) for i, rule in enumerate(rules))
+    VJPS[function] = tuple(as_function(r or _no_rule(VJPS, function, i), "defvjp: a rule") for i, r in enumerate(rules))
 
 
 def defjvp(function: Function, *rules: Rule | None) -> None:
@@ -162,7 +162,7 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
     """
     check_recordable("defjvp", function)
     VJPS.setdefault(function, ())  # so that calls are recorded
-    JVPS[function] = tuple(rule or _no_rule(JVPS, function, i) for i, rule in enumerate(rules))
+    JVPS[function] = tuple(as_function(r or _no_rule(JVPS, function, i), "defjvp: a rule") for i, r in enumerate(rules))
 
 
 def check_recordable(word: str, function: Any) -> None:
@@ -301,7 +301,7 @@ def primitive(function: Callable[P, R]) -> Callable[P, R]:
     0.5
     """
 
-    @functools.wraps(function)
+    @functools.wraps(as_function(function, "mg.primitive: function"))
     def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         for arg in (*args, *kwargs.values()) if kwargs else args:
             if type(arg) not in ORDINARY and (record := getattr(type(arg), "__primitive__", None)) is not None:

@@ -154,14 +154,12 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
     >>> model.load_state_dict(saved["model"])
     Mismatch(missing_keys=[], unexpected_keys=[])
     """
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"save(path, tree): path must be a string or a Path, got {path!r:.60}")
+    path = as_path("save(path, tree)", path)
     arrays: dict[str, Any] = {}
     try:
         text = json.dumps(described(tree, "", arrays))
     except RecursionError as error:
         raise ValueError("save: the tree contains itself, or is nested too deeply; save its parts") from error
-    path = Path(path)
     dtypes = {array.dtype for array in arrays.values()}
     unsafe = [str(dtype) for dtype in dtypes if dtype.name not in SAFE or not dtype.isnative]
     if unsafe and path.suffix == ".safetensors":
@@ -176,6 +174,16 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def as_path(call: str, path: Any) -> Path:
+    """Return the path of a file, or raise.
+
+    Python would take an integer for the number of a file that is open, and close it.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{call}: path must be a string or a Path, got {path!r:.60}")
+    return Path(path)
 
 
 @contextlib.contextmanager
@@ -287,16 +295,17 @@ def load(path: str | os.PathLike[str], into: Tree = None) -> Tree:
     >>> rng.random() == first, saved["model"] is model, saved["epoch"]
     (True, True, 3)
     """
-    with open(path, "rb") as file:
+    path = as_path("load(path)", path)
+    with path.open("rb") as file:
         head = file.read(9)
     library = safetensors(is_needed=True) if head.endswith(b"{") else None
     try:
         text, arrays = read_npz(path) if library is None else read_safetensors(path, library)
         tree = arrays if text is None else rebuilt(json.loads(text), arrays)
     except Exception as error:
-        what = f"load: {os.fspath(path)} isn't a whole .safetensors or .npz file of arrays"
+        what = f"load: {path} isn't a whole .safetensors or .npz file of arrays"
         raise ValueError(f"{what}: {error or type(error).__name__}") from error
-    return tree if into is None else restore(into, tree, f"load: {os.fspath(path)}")
+    return tree if into is None else restore(into, tree, f"load: {path}")
 
 
 def read_npz(path: Any) -> tuple[str | None, dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from microgradnd.failures import explained
+from microgradnd.failures import as_function, explained
 from microgradnd.tape import current
 from microgradnd.trees import Form, flatten
 
@@ -79,6 +79,7 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
     >>> mg.scan(step, 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 2., 9.]))
     """
+    as_function(f, "scan: f")
     leaves, form = flatten(xs)
     lengths = {np.shape(x)[0] if np.shape(x) else None for x in leaves if x is not None}
     if length is not None:

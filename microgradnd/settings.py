@@ -55,24 +55,30 @@ class Configured:
         The name of the argument before the settings.
     table : dict of str to Setting
         The settings, in the order in which they are passed and shown.
+    of_settings : inspect.Signature
+        The parameters of an `__init__` that takes the subject and the settings.
     """
 
     subject: ClassVar[str]
     table: ClassVar[Mapping[str, Setting]] = {}
+    of_settings: ClassVar[inspect.Signature]
     __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls) -> None:
-        own = {name: row for name, row in vars(cls).items() if isinstance(row, Setting)}
-        cls.table = dict(sorted({**cls.table, **own}.items(), key=lambda item: item[1].kind))
+        added = {name: row for name, row in vars(cls).items() if isinstance(row, Setting)}
+        cls.table = dict(sorted({**cls.table, **added}.items(), key=lambda item: item[1].kind))
         first = inspect.Parameter(cls.subject, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         rows = [inspect.Parameter(name, row.kind, default=row.default) for name, row in cls.table.items()]
-        cls.__signature__ = inspect.Signature([first, *rows])
+        cls.of_settings = inspect.Signature([first, *rows])
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        takes_settings = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in own)
+        cls.__signature__ = cls.of_settings if takes_settings else inspect.Signature(own)
 
     @classmethod
     def given(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return a call's arguments with defaults, or raise if they don't fit."""
-        check_call(cls, tuple(args), dict(kwargs), signature=cls.__signature__)
-        bound = cls.__signature__.bind(*args, **kwargs)
+        check_call(cls, tuple(args), dict(kwargs), signature=cls.of_settings)
+        bound = cls.of_settings.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.arguments
 

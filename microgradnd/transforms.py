@@ -22,6 +22,7 @@ import numpy as np
 from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
 from microgradnd.batching import LEVELS, UNCHANGED, above, full, innermost, per_example
+from microgradnd.failures import as_function
 from microgradnd.matching import COMPUTED, alone, check_numbers, chosen, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, current
@@ -177,7 +178,7 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
 def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[Trace], R]) -> Callable[P, R]:
     """Return a function like `f` that traces it and returns `body` of the trace."""
 
-    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    @functools.wraps(as_function(f, "a transform's f"), assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
         return body(traced(f, args, kwargs, chosen(f, argnums, len(args))))
 
@@ -315,7 +316,7 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
     >>> pullback(np.array([1.0, 10.0]))
     (array([ 3., 40.]), array([ 1., 20.]))
     """
-    trace = traced(f, primals, {}, range(len(primals)))
+    trace = traced(as_function(f, "vjp: f"), primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
 
     def pullback(g: Tree) -> tuple[Tree, ...]:
@@ -361,7 +362,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
             raise TypeError(f"jvp: {what} must be a tuple with one entry for each argument, got {type(given).__name__}")
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: each primal needs one tangent, got {len(primals)} primals and {len(tangents)} tangents")
-    trace = traced(f, primals, {}, range(len(primals)))
+    trace = traced(as_function(f, "jvp: f"), primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
     out = trace.push(matching(*flatten(tuple(tangents)), trace.examples(trace.inputs), trace.form, "jvp: a tangent"))
     return trace.value(), trace.form_of_outputs.rebuild(out)

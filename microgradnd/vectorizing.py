@@ -17,6 +17,7 @@ import numpy as np
 
 from microgradnd import refusals
 from microgradnd.batching import Batched, Level, batched, next_number, running, without
+from microgradnd.failures import as_function
 from microgradnd.matching import name_of_function
 from microgradnd.trees import Tree, flatten
 
@@ -79,10 +80,8 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
     array([[ 2.,  0.],
            [ 6., 12.]])
     """
-    if not callable(f):
-        raise TypeError(f"vmap: f must be a function, got {type(f).__name__}; pass vmap(f), not vmap(f(x))")
 
-    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    @functools.wraps(as_function(f, "vmap: f"), assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def mapped(*args: Any, **kwargs: Any) -> Any:
         where = f"vmap({name_of_function(f)})"
         number, sizes = next_number(), []

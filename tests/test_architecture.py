@@ -188,7 +188,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "states",
         "trees",
     },
-    "viz": {*ENGINE, "anomaly", "broadcasting", "lines", "modes", "nn", "optim", "trees"},
+    "viz": {*ENGINE, "anomaly", "broadcasting", "lines", "modes", "nn", "optim", "saving", "trees"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},
     "__main__": {"lines", "modes", "tape", "tensor", "viz"},
 }

@@ -6,6 +6,7 @@ Must not own: comparisons with PyTorch (`test_torch_optim.py`), messages
 Read next: `test_torch_optim.py`.
 """
 
+import inspect
 import json
 import math
 
@@ -206,3 +207,28 @@ def test_a_plateau_counts_epochs_without_improvement():
         rates.append(optimizer.lr)
     assert rates == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625]
     assert schedule.best == 9.0
+
+
+class Decayed(optim.SGD):
+    """A user's optimizer, with parameters of its own."""
+
+    def __init__(self, params, lr, *, half_life):
+        super().__init__(params, lr=lr * 0.5 ** (1 / half_life))
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        (s.StepLR, ["optimizer", "step_size", "gamma"]),
+        (s.ChainedScheduler, ["schedulers"]),
+        (s.SequentialLR, ["optimizer", "schedulers", "milestones"]),
+        (optim.Lion, ["params", "lr", "betas", "weight_decay", "maximize"]),
+        (Decayed, ["params", "lr", "half_life"]),
+    ],
+)
+def test_signatures_are_those_of_a_call(kind, parameters):
+    assert list(inspect.signature(kind).parameters) == parameters
+
+
+def test_settings_of_an_optimizer_with_parameters_of_its_own():
+    assert Decayed([nn.Parameter([1.0])], 0.1, half_life=1.0).lr == 0.05

@@ -1580,7 +1580,22 @@ ENGINE = {
     "vjp of shapes": Row(lambda: mg.vjp(np.sin, np.ones(3))[1](np.ones(2)), ValueError, "cotangent|(3,)|(2,)"),
     "jacobian(mode=)": Row(lambda: mg.jacobian(np.sin, mode="back"), ValueError, "mode|'rev'|'back'"),
     # vmap
-    "vmap of a value": Row(lambda: mg.vmap(1.0), TypeError, "vmap|f must be a function|float|vmap(f)"),
+    **{
+        f"{what} of a value": Row(call, TypeError, f"{what}|must be a function|3.5|not a result of it")
+        for what, call in {
+            "a transform": lambda: mg.grad(3.5),
+            "vjp": lambda: mg.vjp(3.5, 1.0),
+            "jvp": lambda: mg.jvp(3.5, (1.0,), (1.0,)),
+            "hvp": lambda: mg.hvp(3.5)(1.0, 1.0),
+            "vmap": lambda: mg.vmap(3.5),
+            "scan": lambda: mg.scan(3.5, 0.0, np.ones(3)),
+            "checkpoint": lambda: mg.checkpoint(3.5),
+            "mg.primitive": lambda: mg.primitive(3.5),
+            "defvjp": lambda: mg.defvjp(mg.primitive(np.sin), 3.5),
+            "defjvp": lambda: mg.defjvp(mg.primitive(np.sin), None, 3.5),
+            "Linear.apply": lambda: nn.Linear(2, 3).apply(3.5),
+        }.items()
+    },
     "vmap(in_axes=) of another length": Row(
         lambda: mg.vmap(np.sin, (0, 0))(np.ones(2)), ValueError, "vmap(sin)|in_axes|one entry for each of the 1|(0, 0)"
     ),
@@ -2024,6 +2039,15 @@ TRAINING: dict[str, Row] = {
     "standardise NaN": Row(lambda: data.standardise(X * math.nan), ValueError, "standardise|2 of its 2|isfinite"),
     # Files
     "save the wrong way round": Row(lambda: mg.save({"a": 1}, "file"), TypeError, "save|path|{'a': 1}"),
+    **{
+        f"{what} a number": Row(call, TypeError, f"{what}|path must be a string or a Path|1234")
+        for what, call in {
+            "load(path)": lambda: mg.load(1234),
+            "viz.save(t, path)": lambda: viz.save(t, 1234),
+            "viz.explore(t, path)": lambda: viz.explore(t, 1234),
+            "viz.animate": lambda: viz.animate(t, 1234),
+        }.items()
+    },
     "save a function": Row(in_folder(lambda path: mg.save(path, {"f": print})), TypeError, "save: f|print|state_dict"),
     "save complex numbers in safetensors": Row(
         saved_and_loaded(np.ones(2, complex), None, ".safetensors"), TypeError, "save|complex128|.npz"

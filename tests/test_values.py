@@ -7,6 +7,7 @@ Must not own: derivatives (`test_laws.py`), or compiled functions on ordinary nu
 Read next: `test_passes.py`.
 """
 
+import itertools
 import warnings
 
 import numpy as np
@@ -407,6 +408,30 @@ def test_extremes_of_nothing_raise(wrap):
             with pytest.raises(ValueError, match="no identity"):
                 f(wrap(np.zeros(0)))
             assert np.shape(f(wrap(np.zeros((0, 3))), axis=1)) == (0,)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 2.0), (-np.inf, 2.0), (0.0, np.inf), (-np.inf, np.inf)])
+@pytest.mark.parametrize("fp", list(itertools.product([1.0, 2.5, np.inf, np.nan], repeat=3)))
+def test_interpolation_between_infinite_and_missing_points(ends, fp):
+    x, xp, fp = np.array([*special("float64"), 0.7]), np.array([ends[0], 1.0, ends[1]]), np.array(fp)
+    for arguments in ((mg.tensor(x), xp, fp), (x, xp, mg.tensor(fp, requires_grad=True))):
+        check_bits(np.interp(*arguments).data, np.interp(x, xp, fp))
+
+
+@pytest.mark.parametrize(
+    ("x", "xp", "right"),
+    [
+        (0.0, [-np.inf, 1.0, 2.0], [0.0, 1.0, 0.0]),  # the line is flat: f(x) = f(1) for x < 1
+        (7.0, [0.0, 1.0, np.inf], [0.0, 1.0, 0.0]),
+        (np.inf, [0.0, 1.0, np.inf], [0.0, 0.0, 1.0]),
+        (-np.inf, [-np.inf, 1.0, 2.0], [1.0, 0.0, 0.0]),
+        (1.0, [-np.inf, 1.0, np.inf], [0.0, 1.0, 0.0]),
+    ],
+)
+def test_the_derivative_of_an_interpolation_towards_an_infinite_point(x, xp, right):
+    of_x, of_fp = mg.grad(lambda x, fp: np.interp(x, xp, fp), argnums=(0, 1))(x, np.array([3.0, 5.0, 4.0]))
+    assert of_x == 0
+    np.testing.assert_array_equal(of_fp, right)
 
 
 def test_a_conversion_without_a_copy():

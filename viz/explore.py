@@ -28,6 +28,7 @@ import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.registry import VJPS, name_of
+from microgradnd.saving import as_path
 from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
@@ -115,7 +116,7 @@ def explore(
     ...     path.read_text(encoding="utf-8").startswith("<!doctype html>")
     True
     """
-    path = Path(path)
+    path = as_path("viz.explore(t, path)", path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"a page can't be written to {path.name!r}: the path must end in .html")
     text = page(document(t, title=title, max_nodes=max_nodes))

@@ -17,9 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from microgradnd.saving import as_path
+
 INSTALL = 'pip install "microgradnd[viz]"'
 FORMATS = (".gif", ".mp4", ".html")
 RATE = 10  # pictures a second in an MP4, which repeats a picture that stays
+
 PAGE = Path(__file__).parent / "page" / "frames.html"
 
 
@@ -33,7 +36,7 @@ def film_path(path: Any, who: str) -> Path:
     Traceback (most recent call last):
     ValueError: viz.animate: a film can't be saved as 'film.avi': ...
     """
-    path = Path(path)
+    path = as_path(who, path)
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise ValueError(f"{who}: a film can't be saved as {path.name!r}: the path must end in one of {known}")

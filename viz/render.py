@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microgradnd.failures import explained
+from microgradnd.saving import as_path
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.exchange import mermaid, to_json
@@ -258,7 +259,7 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     ...     path.read_text(encoding="utf-8").startswith("digraph {")
     True
     """
-    path = Path(path)
+    path = as_path("viz.save(t, path)", path)
     format = format_of(path)
     source: Any = getattr(t, "source", None)
     is_drawing = isinstance(source, str)

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.annotations import Call
-from microgradnd.failures import explained, fail_member
+from microgradnd.failures import as_function, explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.operands import check_kind
 from microgradnd.settings import floating_dtype, switch
@@ -586,6 +586,7 @@ class Module:
         >>> nn.Sequential(nn.Linear(2, 1)).apply(start)[0].bias
         tensor([0.], requires_grad=True, name='0.bias')
         """
+        as_function(fn, f"{type(self).__name__}.apply: fn")
         for child in list(self.children()):
             child.apply(fn)
         fn(self)

@@ -124,12 +124,15 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     return np.sum(width * (part(y, axis, 1, None) + part(y, axis, None, -1)) / 2.0, axis=axis)
 
 
+numpys_interp = on_arrays(np.interp)
+
+
 @composite(np.interp)
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
     """Compute np.interp: straight lines between points.
 
     The derivative at a point is the slope of the line to its right; at the last point,
-    of the line to its left.
+    of the line to its left. Towards an infinite point, the line is flat.
     """
     x, xp, fp = array(x), array(xp), array(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
@@ -138,9 +141,10 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         raise TypeError(f"interp: x and xp must be real, got {x.dtype} and {xp.dtype}; pass np.real(x) and np.real(xp)")
     x, xp = in_dtype(x, np.float64), in_dtype(xp, np.float64)  # as NumPy does
     fp = in_dtype(fp, np.complex128 if fp.dtype.kind == "c" else np.float64)
+    if period is not None and holds(np.any(np.equal(period, 0))):
+        raise ValueError("interp: period must not be 0; it is the length after which the function repeats")
+    value = numpys_interp(x, xp, fp, left, right, period)
     if period is not None:
-        if holds(np.any(np.equal(period, 0))):
-            raise ValueError("interp: period must not be 0; it is the length after which the function repeats")
         period, left, right = np.abs(period), None, None
         x, xp = np.remainder(x, period), np.remainder(xp, period)
         order = np.argsort(xp)
@@ -152,12 +156,14 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     j = np.minimum(i + 1, last)
     x_i, x_j, f_i, f_j = getitem(xp, i), getitem(xp, j), getitem(fp, i), getitem(fp, j)
     width = x_j - x_i
-    inside = np.clip(x, xp[0], xp[-1])  # keeps infinity out of the products
-    line = f_i + (f_j - f_i) / np.where(width == 0, 1, width) * (inside - x_i)
-    result = np.where(width == 0, f_j, line)
+    has_slope = (width != 0) & np.isfinite(width)
+    inside = np.where(has_slope, np.clip(x, xp[0], xp[-1]) - x_i, 0)  # keeps infinity out of the products
+    line = f_i + (f_j - f_i) / np.where(has_slope, width, 1) * inside
+    at_end = (width == 0) | (x == np.inf) | ((x_i == -np.inf) & (x > x_i))
+    result = np.where(at_end, f_j, line)
     result = np.where(x < xp[0], fp[0] if left is None else left, result)
     result = np.where(x > xp[-1], fp[-1] if right is None else right, result)
-    return in_dtype(result, np.complex128 if result.dtype.kind == "c" else np.float64)
+    return instead(value, in_dtype(result, np.complex128 if result.dtype.kind == "c" else np.float64))
 
 
 # Convolution

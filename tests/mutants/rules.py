@@ -87,9 +87,9 @@ ENTRIES: list[tuple[str, ...]] = [
     # calculus.py, linalg.py
     (
         "calculus.py",
-        "inside = np.clip(x, xp[0], xp[-1])",
-        "inside = x",
-        laws("interp-outside") + " tests/test_shape.py",
+        "np.where(has_slope, np.clip(x, xp[0], xp[-1]) - x_i, 0)",
+        "np.where(has_slope, x - x_i, 0)",
+        laws("interp-outside", "interp-values") + " tests/test_shape.py",
     ),
     (
         "calculus.py",
