@@ -96,8 +96,10 @@ class Arguments:
     Attributes
     ----------
     leaves : list
-        Everything that isn't a container. A Module is a leaf. The numbers of the leaves
-        that are inputs of the program. A Tensor that occurs twice is one input. input.
+            Everything that isn't a container. A Module is a leaf.
+    inputs : list of int
+            The numbers of the leaves that are inputs of the program. A Tensor that
+            occurs twice is one input.
     shapes : tuple of tuple
             The shapes of the leaves that are arrays, () for others.
     compares : bool
