@@ -26,7 +26,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import combinations_with_replacement
+from itertools import chain, combinations_with_replacement
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -97,10 +97,20 @@ def at(tree: Any, lengths: Mapping[str, int]) -> Any:
     def number(part: Any) -> Any:
         if type(part) is not Size:
             return part
-        top, bottom = (sum(c * math.prod(lengths[n] for n in names) for names, c in t.items()) for t in part.parts)
-        return top if part.over is None else top / bottom
+        top = value_of(part.terms, lengths)
+        return top if part.over is None else top / value_of(part.over, lengths)
 
     return mapped(number, tree)
+
+
+def value_of(terms: Terms, lengths: Mapping[str, int]) -> int:
+    """Return the value of a polynomial."""
+    total = 0
+    for names, coefficient in terms.items():
+        for name in names:
+            coefficient *= lengths[name]
+        total += coefficient
+    return total
 
 
 def sizes_in(tree: Any) -> list[Size]:
@@ -326,6 +336,9 @@ class Sizes:
         self, places: Mapping[str, Sequence[tuple[int, int]]], shapes: Sequence[Any], names: Sequence[str]
     ) -> None:
         self.places = places
+        self.symbols_of: dict[int, dict[int, str]] = {}  # of the open axes of each leaf
+        for name, (i, axis) in ((name, place) for name, found in places.items() for place in found):
+            self.symbols_of.setdefault(i, {})[axis] = name
         self.hints = hints = {name: shapes[i][axis] for name, [(i, axis), *_] in places.items()}
         self.fixed = self.closed(shapes)
         self.names = {name: f"{names[i]}.shape[{axis}]" for name, [(i, axis), *_] in places.items()}
@@ -434,8 +447,7 @@ class Sizes:
 
     def given(self, node: Any, leaf: int, array: Any) -> None:
         """Note an argument: its open axes, and its array for the second call."""
-        symbols = {axis: name for name, places in self.places.items() for i, axis in places if i == leaf}
-        if symbols:
+        if symbols := self.symbols_of.get(leaf):
             shape = tuple(Size(self, {(symbols[i],): 1}) if i in symbols else n for i, n in enumerate(array.shape))
             self.shapes[node], self.seconds[node] = shape, np.resize(array, at(shape, self.longer))
 
@@ -450,6 +462,8 @@ class Sizes:
 
     def settled(self, tree: Any) -> Any:
         """Return an argument with the numbers of pinned lengths."""
+        if not self.pinned:
+            return tree
         return mapped(lambda part: self.size(part.terms) if type(part) is Size and part.over is None else part, tree)
 
     def follow(self, node: TracedOperation) -> None:
@@ -513,14 +527,20 @@ class Sizes:
         """Return the one shape of two results by the operands' lengths, or None."""
         lengths = [n for n in lengths if n.over is None]
         single = list({tuple(sorted(n.terms.items())): n for n in lengths}.values())
-        pairs = [f(a, b) for a, b in combinations_with_replacement(single, 2) for f in (operator.mul, operator.add)]
-        candidates = [*single, *pairs, *([math.prod(lengths)] if 2 < len(lengths) < 6 else [])]
+
+        def known() -> Iterator[tuple[Any, int, int]]:
+            """Yield formulas of one, two or all lengths, with both values."""
+            pairs = (f(a, b) for a, b in combinations_with_replacement(single, 2) for f in (operator.mul, operator.add))
+            whole = (math.prod(lengths) for _ in range(2 < len(lengths) < 6))
+            for c in chain(single, pairs, whole):
+                if type(c) is Size:
+                    yield c, at(c, self.hints), at(c, self.longer)
+
         result: list[Any] = []
         for n, m in zip(shape, longer, strict=True):
             if n != m:
-                known = [(c, at(c, self.hints), at(c, self.longer)) for c in candidates if type(c) is Size]
-                exact = (c * (n // x) for c, x, y in known if x and n % x == 0 and n // x * y == m)
-                shifted = (c + (n - x) for c, x, y in known if n - x == m - y)
+                exact = (c * (n // x) for c, x, y in known() if x and n % x == 0 and n // x * y == m)
+                shifted = (c + (n - x) for c, x, y in known() if n - x == m - y)
                 if (found := next(exact, None) or next(shifted, None)) is None:
                     return None
                 result.append(found)
