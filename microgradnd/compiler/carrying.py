@@ -99,11 +99,13 @@ class InPlace(Carrying):
             The body; its updates are written to places.
 
     `changes` tells which steps change their first operand. If `named` is true, numbers
-    that a turn hands on are values of their own.
+    that a turn hands on are values of their own. If `passes` is false, an inner loop
+    has arrays of its own.
     """
 
-    def __init__(self, step: Step, changes: Callable[[Step], bool], named: bool = False) -> None:
+    def __init__(self, step: Step, changes: Callable[[Step], bool], named: bool = False, passes: bool = True) -> None:
         super().__init__(step)
+        self.passed = self.passed if passes else set()
         self.places: dict[Value, tuple[Value, int | None]] = {}
         self.ends: list[tuple[Value, int, Value]] = []
         self.steps = [*self.body.steps]

@@ -102,7 +102,8 @@ def turns(
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
-    laid, counter = InPlace(step, lambda inner: inner.function is added_at), names.new("t")
+    laid = InPlace(step, lambda inner: inner.function is added_at, passes=one_turn is None)
+    counter = names.new("t")
     before, head = list[str](), list[str]()
     for out in step.outs():
         if out.shape and out not in plan.buffer_of and out not in names.of:
