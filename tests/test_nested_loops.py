@@ -227,6 +227,40 @@ def test_a_part_of_a_carried_array_is_read_before_the_array_changes(interpreted)
 # The cost of the search
 
 
+def relaxed(u, w):
+    for _ in range(4):
+        for i in range(1, len(u) - 1):
+            u[i] = 0.5 * (u[i - 1] + u[i + 1])
+    return u, w
+
+
+def eliminated(u, w):
+    for _ in range(4):
+        for i in range(4):
+            for j in range(4):
+                u[i] = u[i] - u[j + 1] * w[i, j]
+    return u, w
+
+
+def sorted_outside(u, w):
+    for _ in range(5):
+        for i in range(4):
+            for j in range(4):
+                u = np.cos(u * w[i, j])
+        w = np.sort(w, axis=0)
+    return u, w
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 5)])
+@pytest.mark.parametrize("f", [relaxed, eliminated, sorted_outside])
+def test_an_array_that_only_inner_loops_change_is_changed_by_python_loops_too(interpreted, f, shape):
+    pytest.importorskip("numba", reason="numba is an extra")
+    u, w = RNG.normal(size=shape), RNG.normal(size=(4, 4))
+    compiled = mg.compile(lambda u, w: f(u.copy(), w), backend="numba")
+    for found, right in zip(compiled(u, w), f(u.copy(), w), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
 def test_turns_that_do_not_fit_are_dismissed_at_once(monkeypatch):
     """Trying each of them would take longer than the rest of compiling."""
     tried, fits = [], runs.Run.fits

@@ -96,12 +96,13 @@ class InPlace(Carrying):
     results : list of (Value, Value)
             The numbers that outlive the loop, outside and inside.
 
-    If `named` is true, numbers that a turn hands on are values of their own.
+    If `named` is true, numbers that a turn hands on are values of their own. If
+    `passes` is false, an inner loop has arrays of its own.
     """
 
-    def __init__(self, step: Step, named: bool) -> None:
+    def __init__(self, step: Step, named: bool, passes: bool) -> None:
         super().__init__(step)
-        self.named = named
+        self.named, self.passed = named, self.passed if passes else set()
         self.places: dict[Value, tuple[Value, int | None]] = {}
         self.ends: list[tuple[Value, int, Value]] = []
         self.steps = [*self.body.steps]
@@ -165,12 +166,12 @@ class InPlace(Carrying):
         self.updates[target] = value if is_own else self.copied(value)
 
 
-def in_place(step: Step, changes: Callable[[Step], bool], named: bool = False) -> InPlace:
+def in_place(step: Step, changes: Callable[[Step], bool], named: bool = False, passes: bool = True) -> InPlace:
     """Return a loop whose body writes in place.
 
     `changes` tells which steps change their first operand.
     """
-    laid = InPlace(step, named)
+    laid = InPlace(step, named, passes)
     for inner in laid.steps:
         if changes(inner):
             laid.base[inner.outs()[0]] = laid.base.get(inner.args[0], inner.args[0])

@@ -102,8 +102,8 @@ def turns(
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
-    laid, counter = in_place(step, lambda inner: inner.function is added_at), names.new("t")
-    body = laid.program()
+    laid = in_place(step, lambda inner: inner.function is added_at, passes=one_turn is None)
+    body, counter = laid.program(), names.new("t")
     before, head = list[str](), list[str]()
     for out in step.outs():
         if out.shape and out not in plan.buffer_of and out not in names.of:

@@ -25,6 +25,7 @@ BLOCKS = (
 )
 LOOPS = "tests/test_loops.py"
 NUMBA = "tests/test_numba.py"
+READ_ONLY = NUMBA + "::test_loops_read_parts_of_arrays_that_may_not_be_written"
 ROWS = "tests/test_blocks.py"
 OWNED = "tests/test_ownership.py"
 WATCH = "tests/test_watch.py"
@@ -584,7 +585,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("translation.py", "return [(i, dtypes[i]) for i in numbers]", "return []", WEAK),
     ("translation.py", "if np.can_cast(node.out.dtype, dtype)]", "if False]", WEAK),
     ("translation.py", "if type(leaf) is TracedNumber:", "if False:", WEAK),
-    ("scanning.py", "if type(following[i]) is TracedNumber:", "if False:", WEAK),
+    ("scanning.py", 'np.result_type(following[i]).kind in "ib"', "False", SCANNING),
+    ("scanning.py", "[weak(x) if i in staying else x for i, x in enumerate(ends)]", "ends", SCANNING),
     ("ownership.py", "and result in numbers)", "and False)", WEAK),
     ("sizes.py", "return weak(found) if type(other) is TracedNumber else found", "return found", WEAK),
     (
@@ -1197,7 +1199,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "numba",
     ),
     ("driver.py", "own = base in self.layout.results and bool(base.shape)", "own = False", OWN, "numba"),
-    ("driver.py", 'f"if not {name}.flags.carray:"', 'f"if not {name}.flags.c_contiguous:"', OWN, "numba"),
+    ("source.py", "return x if x.flags.carray", "return x if x.flags.c_contiguous", READ_ONLY, "numba"),
     ("loops.py", "self.names = Names(*TAKEN)", "self.names = Names()", NAMES, "numba"),
     ("elementary.py", "x if x >= low", "x if x > low", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
     ("machine.py", '.read_text(encoding="utf-8") == seal(entry)', ".exists()", KEPT, "numba"),
@@ -1258,11 +1260,12 @@ ENTRIES += [
     ("driver.py", "if new not in layout.over:", "if False:", ROLLING, "numba"),
     (
         "driver.py",
-        '                self.lines.append(f"{self.names.of[value]} = np.asc',
-        '                (f"{self.names.of[value]} = np.asc',
+        '                self.lines.append(f"{self.names.of[value]} = {self.as_',
+        '                (f"{self.names.of[value]} = {self.as_',
         ROLLING,
         "numba",
     ),
+    ("fast.py", "passes=one_turn is None", "passes=True", NESTED, "numba"),
     ("loops.py", "start = sum(stride * axis.start", "start = sum(axis.start", LOOPS, "numba"),
     ("runs.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
