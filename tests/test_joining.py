@@ -144,3 +144,55 @@ def test_random_formulas(shapes, lines, order):
     xs = arrays(shapes, len(lines))
     for got, right in zip(flat(mg.compile(f)(xs)), flat(f(xs)), strict=True):
         np.testing.assert_array_equal(got, right)
+
+
+def loss_of(w, b, v, c, x):
+    return np.sum((np.tanh(x @ w + b) @ v + c) ** 2)
+
+
+def descend(params, x, rate):
+    gradients = mg.grad(loss_of, argnums=(0, 1, 2, 3))(*params, x)
+    for p, g in zip(params, gradients, strict=True):
+        p -= rate * g
+
+
+def descend_and_return(params, x, rate):
+    gradients = mg.grad(loss_of, argnums=(0, 1, 2, 3))(*params, x)
+    for p, g in zip(params, gradients, strict=True):
+        p -= rate * g
+    return gradients
+
+
+def decay(params, x, rate):
+    gradients = mg.grad(loss_of, argnums=(0, 1, 2, 3))(*params, x)
+    for p, g in zip(params, gradients, strict=True):
+        p -= rate * g * 0.5 + rate * 0.1 * p
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("step", "products"),
+    [(descend, 1), (descend_and_return, 4), (decay, None)],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_gradients_are_scaled_as_one_vector(step, products, dtype):
+    x, params = np.random.default_rng(9).normal(size=(5, 3)).astype(dtype), arrays(SHAPES, 0, dtype)
+    expected = [p.copy() for p in params]
+    compiled = mg.compile(lambda params, x: step(params, x, 0.1))
+    for _ in range(3):
+        results, wanted = compiled(params, x) or (), step(expected, x, 0.1) or ()
+        for got, want in zip([*params, *results], [*expected, *wanted], strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-6)
+    if products is not None:
+        assert compiled.source.count("np.multiply(c_0_1, ") == products
+
+
+def test_gradients_of_two_precisions_are_scaled_apart():
+    x, params = np.ones((5, 3)), arrays(SHAPES, 0)
+    params[1] = params[1].astype(np.float32)
+    expected = [p.copy() for p in params]
+    compiled = mg.compile(lambda params, x: descend(params, x, 0.1))
+    compiled(params, x)
+    descend(expected, x, 0.1)
+    for got, want in zip(params, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6, strict=True)

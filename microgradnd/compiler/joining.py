@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.buffers import LENT
+from microgradnd.compiler.buffers import LENT, takes_out
 from microgradnd.compiler.passes import key_of, simplify
 from microgradnd.compiler.program import Program, Step, Value, call
 from microgradnd.compiler.traits import traits
@@ -35,7 +35,32 @@ Formula = list[Step]  # elementwise steps over arrays of one shape, connected by
 def joined(program: Program) -> tuple[Program, set[Value]]:
     """Return a program in which equal formulas are one formula of vectors.
 
-    Return the parts of these vectors too, which the rest of the program uses.
+    Return the parts of these vectors too, which the rest of the program uses. Of
+    formulas that aren't worth their vectors, those steps are joined that take arrays
+    which can be computed in their places in one.
+    """
+    program, parts = join(program)
+    program, more = join(program, computed_in_place(program))
+    return program, parts | more
+
+
+def computed_in_place(program: Program) -> set[Value]:
+    """Return the values that can be computed in their places in a vector."""
+    found: set[Value] = set()
+    for step in program.steps:
+        if step.function is np.reshape and step.args[0] in found:
+            found.remove(step.args[0])
+            found.update(step.outs())
+        elif takes_out(step):
+            found.update(step.outs())
+        elif step.function is primitives.concatenate:  # they are parts of another vector
+            found.difference_update(step.operands())
+    return found - {*program.results(), *program.updates.values()}
+
+
+def join(program: Program, free: Set[Value] = frozenset()) -> tuple[Program, set[Value]]:
+    """Join formulas; if there are arrays whose vector costs nothing, formulas of these
+    alone.
     """
     at = {step: i for i, step in enumerate(program.steps)}
     ready = {out: i for step, i in at.items() for out in step.outs()}
@@ -46,14 +71,15 @@ def joined(program: Program) -> tuple[Program, set[Value]]:
     updated, results = set(program.updates.values()), set(program.results())
     placed: dict[int, list[Step]] = {}  # the steps that come after one of the program's
     gone: set[Step] = set()
-    for group in groups(formulas(program)):
+    for group in groups(formulas(program, free)):
         members, inside = {step for one in group for step in one}, {out for one in group for out in made(one)}
         after = max((ready.get(v, -1) for step in members for v in step.operands() if v not in inside), default=-1)
         outside = {v: [at[step] for step in readers.get(v, ()) if step not in members] for v in inside}
         before = min((i for places in outside.values() for i in places), default=len(at))
         needed = {v for v in inside if outside[v] or v in results}
         copied = len(needed & updated)
-        cost = len(leaves(group[0])) * (VECTOR + PART * len(group)) + PART * (len(needed) - copied) + COPY * copied
+        vectors = 0 if free else len(leaves(group[0]))
+        cost = vectors * (VECTOR + PART * len(group)) + PART * (len(needed) - copied) + COPY * copied
         if after < before and cost < len(members) - len(group[0]):
             placed.setdefault(after, []).extend(of_vectors(group, needed))
             gone |= members
@@ -67,10 +93,12 @@ def joined(program: Program) -> tuple[Program, set[Value]]:
     return program, {out for step in parts for out in step.outs()}
 
 
-def formulas(program: Program) -> list[Formula]:
-    """Return the formulas of small arrays in a program."""
+def formulas(program: Program, free: Set[Value] = frozenset()) -> list[Formula]:
+    """Return the formulas of small arrays in a program, or of some of its values."""
     home: dict[Value, Formula] = {}
     for step in filter(is_small, program.steps):
+        if free and not all(v in free or v in home for v in step.operands() if v.shape):
+            continue
         parts = {id(home[v]): home[v] for v in step.operands() if v in home}.values()
         whole = max(parts, key=len, default=[])
         for part in [[step], *(part for part in parts if part is not whole)]:
