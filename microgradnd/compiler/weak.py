@@ -129,6 +129,7 @@ def _between(name: str, counts: bool) -> Any:
 
 def _unary(name: str) -> Any:
     plain = getattr(TracedTensor, name)
+    plain = getattr(plain, "fget", plain)
     return lambda self: weak(plain(self))
 
 
@@ -154,6 +155,9 @@ for _name in (*ARITHMETIC, *LOGICAL):
 for _name in ARITHMETIC:  # an augmented assignment rebinds the name, as for Python numbers
     if _name != "divmod":
         setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
+for _name in ("real", "imag"):
+    setattr(TracedNumber, _name, property(_unary(_name)))
 for _name in UNARY:
     setattr(TracedNumber, f"__{_name}__", _unary(f"__{_name}__"))
+TracedNumber.conjugate = _unary("conj")  # type: ignore[attr-defined]
 TracedNumber.__hash__ = TracedTensor.__hash__  # type: ignore[method-assign]
