@@ -119,6 +119,26 @@ def test_numpy_numbers_keep_their_precision_and_python_numbers_take_the_arrays(d
     agree(lambda x, number: number - x, [((x, number), {}) for number in numbers])
 
 
+PARTS = (0.0, -0.0, 1.5, -np.inf, np.nan, float(np.copysign(np.nan, -1.0)))
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": False}, {"backend": "numba"}], ids=str)
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, complex])
+def test_signs_of_zeros_and_nans_stay(kind, options):
+    if "backend" in options:
+        pytest.importorskip("numba")
+    numbers = [kind(*parts) for parts in itertools.product(PARTS, repeat=2 if kind is complex else 1)]
+
+    def f(x):
+        found = [np.where(x > 2, x, number) for number in numbers]
+        return [part(value) for value in found for part in (np.real, np.imag)[: 1 + (kind is complex)]]
+
+    compiled = mg.compile(f, **options)
+    for _ in range(2):
+        for got, want in zip(compiled(X), f(X), strict=True):
+            assert got.tobytes() == want.tobytes()
+
+
 def test_a_number_between_two_precisions_is_part_of_the_program():
     def f(x, y, number):
         return x * number + np.sum(y * number)

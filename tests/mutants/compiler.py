@@ -669,8 +669,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "self.place((id(owner), name), path, read, owner, name, follows=False)", "pass", WATCH),
     (
         "places.py",
-        "return isinstance(old, PLAIN) and repr(old) == repr(new)",
-        "return isinstance(old, PLAIN) and old == new",
+        "repr(old) != repr(new)",
+        "old != new",
         WATCH,
     ),
     ("places.py", "if type(old) is not type(new):", "if False:", WATCH),
