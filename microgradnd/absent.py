@@ -95,8 +95,8 @@ class Absent:
 
         raise AttributeError(missing_attribute("Tensor", self.name))
 
-    def __set__(self, tensor: Any, value: Any) -> NoReturn:
-        self.__get__(tensor)
+    def __set__(self, tensor: Any, value: Any) -> None:
+        getattr(tensor, self.name)
 
 
 class Listing(type):

@@ -8,13 +8,20 @@ The functions are called more than twice: the first call traces, the second chec
 everything, later ones take the quick way.
 """
 
+import contextlib
 import copy
+import decimal
 import enum
+import fractions
 import functools
+import hashlib
+import io
 import itertools
+import json
 import operator
 import os
 import random
+import sys
 import threading
 import types
 import warnings
@@ -110,6 +117,26 @@ def test_numpy_numbers_keep_their_precision_and_python_numbers_take_the_arrays(d
     )
     agree(lambda x, number: x * number, [((x, number), {}) for number in numbers])
     agree(lambda x, number: number - x, [((x, number), {}) for number in numbers])
+
+
+PARTS = (0.0, -0.0, 1.5, -np.inf, np.nan, float(np.copysign(np.nan, -1.0)))
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": False}, {"backend": "numba"}], ids=str)
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, complex])
+def test_signs_of_zeros_and_nans_stay(kind, options):
+    if "backend" in options:
+        pytest.importorskip("numba")
+    numbers = [kind(*parts) for parts in itertools.product(PARTS, repeat=2 if kind is complex else 1)]
+
+    def f(x):
+        found = [np.where(x > 2, x, number) for number in numbers]
+        return [part(value) for value in found for part in (np.real, np.imag)[: 1 + (kind is complex)]]
+
+    compiled = mg.compile(f, **options)
+    for _ in range(2):
+        for got, want in zip(compiled(X), f(X), strict=True):
+            assert got.tobytes() == want.tobytes()
 
 
 def test_a_number_between_two_precisions_is_part_of_the_program():
@@ -1147,6 +1174,39 @@ CAUGHT = {
 }
 
 
+NOT_TAKEN = {
+    "a text by json": lambda x: json.dumps(x[0]),
+    "a text by json of a dict": lambda x: json.dumps({"loss": x.sum()}),
+    "memory": memoryview,
+    "a digest": hashlib.sha256,
+    "bytes": lambda x: io.BytesIO().write(x),
+    "a decimal number": lambda x: decimal.Decimal(x[0]),
+    "an operand of a class": lambda x: x[0] + fractions.Fraction(1, 2),
+    "a shape that is set": lambda x: setattr(x, "shape", (3, 1)),
+    "parts that are set": lambda x: setattr(x, "flat", 0),
+    "a list times a number": lambda x: [1] * x[0],
+}
+
+
+def suppressing(f):
+    def call(x):
+        y = x * 2
+        with contextlib.suppress(Exception):
+            f(x)
+            y = x * 3
+        return y
+
+    return call
+
+
+@pytest.mark.parametrize("f", NOT_TAKEN.values(), ids=NOT_TAKEN)
+@pytest.mark.parametrize("catch", [swallows(Exception), suppressing])
+def test_an_error_that_an_array_does_not_cause_may_not_be_caught(f, catch):
+    with pytest.raises(TypeError, match="inside a compiled function"):
+        mg.compile(catch(lambda x: (f(x), x)[1]))(X)
+    assert sys.gettrace() is None
+
+
 @pytest.mark.parametrize(("error", "f"), CAUGHT.values(), ids=CAUGHT)
 def test_a_caught_error_is_refused(error, f):
     with pytest.raises(TypeError, match=r"compiled function"):
@@ -1161,6 +1221,19 @@ def test_errors_that_depend_on_no_value_may_be_caught():
             return x * 2
 
     agree(f, [((X,), {}), ((2 * X,), {})])
+
+
+def explicit(x):
+    raise TypeError(f"of shape {x.shape}")
+
+
+def one_of_two(x, y):
+    return x * y
+
+
+@pytest.mark.parametrize("f", [explicit, lambda x: one_of_two(x), lambda x: x * int("a"), lambda x: x * [].pop()])
+def test_errors_of_the_code_itself_may_be_caught(f):
+    agree(swallows(Exception)(f), [((X,), {}), ((2 * X,), {})])
 
 
 def with_errors_raised(x):

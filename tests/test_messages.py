@@ -1719,6 +1719,12 @@ MORE = {
     "compiled repetition of a list": Row(
         compiled(lambda x: [1] * np.argmax(x), np.ones(2)), TraceError, "a list times a number|np.array(list) * t"
     ),
+    "compiled attribute of a number": Row(
+        compiled(lambda x: x.sum(), 1.0), AttributeError, "a Python float doesn't have 'sum'|np.asarray(number)"
+    ),
+    "compiled index of a number": Row(
+        compiled(lambda x: x[None], 1.0), TypeError, "a Python float can't be indexed|np.asarray(number)"
+    ),
     "compiled list as an operand": Row(compiled(lambda x: np.add([x[0], x[1]], x), np.ones(2)), TraceError, "list|add"),
     "compiled array_equal": Row(
         compiled(lambda x: np.array_equal(x, x), np.ones(2)), TraceError, "array_equal|np.all(x == y)"

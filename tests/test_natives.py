@@ -557,8 +557,8 @@ def patched_function_of_a_part_of_a_package():
 
 
 def function_by_a_computed_name():
-    name = "_".join(["relu"])
-    return lambda x: getattr(F, name)(x - 2), setting(F, "relu", lambda x: x * 3, F.relu)
+    settings = types.SimpleNamespace(activation="relu")
+    return lambda x: getattr(F, settings.activation)(x - 2), setting(F, "relu", lambda x: x * 3, F.relu)
 
 
 def captured_function_of_numpy():

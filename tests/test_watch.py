@@ -67,6 +67,12 @@ def attribute():
     return lambda x: x * settings.scale, values(functools.partial(setattr, settings, "scale"), (2.0, 0.0, -0.0, 2))
 
 
+def sign_of_a_nan():
+    settings = Settings(scale=1.0)
+    found = np.copysign(np.nan, (-1.0, 1.0, -1.0)).tolist()
+    return lambda x: np.copysign(x, settings.scale), values(functools.partial(setattr, settings, "scale"), found)
+
+
 def attribute_of_the_class():
     settings = Settings()
     return lambda x: x * settings.scale, [

@@ -6,6 +6,8 @@ Must not own: numbers that are part of a program (`test_contract_parts.py`).
 Read next: `test_contract_parts.py`.
 """
 
+import fractions
+import operator
 import warnings
 from itertools import product
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import optim
+from microgradnd.compiler.trace import TraceError
 from microgradnd.transforms import plain
 from microgradnd.trees import flatten
 
@@ -259,3 +262,27 @@ def test_an_update_casts_the_learning_rate_once():
     step(w, np.ones((64, 64), np.float32), 0.01)
     assert step.source.count("np.float32(rate)") == 1
     assert "np.float64" not in step.source
+
+
+ONLY_OF_ARRAYS = sorted(name for name in dir(mg.Tensor) if name[0] != "_" and not hasattr(int, name))
+OPERATORS = [getattr(operator, name) for name in ("add", "mul", "sub", "truediv", "pow", "lt", "eq", "ne", "getitem")]
+
+
+def shown(f, number):
+    try:
+        return type(f(number))
+    except (TypeError, AttributeError) as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("number", [2.0, 2j])
+def test_a_number_has_what_a_number_has(number):
+    """What the eager function can't do with it fails in the same way."""
+    for other in ([1.0], (1, 2), "a", None, fractions.Fraction(1, 2)):
+        for operation in OPERATORS:
+            for f in (lambda t, g=operation, b=other: g(t, b), lambda t, g=operation, b=other: g(b, t)):
+                assert shown(mg.compile(f), number) in (shown(f, number), TraceError)
+    found = mg.compile(lambda t: [hasattr(t, name) for name in ONLY_OF_ARRAYS])(number)
+    assert dict(zip(ONLY_OF_ARRAYS, found, strict=True)) == dict.fromkeys(ONLY_OF_ARRAYS, False) | {"outdated": True}
+    for f in (lambda t: t.real * 2, lambda t: t.imag * 2, lambda t: t.conjugate() * 2):
+        check_alike(mg.compile(f)(number), f(number))

@@ -69,6 +69,31 @@ def words_of(code: CodeType) -> dict[int, set[str]]:
     return words
 
 
+@functools.lru_cache(1024)
+def catches(code: CodeType) -> bool:
+    """Return whether code may catch an error, not only leave a `with` block by it."""
+    handlers = [words for words in words_of(code).values() if "PUSH_EXC_INFO" in words]
+    return "suppress" in code.co_names or any("WITH_EXCEPT_START" not in words for words in handlers)
+
+
+def names_at(code: CodeType, at: int) -> set[str]:
+    """Return the names in the expression that an instruction computes.
+
+    A `raise` computes nothing.
+    """
+    if dis.opname[code.co_code[at]].startswith("RAISE"):
+        return set()
+    spans = [tuple(place or 0 for place in places) for places in code.co_positions()]
+    line, last_line, column, last_column = spans[at // 2]
+    found: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        first, last, start, end = spans[instruction.offset // 2]
+        if (line, column) <= (first, start) and (last, end) <= (last_line, last_column):
+            about = instruction.argval
+            found |= {name for name in (about if isinstance(about, tuple) else (about,)) if isinstance(name, str)}
+    return found
+
+
 def words_at(code: CodeType, line: int) -> set[str]:
     """Return the words of a line, and of the calls of several lines that it is in."""
     places = [p for p in code.co_positions() if p[0] and p[1] and p[0] <= line <= p[1]]

@@ -28,7 +28,7 @@ from microgradnd.compiler import elementary
 from microgradnd.compiler.fusion import SMALL, Access, Axis, Loop, Lowering, Op, Operand, arrange, lowered
 from microgradnd.compiler.ownership import lenders
 from microgradnd.compiler.program import Program, Value, values_in
-from microgradnd.compiler.source import Names
+from microgradnd.compiler.source import Names, signed
 
 WIDE = 2**17  # elements from which two threads are faster than one
 BRIEF = 2**14  # up to this many evaluations of an expression, a compiled function has little to do
@@ -462,7 +462,8 @@ def rank_of(template: str) -> int:
 def literal(number: Any, dtype: np.dtype[Any]) -> tuple[str, int]:
     """Return a number in its dtype, as numba reads it."""
     if dtype.kind == "f":
-        text = repr(float(number)).replace("inf", "np.inf").replace("nan", "np.nan")
+        text = signed(float(number)).replace("inf", "np.inf").replace("nan", "np.nan")
+        text = "np.copysign(np.nan, -1.0)" if text == "-np.nan" else text  # numba's minus leaves the sign of a NaN
     else:
         text = repr(bool(number) if dtype.kind == "b" else int(number))
     if dtype.name not in ("float64", "int64", "bool"):

@@ -24,7 +24,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -112,12 +111,6 @@ def of_the_clock(where: tuple[str, int] | None) -> TraceError:
     )
 
 
-def note_attribute(watch: Any, function: Callable[..., Any], owner: Any, name: str, *default: Any) -> None:
-    if isinstance(owner, ModuleType):
-        watch.names.add(name)  # as if the code contained it
-        watch.visit(owner.__name__, owner)
-
-
 def note_answer(watch: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     read = functools.partial(answer, READ_BY.get(function.__name__, function))
     watch.place(("", function), function.__name__, read, follows=False)
@@ -136,7 +129,6 @@ READ_BY = {"localcontext": decimal.getcontext, "_make_options_dict": np.get_prin
 WAYS: tuple[tuple[Any, str, Way], ...] = (
     (builtins, "__import__", importing),
     (importlib, "import_module", importing),
-    (builtins, "getattr", asking(note_attribute)),
     *((owner, "open", FILE) for owner in (builtins, io)),
     *((os, name, FILE) for name in ("stat", "listdir", "scandir")),
     *((time, f"{name}{unit}", CLOCK) for name in CLOCKS for unit in ("", "_ns")),

@@ -109,7 +109,14 @@ def same(old: Any, new: Any) -> bool:
         return len(old) == len(new) and all(map(same, old, new))
     if isinstance(old, MethodType):  # each access makes a new one
         return old.__self__ is new.__self__ and old.__func__ is new.__func__
-    return isinstance(old, PLAIN) and repr(old) == repr(new)  # 0.0 and -0.0 are equal, but not the same
+    if not isinstance(old, PLAIN) or repr(old) != repr(new):  # 0.0 and -0.0 are equal, but not the same
+        return False
+    return not isinstance(old, float | complex | np.inexact) or signs(old) == signs(new)
+
+
+def signs(number: Any) -> list[bool]:
+    """Return whether the parts of a number are negative, which a NaN doesn't show."""
+    return [bool(np.signbit(part)) for part in (number.real, number.imag)]
 
 
 def contents(container: Any) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ in each call.
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 import warnings
@@ -28,6 +29,7 @@ from numpy import geterr  # NumPy's own: while a function is traced, `np.geterr`
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
+from microgradnd.compiler.bytecode import names_at
 from microgradnd.compiler.folding import fold
 from microgradnd.compiler.places import MISSING
 from microgradnd.compiler.program import mapped
@@ -44,6 +46,7 @@ from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, ORDINARY, PLAIN, Results, name_of
 from microgradnd.tape import MODE, Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
+from microgradnd.trees import flatten, is_module
 from microgradnd.views import Family, overlap, picked, replace
 
 INDEXED = (primitives.getitem, primitives.scatter)
@@ -82,6 +85,7 @@ WITHOUT_ARRAYS = ORDINARY - {np.ndarray, tuple}  # classes of arguments that hol
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 STAND_INS = (TracedTensor, TracedNumber)
 SHOWN = vars(warnings)
+UNBOUND = re.compile(r"\(\) (takes|missing|got)")  # the error for arguments that a function doesn't have
 
 
 class Gradient:
@@ -180,6 +184,7 @@ class Recorder:
         self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
+        self.catching: set[int] = set()  # the ids of the users' codes that may catch an error
         self.start = next_position()
         self.outside = geterr(), warnings.filters, warned_by(), (sys.stdout, sys.stderr)
 
@@ -470,6 +475,16 @@ class Recorder:
             f"arrays and numbers are Tensors there, as the program is written once, for all values. {ADVICE}"
         )
 
+    def observe(self, frame: Any, event: str, arg: Any) -> Any:
+        """Note an error that the user's code may catch: see `sys.settrace`."""
+        if event == "call":
+            if id(frame.f_code) not in self.catching:
+                return None
+            frame.f_trace_lines = False
+        elif event == "exception" and self.caught is None and (names_stand_in(arg[1]) or has_stand_in(*arg[1:])):
+            self.caught = self.not_taken(arg[1])
+        return self.observe
+
     def shows(self) -> bool:
         """Return whether texts and warnings go where they went before the trace."""
         return self.outside[2:] == (warned_by(), (sys.stdout, sys.stderr))
@@ -552,6 +567,24 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
             for part in parent.parts
         ]
     return [(part, parent is not None) for part in (index if isinstance(index, tuple) else (index,))]
+
+
+def names_stand_in(error: Exception) -> bool:
+    """Return whether an error says that something can't take a Tensor."""
+    return type(error) in (TypeError, AttributeError) and any(kind.__name__ in str(error) for kind in STAND_INS)
+
+
+def has_stand_in(error: Exception, trace: Any) -> bool:
+    """Return whether a call with a traced value has raised an error."""
+    found = trace
+    while trace is not None:
+        found = trace if is_users(trace.tb_frame.f_code) else found
+        trace = trace.tb_next
+    if type(error) not in (TypeError, ValueError) or UNBOUND.search(str(error)):
+        return False
+    scope = found.tb_frame.f_locals
+    operands = [scope[name] for name in names_at(found.tb_frame.f_code, found.tb_lasti) if name in scope]
+    return any(type(leaf) in STAND_INS for leaf in flatten(operands, is_module)[0])
 
 
 def warned_by() -> tuple[Any, Any]:

@@ -192,6 +192,11 @@ def spelled(thing: Any) -> str | None:
     return None
 
 
+def signed(number: float) -> str:
+    """Return a number as text, with the sign of a NaN."""
+    return "-nan" if number != number and math.copysign(1.0, number) < 0 else repr(number)
+
+
 class Writer:
     """Writes one program."""
 
@@ -221,10 +226,12 @@ class Writer:
         arg = int(arg) if isinstance(arg, Count) else arg
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
+        if type(arg) is complex and not (all(map(math.isfinite, (arg.real, arg.imag))) and arg.real and arg.imag):
+            return f"complex({self.text((arg.real, arg.imag))[1:-1]})", CALL
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
             number = arg.item() if isinstance(arg, np.generic) else arg
             infinite = number != number or number in (float("inf"), -float("inf"))
-            text = f'"{number}"' if infinite else repr(number)
+            text = f'"{signed(number)}"' if infinite else repr(number)
             if infinite or number is not arg:
                 return f"{'float' if number is arg else f'np.{type(arg).__name__}'}({text})", CALL
             return text, UNARY if text.startswith("-") else ATOM

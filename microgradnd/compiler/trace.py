@@ -32,12 +32,12 @@ from microgradnd.compiler.opened import instance
 from microgradnd.compiler.places import PLAIN, Surroundings
 from microgradnd.compiler.program import Constant, Program, Value, mapped
 from microgradnd.compiler.recorder import (
-    STAND_INS,
     Buffer,
     Gradient,
     Recorder,
     TraceError,
     gradients_observed,
+    names_stand_in,
     replaced,
 )
 from microgradnd.compiler.scanning import UnscannedError
@@ -181,7 +181,7 @@ class Recording:
                 recorder.refused = error.__cause__
             if recorder.refused is not None and recorder.refused is not error:
                 raise recorder.refused from None
-            if type(error) in (TypeError, AttributeError) and any(kind.__name__ in str(error) for kind in STAND_INS):
+            if names_stand_in(error):
                 raise recorder.not_taken(error) from error
             raise
         finally:

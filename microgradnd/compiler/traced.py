@@ -43,8 +43,7 @@ class TracedTensor(Tensor):
     @property
     def __class__(self) -> Any:
         """What `isinstance` sees outside this library and NumPy: an array or number."""
-        is_inside = sys._getframe(1).f_code.co_filename.startswith(INSIDE)
-        return TracedTensor if is_inside else self._class_outside()
+        return TracedTensor if is_inside() else self._class_outside()
 
     @__class__.setter
     def __class__(self, cls: type) -> None:
@@ -122,7 +121,7 @@ class TracedTensor(Tensor):
         return super().__rmul__(other)
 
     def _refuse_repetition(self, other: Any) -> None:
-        if type(other) in (list, tuple) and not self.ndim and self.dtype.kind in "iu":
+        if type(other) in (list, tuple) and issubclass(self._class_outside(), np.generic):
             raise tracer().refusal("a list times a number", "Write np.array(list) * t to multiply its elements")
 
     def updating(self) -> Any:
@@ -177,6 +176,11 @@ class TracedTensor(Tensor):
 
 def tracer() -> Any:
     return current().trace
+
+
+def is_inside() -> bool:
+    """Return whether this library or NumPy calls a method."""
+    return sys._getframe(2).f_code.co_filename.startswith(INSIDE)
 
 
 def noting(method: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:

@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.bytecode import globals_in, lines_of, names_in
+from microgradnd.compiler.bytecode import all_codes, catches, globals_in, lines_of, names_in
 from microgradnd.compiler.draws import Draws
 from microgradnd.compiler.natives import (
     GENERATORS,
@@ -93,6 +93,7 @@ INSTALLED = installed()
 # By these names, code comes by a class of an object, and can read any attribute of it.
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
 GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
+COMPUTING = {"getattr", "attrgetter", "__dict__", "vars"}  # these find attributes by texts
 UNNAMED = {"__call__", "forward"}  # methods of installed classes that code calls without their names
 # These reach the attributes of an object past its class, which can't report that.
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
@@ -120,8 +121,8 @@ class Watch:
     arrays : dict of int to (name, array, copy or sample)
     codes : dict of code
             The code of the functions that it can call, except in installed packages.
-    names : set of str
-        The names and texts in that code.
+    names, texts : set of str
+        The names and texts in that code; the texts that it can reach.
     buffers : dict of (int, str) to Tensor
             The stand-ins for buffers of modules.
     written : dict of (int, str) to (owner, name, value before, line)
@@ -135,6 +136,7 @@ class Watch:
         self.draws = Draws(recorder)
         self.codes: dict[CodeType, None] = {}
         self.names: set[str] = set()
+        self.texts: set[str] = set()
         # It keeps what was visited alive, so that no id is used twice.
         self.known: dict[int, tuple[str, Any]] = {id(os.environ): ("os.environ", os.environ)}
         # Whether the code can come by a class, so that nobody sees what it reads
@@ -172,6 +174,8 @@ class Watch:
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
+        if type(thing) is str:
+            self.texts.add(thing)
         if is_plain(thing) or type(thing) is type(np.sum) or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
@@ -228,6 +232,11 @@ class Watch:
         if theirs:
             return
         self.codes[code] = None
+        if catching := {id(part) for part in all_codes([code]) if catches(part)}:
+            self.recorder.catching |= catching
+            if sys.gettrace() is None:  # a debugger comes first
+                sys.settrace(self.recorder.observe)
+                self.undo.callback(sys.settrace, None)
         used = {"__code__": 1, "__defaults__": code.co_argcount, "__kwdefaults__": code.co_kwonlyargcount}
         for key in filter(used.get, used):
             self.attribute(name, function, key)
@@ -360,8 +369,9 @@ class Watch:
         self.named = [row for row in self.named if row[2].isdisjoint(self.names)]
         for name, thing, names, read in found:
             self.place((id(thing), min(names)), name or min(names), functools.partial(read, thing))
+        names = self.names if COMPUTING.isdisjoint(self.names) else self.names | self.texts
         for name, package in list(self.packages.items()):
-            for key in sorted(self.names & vars(package).keys() - {"_"}):  # which an interactive session sets
+            for key in sorted(names & vars(package).keys() - {"_"}):  # which an interactive session sets
                 read = functools.partial(held, package, key)
                 if not isinstance(value := read(), IOBase):  # as standard output, which is often redirected
                     self.place((id(package), key), f"{name}.{key}", read, package, key, follows=is_setting(value))

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.traced import TracedTensor
+from microgradnd.compiler.places import lookup
+from microgradnd.compiler.traced import TracedTensor, is_inside
 from microgradnd.registry import BODIES
 from microgradnd.tensor import Tensor, wrap
 
@@ -37,12 +38,29 @@ class TracedNumber(TracedTensor):
     def _class_outside(self) -> Any:
         return type(self._array.item())
 
+    def __getattr__(self, name: str) -> Any:
+        kind = self._class_outside()
+        if not hasattr(kind, name):
+            raise AttributeError(
+                f"a Python {kind.__name__} doesn't have {name!r}; pass an array, np.asarray(number), or call a NumPy "
+                f"function of it"
+            )
+        return super().__getattr__(name)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not is_inside():
+            kind = self._class_outside()
+            raise TypeError(f"a Python {kind.__name__} can't be indexed; pass an array, np.asarray(number)")
+        return super().__getitem__(index)
+
     def _entering(self, function: Any, args: tuple[Any, ...]) -> Any:
         """Return what NumPy computes with: the Python number, or an array if it would
         make one.
         """
+        if all(map(is_number, args)):
+            return self._array
         if isinstance(function, np.ufunc):
-            return self._array if all(map(is_number, args)) else self._array.item()
+            return self._array.item()
         body = BODIES.get(function, function)
         takes_array = function in BODIES and function.__module__.startswith(("numpy", "microgradnd"))
         takes_array &= not getattr(body, "__module__", "").startswith("numpy")
@@ -102,6 +120,8 @@ def _between(name: str, counts: bool) -> Any:
     def method(self: Any, other: Any) -> Any:
         if is_number(other):
             return weak(plain(self.astype(int) if counts and self.dtype == bool else self, other))
+        if not hasattr(type(other), "__array__"):  # as a list or a text
+            return NotImplemented
         return plain(entered(self) if isinstance(other, Tensor | np.ndarray | np.generic) else self, other)
 
     return method
@@ -109,9 +129,25 @@ def _between(name: str, counts: bool) -> Any:
 
 def _unary(name: str) -> Any:
     plain = getattr(TracedTensor, name)
+    plain = getattr(plain, "fget", plain)
     return lambda self: weak(plain(self))
 
 
+def _hidden(name: str) -> property:
+    """Hide from the user's code what an array has, but not a number."""
+    plain: Any = lookup(TracedTensor, name)
+
+    def read(self: Any) -> Any:
+        if not is_inside():
+            raise AttributeError(name)
+        return plain.__get__(self, TracedNumber)
+
+    return property(read)
+
+
+for _name in dir(TracedTensor):
+    if not _name.startswith("_") and not hasattr(int, _name) and _name != "outdated":
+        setattr(TracedNumber, _name, _hidden(_name))
 for _name in (*ARITHMETIC, *LOGICAL, *COMPARISONS):
     setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__", _name in ARITHMETIC))
 for _name in (*ARITHMETIC, *LOGICAL):
@@ -119,6 +155,9 @@ for _name in (*ARITHMETIC, *LOGICAL):
 for _name in ARITHMETIC:  # an augmented assignment rebinds the name, as for Python numbers
     if _name != "divmod":
         setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
+for _name in ("real", "imag"):
+    setattr(TracedNumber, _name, property(_unary(_name)))
 for _name in UNARY:
     setattr(TracedNumber, f"__{_name}__", _unary(f"__{_name}__"))
+TracedNumber.conjugate = _unary("conj")  # type: ignore[attr-defined]
 TracedNumber.__hash__ = TracedTensor.__hash__  # type: ignore[method-assign]
