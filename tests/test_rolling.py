@@ -698,3 +698,19 @@ def test_the_rows_of_a_loop_stay_one_array_where_they_are_stacked():
     compiled = mg.compile(f)
     np.testing.assert_array_equal(compiled(w, x), f(w, x))
     assert "np.concatenate" not in compiled.source
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, bool])
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64])
+def test_numbers_of_numpy_that_differ_between_turns_keep_their_precision(kind, dtype, optimize):
+    def f(x):
+        total = 0
+        for k in (0.1, 0.7, 0.3, 1.9, 0.2):
+            total = total + np.exp(-kind(k) * x) + np.hypot(x, kind(k))
+        return total
+
+    x = np.arange(4).astype(dtype)
+    found, right = mg.compile(f, optimize=optimize)(x), f(x)
+    assert found.dtype == right.dtype
+    np.testing.assert_allclose(found, right, rtol=4 * np.finfo(right.dtype).eps)

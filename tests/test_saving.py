@@ -85,6 +85,16 @@ def test_a_training_step_goes_on_without_the_library(model, tmp_path, optimize):
             np.testing.assert_array_equal(gradient, parameter.grad)
 
 
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_program_without_arguments_is_saved(tmp_path, optimize):
+    weights = np.arange(3.0)
+    compiled = mg.compile(lambda: 2 * weights, optimize=optimize)
+    want = compiled()
+    compiled.save(tmp_path / "doubled.py")
+    np.testing.assert_array_equal(loaded(tmp_path / "doubled.py").program(), want)
+    assert run(tmp_path / "doubled.py") == "[0. 2. 4.]\n"
+
+
 def test_other_shapes_are_refused(tmp_path):
     compiled = mg.compile(lambda x: np.sum(x * x))
     compiled(np.ones((2, 3)))

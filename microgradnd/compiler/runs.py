@@ -37,7 +37,9 @@ def numbers_of(step: Step) -> tuple[type, ...]:
         return (int,)
     if not isinstance(step.function, np.ufunc):
         return ()
-    return VARYING if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
+    is_double = all(out.dtype == np.float64 for out in step.outs())  # and would be with a Python float
+    is_double &= all(np.result_type(a.dtype, 0.0) == np.float64 for a in step.args if hasattr(a, "dtype"))
+    return VARYING if is_double else (int, float)
 
 
 def is_array(tree: Any) -> bool:

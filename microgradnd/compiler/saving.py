@@ -99,7 +99,10 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
         loading = f'with np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}\n\n'
     text = written._replace(text=text).source(loading + EXPECTED, required=True)
-    shapes = "".join(f"    {x}: {v.dtype.name} {shape}\n" for (v, x), shape in zip(given, shown, strict=False))
+    shapes = (
+        "".join(f"    {x}: {v.dtype.name} {shape}\n" for (v, x), shape in zip(given, shown, strict=False))
+        or "    none\n"
+    )
     docstring = (
         f'"""{written.name}, a NumPy program compiled by microgradnd.\n\n'
         f"Arguments, and their dtypes and shapes:\n\n{shapes}"
@@ -107,8 +110,8 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         + '"""\n\n'
     )
     examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]
-    call = ",\n        ".join(examples)
-    main = f'\n\nif __name__ == "__main__":  # an example call\n    print({written.name}(\n        {call},\n    ))\n'
+    call = "".join(f"        {example},\n" for example in examples)
+    main = f'\n\nif __name__ == "__main__":  # an example call\n    print({written.name}(\n{call}    ))\n'
     path.write_text(f"{docstring}{text.rstrip()}\n{main}", encoding="utf-8")
 
 
