@@ -588,7 +588,10 @@ def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> 
     if not is_users and isinstance(error, TypeError | AttributeError | ValueError):
         said = of_rule(node.function, position, mode, error)
         if said is not None:
-            better = ValueError(said) if isinstance(error, ValueError) else TypeError(said)
+            kind = next(
+                k for k in (np.linalg.LinAlgError, ValueError, TypeError) if k is TypeError or isinstance(error, k)
+            )
+            better = kind(said)
             better.add_note(_walk(node, mode))
             return better
     error.add_note(_walk(node, mode))
@@ -635,6 +638,11 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
         return (
             f"{what} returned {came}; it must return {wanted} (np.full makes one from a number); for an argument "
             f"without a derivative, pass None in place of a rule"
+        )
+    if isinstance(error, np.linalg.LinAlgError):
+        return (
+            f"{what} failed: {said}; there is no derivative where columns or eigenvectors depend on each other; add a "
+            f"small multiple of np.eye to the matrix"
         )
     if COUNT.search(said):
         rules: Any = table.get(function, ())

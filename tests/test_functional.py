@@ -145,6 +145,13 @@ def test_softmax_and_its_logarithm(x, axis):
     np.testing.assert_allclose(F.softmax(x + 1e3, axis), p, rtol=1e-11)
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("x", [3.0, np.array(-2.0), mg.tensor(0.5)], ids=["number", "array", "Tensor"])
+def test_softmax_of_a_single_logit(x, axis):
+    assert F.softmax(x, axis).item() == 1.0
+    assert F.log_softmax(x, axis).item() == 0.0
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=["softmax", "log_softmax"])
 def test_softmax_of_many_rows_along_any_axis(function, axis):

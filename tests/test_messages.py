@@ -1553,6 +1553,11 @@ ENGINE = {
     "NaN in a derivative": Row(lambda: anomaly(backward=True), FloatingPointError, "sqrt|NaN or Inf|derivative"),
     # Users' rules
     "a rule that returns None": Row(lambda: mg.grad(with_rule(lambda g, out, x: None))(1.0), TypeError, "own|None"),
+    "the derivative of qr of dependent columns": Row(
+        lambda: mg.grad(lambda a: np.sum(np.linalg.qr(a)[1]))(np.ones((2, 2))),
+        np.linalg.LinAlgError,
+        "qr for argument 0|Singular matrix|there is no derivative|np.eye",
+    ),
     "a rule that returns a number": Row(
         lambda: mg.grad(with_rule(lambda g, out, x: 2.0))(np.ones(2)), TypeError, "own|float|shape"
     ),
