@@ -375,7 +375,7 @@ def display(function: Any) -> str:
     if module.startswith("microgradnd.nn."):
         if module == "microgradnd.nn.init":
             return f"nn.init.{name}"
-        return f"nn.{name}" if module.endswith((".fit", ".summaries")) else f"F.{name}"
+        return f"nn.{name}" if module.endswith((".fit", ".summaries", ".module")) else f"F.{name}"
     return "a function without a name" if name == "<lambda>" else name
 
 
@@ -469,6 +469,7 @@ def instead_of(keyword: str, names: list[str]) -> str:
     """Return what to do instead of passing an unknown keyword, or an empty string."""
     why = {
         "device": "arrays are in main memory",
+        "requires_grad": "set it on the result; on a parameter, once it is in its module",
         "out": "use its result",
         "inplace": "it always returns a result",
         "padding_mode": "the padding is zeros; for others call np.pad(x, ..., mode=...) first",

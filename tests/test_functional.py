@@ -556,3 +556,11 @@ def test_the_sum_of_squares_has_the_reductions_of_the_mean(reduction):
     assert_equal(mg.compile(ours)(x), others(x), rtol=1e-13)
     with pytest.raises(ValueError, match=r"^sse_loss: reduction must be 'mean', 'sum' or 'none', got 'max'"):
         F.sse_loss(x, y, "max")
+
+
+def test_the_cosine_of_one_vector_with_many():
+    rng = np.random.default_rng(0)
+    one, many = rng.normal(size=3), rng.normal(size=(4, 3))
+    cosines = many @ one / np.sqrt(np.sum(many**2, axis=1) * np.sum(one**2))
+    for query in (one, one[None]):
+        np.testing.assert_allclose(F.cosine_similarity(query, many), cosines, rtol=1e-13)
