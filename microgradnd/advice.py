@@ -369,7 +369,7 @@ def display(function: Any) -> str:
     if "." in (path := getattr(function, "__qualname__", name)) and "<locals>" not in path:
         name = path.removesuffix(".__init__")
     if isinstance(function, np.ufunc) or isinstance(getattr(function, "__self__", None), np.ufunc):
-        return f"np.{name}"
+        return f"np.{name_of(function)}"
     if module.startswith("numpy"):
         return f"np{module[len('numpy') :]}.{name}" if module in ("numpy.linalg", "numpy.fft") else f"np.{name}"
     if module.startswith("microgradnd.nn."):

@@ -973,6 +973,16 @@ LIBRARY = {
     ),
     "init of an rng": Row(lambda: nn.Linear(1, 1, rng=3), TypeError, "rng|Generator|default_rng"),
     "init of an array": Row(lambda: nn.init.zeros_(np.ones(3)), TypeError, "zeros_|a Tensor|nn.Parameter|ndarray"),
+    "np.add.reduce along no axis": Row(
+        lambda: np.add.reduce(t, axis=5),
+        np.exceptions.AxisError,
+        "np.add.reduce|axis 5 is out of bounds|axes run from 0",
+    ),
+    "np.maximum.accumulate along no axis": Row(
+        lambda: np.maximum.accumulate(t, axis=5),
+        np.exceptions.AxisError,
+        "np.maximum.accumulate|axis 5|axes run from 0",
+    ),
     "init of a number": Row(lambda: nn.init.normal_(3.0), TypeError, "normal_|a Tensor|nn.Parameter|3.0"),
     "a frozen parameter": Row(
         lambda: nn.Parameter([1.0], requires_grad=False),
