@@ -983,6 +983,11 @@ LIBRARY = {
         np.exceptions.AxisError,
         "np.maximum.accumulate|axis 5|axes run from 0",
     ),
+    "batch norm in training inside vmap": Row(
+        lambda: mg.vmap(nn.BatchNorm1d(2))(np.ones((3, 4, 2))),
+        TypeError,
+        "batch_norm|vmap|running statistics|eval()|track_running_stats=False",
+    ),
     "init of a number": Row(lambda: nn.init.normal_(3.0), TypeError, "normal_|a Tensor|nn.Parameter|3.0"),
     "a frozen parameter": Row(
         lambda: nn.Parameter([1.0], requires_grad=False),
