@@ -973,6 +973,9 @@ LIBRARY = {
     ),
     "init of an rng": Row(lambda: nn.Linear(1, 1, rng=3), TypeError, "rng|Generator|default_rng"),
     "init of an array": Row(lambda: nn.init.zeros_(np.ones(3)), TypeError, "zeros_|a Tensor|nn.Parameter|ndarray"),
+    "a plain array += a Tensor": Row(
+        lambda: np.zeros(3).__iadd__(P(1, 2, 3)), TypeError, "add: out= can't be recorded|array = array + t"
+    ),
     "np.add.reduce along no axis": Row(
         lambda: np.add.reduce(t, axis=5),
         np.exceptions.AxisError,
