@@ -107,6 +107,7 @@ KEYWORDS = {
     "p": ("ord",),
     "seed": ("rng",),
     "size": ("shape",),
+    "batch_size": ("size",),
     "size_average": ("reduction",),
     "use_bias": ("bias",),
 }
