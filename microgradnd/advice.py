@@ -107,6 +107,7 @@ KEYWORDS = {
     "p": ("ord",),
     "seed": ("rng",),
     "size": ("shape",),
+    "batch_size": ("size",),
     "size_average": ("reduction",),
     "use_bias": ("bias",),
 }
@@ -369,13 +370,13 @@ def display(function: Any) -> str:
     if "." in (path := getattr(function, "__qualname__", name)) and "<locals>" not in path:
         name = path.removesuffix(".__init__")
     if isinstance(function, np.ufunc) or isinstance(getattr(function, "__self__", None), np.ufunc):
-        return f"np.{name}"
+        return f"np.{name_of(function)}"
     if module.startswith("numpy"):
         return f"np{module[len('numpy') :]}.{name}" if module in ("numpy.linalg", "numpy.fft") else f"np.{name}"
     if module.startswith("microgradnd.nn."):
         if module == "microgradnd.nn.init":
             return f"nn.init.{name}"
-        return f"nn.{name}" if module.endswith((".fit", ".summaries")) else f"F.{name}"
+        return f"nn.{name}" if module.endswith((".fit", ".summaries", ".module")) else f"F.{name}"
     return "a function without a name" if name == "<lambda>" else name
 
 
@@ -469,6 +470,7 @@ def instead_of(keyword: str, names: list[str]) -> str:
     """Return what to do instead of passing an unknown keyword, or an empty string."""
     why = {
         "device": "arrays are in main memory",
+        "requires_grad": "set it on the result; on a parameter, once it is in its module",
         "out": "use its result",
         "inplace": "it always returns a result",
         "padding_mode": "the padding is zeros; for others call np.pad(x, ..., mode=...) first",
@@ -588,7 +590,10 @@ def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> 
     if not is_users and isinstance(error, TypeError | AttributeError | ValueError):
         said = of_rule(node.function, position, mode, error)
         if said is not None:
-            better = ValueError(said) if isinstance(error, ValueError) else TypeError(said)
+            kind = next(
+                k for k in (np.linalg.LinAlgError, ValueError, TypeError) if k is TypeError or isinstance(error, k)
+            )
+            better = kind(said)
             better.add_note(_walk(node, mode))
             return better
     error.add_note(_walk(node, mode))
@@ -635,6 +640,11 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
         return (
             f"{what} returned {came}; it must return {wanted} (np.full makes one from a number); for an argument "
             f"without a derivative, pass None in place of a rule"
+        )
+    if isinstance(error, np.linalg.LinAlgError):
+        return (
+            f"{what} failed: {said}; there is no derivative where columns or eigenvectors depend on each other; add a "
+            f"small multiple of np.eye to the matrix"
         )
     if COUNT.search(said):
         rules: Any = table.get(function, ())

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd.batching import Batched
+from microgradnd.registry import plain, primitive
 from microgradnd.tape import current
 from microgradnd.tensor import wrap
 
@@ -89,8 +91,22 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
 
 
 def anew_like(x: Any, function: Callable[[tuple[int, ...]], Any]) -> Any:
-    """Call a function of an array's shape as `anew` does, for a like array."""
+    """Call a function of an array's shape as `anew` does, for a like array.
+
+    Inside `vmap`, it is called for each example, so the results differ.
+    """
+    if isinstance(x, Batched) and current().trace is None:
+        return of_example(x, function)
     return drawn(Anew(function, None, x.dtype), getattr(x, "_array", x).shape, (x.shape,))
+
+
+@primitive
+def of_example(x: Any, function: Callable[[tuple[int, ...]], Any]) -> Any:
+    """Call a function of an array's shape; `vmap` calls it for each example."""
+    return function(x.shape)
+
+
+plain([of_example])
 
 
 def drawn(call: Anew, shape: tuple[int, ...], args: tuple[Any, ...]) -> Any:

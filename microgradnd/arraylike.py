@@ -87,9 +87,9 @@ class ArrayLike:
         """Return the array, or in a trace the Python number, that a function gets."""
         return self._array
 
-    def item(self) -> Any:
-        """Return the only element as a Python number."""
-        return computed(self._known("item()"), 1).item()
+    def item(self, *index: Any) -> Any:
+        """Return the only element, or the one at an index, as a Python number."""
+        return computed(self._known("item()"), None if index else 1).item(*index)
 
     def tolist(self) -> Any:
         """Return the elements as Python numbers, in nested lists."""

@@ -38,7 +38,10 @@ def constant_argument(function: str, position: int, word: str) -> NotImplemented
 
 def fills_out(function: str) -> TypeError:
     """Return the error for `out=`, which would write behind the tape's back."""
-    return TypeError(f"{function}: out= can't be recorded; use the result, or `t[...] = result`")
+    return TypeError(
+        f"{function}: out= can't be recorded; use the result, or `t[...] = result`; where array += t fills a plain "
+        f"array, write array = array + t"
+    )
 
 
 def without_derivative(function: str, reason: str | None) -> NotImplementedError:

@@ -259,7 +259,7 @@ def describe(node: Node) -> str:
     """Return a node's name and shape, as messages put them."""
     unnamed = "a leaf" if isinstance(node, Leaf) else f"the result of {name_of(node.function)}"
     what = f"'{node.name}'" if node.name else unnamed
-    return f"{what} of shape {node.shape}"
+    return what if node.shape is None else f"{what} of shape {node.shape}"
 
 
 def arrays_of(node: Operation) -> tuple[Any, ...]:

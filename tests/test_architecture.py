@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trees": set(),
     "operands": {"registry", "tape", "lines"},
     "modes": {"tape", "decorators", "suspended"},
-    "anew": {"tape", "tensor"},
+    "anew": {"batching", "registry", "tape", "tensor"},
     "anomaly": {"registry", "tape", "lines", "modes", "operands"},
     "data": {"anew", "operands", "settings"},
     "saving": {"tensor", "trees"},

@@ -145,6 +145,13 @@ def test_softmax_and_its_logarithm(x, axis):
     np.testing.assert_allclose(F.softmax(x + 1e3, axis), p, rtol=1e-11)
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("x", [3.0, np.array(-2.0), mg.tensor(0.5)], ids=["number", "array", "Tensor"])
+def test_softmax_of_a_single_logit(x, axis):
+    assert F.softmax(x, axis).item() == 1.0
+    assert F.log_softmax(x, axis).item() == 0.0
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=["softmax", "log_softmax"])
 def test_softmax_of_many_rows_along_any_axis(function, axis):
@@ -549,3 +556,11 @@ def test_the_sum_of_squares_has_the_reductions_of_the_mean(reduction):
     assert_equal(mg.compile(ours)(x), others(x), rtol=1e-13)
     with pytest.raises(ValueError, match=r"^sse_loss: reduction must be 'mean', 'sum' or 'none', got 'max'"):
         F.sse_loss(x, y, "max")
+
+
+def test_the_cosine_of_one_vector_with_many():
+    rng = np.random.default_rng(0)
+    one, many = rng.normal(size=3), rng.normal(size=(4, 3))
+    cosines = many @ one / np.sqrt(np.sum(many**2, axis=1) * np.sum(one**2))
+    for query in (one, one[None]):
+        np.testing.assert_allclose(F.cosine_similarity(query, many), cosines, rtol=1e-13)

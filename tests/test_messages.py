@@ -972,7 +972,31 @@ LIBRARY = {
         lambda: F.cross_entropy(np.ones((2, 3)), np.array([0, 3])), ValueError, "cross_entropy|from 0 to 2|3"
     ),
     "init of an rng": Row(lambda: nn.Linear(1, 1, rng=3), TypeError, "rng|Generator|default_rng"),
-    "init of an array": Row(lambda: nn.init.zeros_(np.ones(3)), TypeError, "nn.init|Tensor|nn.Parameter"),
+    "init of an array": Row(lambda: nn.init.zeros_(np.ones(3)), TypeError, "zeros_|a Tensor|nn.Parameter|ndarray"),
+    "a plain array += a Tensor": Row(
+        lambda: np.zeros(3).__iadd__(P(1, 2, 3)), TypeError, "add: out= can't be recorded|array = array + t"
+    ),
+    "np.add.reduce along no axis": Row(
+        lambda: np.add.reduce(t, axis=5),
+        np.exceptions.AxisError,
+        "np.add.reduce|axis 5 is out of bounds|axes run from 0",
+    ),
+    "np.maximum.accumulate along no axis": Row(
+        lambda: np.maximum.accumulate(t, axis=5),
+        np.exceptions.AxisError,
+        "np.maximum.accumulate|axis 5|axes run from 0",
+    ),
+    "batch norm in training inside vmap": Row(
+        lambda: mg.vmap(nn.BatchNorm1d(2))(np.ones((3, 4, 2))),
+        TypeError,
+        "batch_norm|vmap|running statistics|eval()|track_running_stats=False",
+    ),
+    "init of a number": Row(lambda: nn.init.normal_(3.0), TypeError, "normal_|a Tensor|nn.Parameter|3.0"),
+    "a frozen parameter": Row(
+        lambda: nn.Parameter([1.0], requires_grad=False),
+        TypeError,
+        "nn.Parameter|requires_grad|leave it out",
+    ),
     "init of a gain": Row(lambda: nn.init.calculate_gain("gelu"), ValueError, "gelu|leaky_relu"),
     "init of a vector": Row(lambda: nn.init.xavier_uniform_(P(1, 2)), ValueError, "(2,)|fan|nn.init.uniform_"),
     "init of a mode": Row(lambda: nn.init.kaiming_normal_(square, mode="fan"), ValueError, "mode|'fan_in'|'fan'"),
@@ -1553,6 +1577,11 @@ ENGINE = {
     "NaN in a derivative": Row(lambda: anomaly(backward=True), FloatingPointError, "sqrt|NaN or Inf|derivative"),
     # Users' rules
     "a rule that returns None": Row(lambda: mg.grad(with_rule(lambda g, out, x: None))(1.0), TypeError, "own|None"),
+    "the derivative of qr of dependent columns": Row(
+        lambda: mg.grad(lambda a: np.sum(np.linalg.qr(a)[1]))(np.ones((2, 2))),
+        np.linalg.LinAlgError,
+        "qr for argument 0|Singular matrix|there is no derivative|np.eye",
+    ),
     "a rule that returns a number": Row(
         lambda: mg.grad(with_rule(lambda g, out, x: 2.0))(np.ones(2)), TypeError, "own|float|shape"
     ),
@@ -1871,6 +1900,11 @@ MORE = {
     "Softmax(dim=)": Row(lambda: nn.Softmax(dim=1), TypeError, "Softmax|dim=1|axis="),
     "softmax along no axis": Row(lambda: F.softmax(np.ones((2, 3)), 2), ValueError, "softmax|axis=2|(2, 3)"),
     "softmax along a text": Row(lambda: F.softmax(np.ones(2), "a"), TypeError, "softmax|axis|integer|'a'"),
+    "cosine_similarity of other shapes": Row(
+        lambda: F.cosine_similarity(np.ones((2, 3)), np.ones((2, 4))),
+        ValueError,
+        "cosine_similarity|(2, 3) and (2, 4)|broadcast|length 1",
+    ),
     "cosine_similarity along no axis": Row(
         lambda: F.cosine_similarity(np.ones(2), np.ones(2)), ValueError, "cosine_similarity|axis=1|(2,)"
     ),

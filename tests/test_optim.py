@@ -1063,6 +1063,14 @@ def test_gradients_are_clipped_by_their_norm(dtype, order):
     np.testing.assert_allclose(after, 0.5, rtol=tolerance)
 
 
+def test_a_norm_is_measured_without_clipping():
+    parameters = [nn.Parameter([0.0, 0.0]), nn.Parameter(0.0)]
+    for parameter, gradient in zip(parameters, (np.array([3.0, 0.0]), np.array(4.0)), strict=True):
+        parameter.grad = gradient
+    assert optim.clip_grad_norm_(parameters, float("inf")) == 5.0
+    assert [p.grad.tolist() for p in parameters] == [[3.0, 0.0], 4.0]
+
+
 def test_small_gradients_are_not_clipped():
     w = nn.Parameter([1.0, 2.0])
     w.grad = np.array([0.3, 0.4])

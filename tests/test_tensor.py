@@ -481,3 +481,11 @@ def test_a_primitive_may_return_pythons_numbers():
     assert [r.item() for r in results] == [3.0, 5.0, 2]
     assert mg.grad(lambda x: sums(x)[0] * sums(x)[2])(x).tolist() == [2.0, 2.0]
     assert mg.grad(lambda x: sums(x)[1])(x).tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("index", [(4,), (-1,), (1, 2), ((1, 2),)], ids=str)
+def test_the_number_at_an_index(index):
+    array = np.arange(6.0).reshape(2, 3)
+    found = mg.tensor(array, requires_grad=True).item(*index)
+    assert type(found) is float
+    assert found == array.item(*index)

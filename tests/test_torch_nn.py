@@ -204,3 +204,30 @@ def test_losses_at_their_kinks():
         getattr(torch.nn.functional, name)(b, *map(torch.tensor, inputs[1:])).backward()
         gradient = mg.grad(lambda x, name=name, inputs=inputs: getattr(nn.functional, name)(x, *inputs[1:]))(inputs[0])
         np.testing.assert_allclose(gradient, b.grad.numpy(), atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "axis"),
+    [
+        ((2, 3), (2, 3), 1),
+        ((1, 3), (4, 3), 1),
+        ((4, 1, 3), (5, 3), -1),
+        ((3,), (4, 3), 1),
+        ((2, 1), (2, 4), 0),
+        ((3,), (3,), 0),
+    ],
+)
+def test_cosines_of_shapes_that_broadcast(first, second, axis):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=first), rng.normal(size=second)
+    x[..., :1] = 0.0  # a vector of length 0, where there is only one number
+    ours = [mg.tensor(a, requires_grad=True) for a in (x, y)]
+    theirs = [torch.tensor(a, requires_grad=True) for a in (x, y)]
+    found = nn.functional.cosine_similarity(*ours, axis)
+    expected = torch.nn.functional.cosine_similarity(*theirs, axis)
+    np.testing.assert_allclose(found.data, expected.detach().numpy(), rtol=1e-12)
+    g = rng.normal(size=found.shape)
+    found.backward(g)
+    expected.backward(torch.tensor(g))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-9, atol=1e-12)

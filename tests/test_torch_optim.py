@@ -329,7 +329,7 @@ def test_a_plateau(mode, threshold_mode, options):
 
 
 @pytest.mark.parametrize("order", [1.0, 2.0, 3.5, float("inf")])
-@pytest.mark.parametrize("limit", [0.1, 1.0, 1e3])
+@pytest.mark.parametrize("limit", [0.1, 1.0, 1e3, float("inf")])
 def test_clipping_by_the_norm(order, limit):
     ours, theirs = variables()
     for drawn in itertools.islice(gradients(), 5):

@@ -410,6 +410,15 @@ def test_extremes_of_nothing_raise(wrap):
             assert np.shape(f(wrap(np.zeros((0, 3))), axis=1)) == (0,)
 
 
+@pytest.mark.parametrize("value", [3, 2.7, True, np.float32(1.5), [1, 0], -1.0, np.nan], ids=str)
+@pytest.mark.parametrize("dtype", ["bool", "int64", "uint8", "float32", "complex128"])
+def test_an_array_filled_with_a_number_of_another_dtype(dtype, value):
+    like = np.ones((3, 2), dtype)
+    if dtype == "uint8" and type(value) is float:
+        value = abs(value) if value == value else 2.0  # how others are converted depends on the machine
+    check_bits(np.full_like(mg.tensor(like), value).data, np.full_like(like, value))
+
+
 @pytest.mark.parametrize("ends", [(0.0, 2.0), (-np.inf, 2.0), (0.0, np.inf), (-np.inf, np.inf)])
 @pytest.mark.parametrize("fp", list(itertools.product([1.0, 2.5, np.inf, np.nan], repeat=3)))
 def test_interpolation_between_infinite_and_missing_points(ends, fp):

@@ -411,3 +411,30 @@ def test_a_walk_carries_as_many_rows_as_memory_allows(monkeypatch):
     monkeypatch.setattr(jacobians, "MOST", 8)
     np.testing.assert_allclose(mg.jacobian(own, mode="rev")(X[0]), np.diag(np.cos(X[0])))
     assert len(calls) == 2
+
+
+def test_dropout_differs_by_example():
+    def dropped(x, rng):
+        return F.dropout(x, 0.5, rng=rng)
+
+    x = np.ones((3, 4))
+    expected = np.stack([dropped(row, rng) for rng in [np.random.default_rng(0)] for row in x])
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(mg.vmap(lambda x: dropped(x, rng))(x), expected)
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(mg.vmap(mg.grad(lambda x: np.sum(dropped(x, rng))))(x), expected)
+    rng = np.random.default_rng(0)
+    nested = mg.vmap(mg.vmap(lambda x: dropped(x, rng)))(np.ones((2, 3, 4)))
+    assert len({row.tobytes() for row in nested.reshape(6, 4)}) > 1
+    layer = nn.Dropout(0.5, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(mg.vmap(layer, in_axes=1)(x.T), expected)
+
+
+def test_dropout_by_example_is_drawn_anew_by_a_program_or_refused():
+    rng = np.random.default_rng(0)
+    compiled = mg.compile(mg.vmap(lambda x: F.dropout(x, 0.5, rng=rng)))
+    try:
+        first, second = compiled(np.ones((3, 40))), compiled(np.ones((3, 40)))
+    except TypeError:
+        return
+    assert np.any(first != second)

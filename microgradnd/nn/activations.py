@@ -438,7 +438,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 
 def largest(x: Any, axis: Any) -> Any:
     """Return the largest element along an axis, which keeps length 1."""
-    if type(x) is np.ndarray and axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS * x.shape[-1] > 0:
+    if type(x) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS * x.shape[-1] > 0:
         flat = rows(x)
         where = np.argmax(flat, axis=1)  # several times as fast as the maximum, and NaN counts as largest
         return flat[np.arange(len(flat)), where].reshape((*x.shape[:-1], 1))
@@ -451,8 +451,8 @@ def along(function: str, x: Any, axis: Any) -> Any:
     x = floating(function, x, kinds="iufc")
     if type(axis) is not int:
         check_settings(function, axis=axis)
-    ends = max(x.ndim, 1)
-    if not all(-ends <= a < ends for a in (axis if isinstance(axis, tuple) else (axis,))):
+    axes, ends = (axis, x.ndim) if isinstance(axis, tuple) else ((axis,), max(x.ndim, 1))
+    if not all(-ends <= a < ends for a in axes):
         raise ValueError(f"{function}: axis must be an axis of x, got axis={axis} for x of shape {x.shape}")
     return x
 
@@ -469,7 +469,7 @@ def total(x: Any, axis: Any) -> Any:
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:
     """Return the sum of x * y along an axis, which keeps length 1."""
-    if type(x) is type(y) is np.ndarray and axis in (-1, x.ndim - 1) and x.dtype.kind == "f":
+    if type(x) is type(y) is np.ndarray and x.ndim and axis in (-1, x.ndim - 1) and x.dtype.kind == "f":
         return np.vecdot(x, y)[..., None]
     return total(x * y, axis)
 

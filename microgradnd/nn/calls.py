@@ -76,6 +76,10 @@ SETTINGS: dict[str | tuple[str, str], check.Check] = {
         lambda value: callable(value) or value in ("relu", "gelu"),
     ),
     "dtype": check.floating_dtype,
+    "tensor": check.check_of(
+        "a Tensor, which is filled in place (nn.Parameter makes one)",
+        lambda value: value if isinstance(value, Tensor) else None,
+    ),
     "nonlinearity": check.one_of(*get_args(Nonlinearity)),
     "mode": check.one_of(*get_args(Fan)),
     "reduction": check.one_of(*get_args(Reduction)),

@@ -25,11 +25,6 @@ GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "
 
 def fill(tensor: Tensor, values: Any) -> Tensor:
     """Set every element of a leaf in place."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(
-            f"nn.init: tensor must be a Tensor, which is filled in place, got {type(tensor).__name__}; make one with "
-            f"nn.Parameter"
-        )
     with tensor.updating() as array:
         array[...] = values
     return tensor

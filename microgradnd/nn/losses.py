@@ -847,19 +847,21 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
 
     Parameters
     ----------
-    x1, x2 : array_like of the same shape
+    x1, x2 : array_like
+        Of shapes that broadcast: one vector can be compared with many.
     axis : int
+        An axis of the shape that both broadcast to.
     eps : float
         The least divisor.
 
     Returns
     -------
-    array or Tensor of the shape of x1 without the axis
+    array or Tensor of that shape without the axis
 
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast.
+        If the shapes don't broadcast, or lack the axis.
 
     Examples
     --------
@@ -868,8 +870,17 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
     >>> F.cosine_similarity(np.array([[3.0, 4.0]]), np.array([[4.0, 3.0]]))
     array([0.96])
     """
-    check_alike("cosine_similarity", x1, x2)
     check_settings("cosine_similarity", eps=eps)
+    x1, x2 = (floating("cosine_similarity", x, name) for x, name in ((x1, "x1"), (x2, "x2")))
+    if x1.shape != x2.shape:
+        try:
+            shape = np.broadcast_shapes(x1.shape, x2.shape)
+        except ValueError:
+            raise ValueError(
+                f"cosine_similarity: x1 and x2 must have shapes that broadcast, got {x1.shape} and {x2.shape}; an axis "
+                f"of length 1 compares one vector with many"
+            ) from None
+        x1, x2 = np.broadcast_to(x1, shape), np.broadcast_to(x2, shape)
     x1, x2 = (along("cosine_similarity", x, axis) for x in (x1, x2))
     x1, x2 = (x / np.maximum(np.linalg.norm(x, axis=axis, keepdims=True), eps) for x in (x1, x2))
     return np.sum(x1 * x2, axis=axis)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from microgradnd import refusals
 from microgradnd.nn.arguments import like, of_several, operand, summed, transposed
 from microgradnd.nn.calls import check_settings, checked
 from microgradnd.nn.module import Module, Parameter
@@ -221,7 +222,13 @@ def batch_norm(
         for running, statistic, factor in zip(statistics.values(), new, (1, n / max(n - 1, 1)), strict=True):
             if running is not None and n:
                 share = momentum * (factor * np.reshape(statistic, (-1,)))
-                running[...] = ((1 - momentum) * running + share).astype(running.dtype)
+                try:
+                    running[...] = ((1 - momentum) * running + share).astype(running.dtype)
+                except refusals.OneExampleError:
+                    raise refusals.OneExampleError(
+                        "batch_norm: in training, each example of vmap would change the running statistics; call "
+                        "eval(), or make the layer with track_running_stats=False"
+                    ) from None
         return out
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm: pass running_mean and running_var, or training=True to use the batch's own")

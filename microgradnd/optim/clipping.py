@@ -15,7 +15,7 @@ import numpy as np
 from microgradnd.settings import number_check, positive
 from microgradnd.tensor import Tensor
 
-norm_order = number_check("a number greater than 0, or inf", lambda x: x > 0)
+limit = number_check("a number greater than 0, or inf", lambda x: x > 0)
 
 
 def with_gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -39,7 +39,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     parameters : iterable of Tensor, or Tensor
         Parameters whose `.grad` is None are skipped.
     max_norm : float
-        The largest norm, greater than 0.
+        The largest norm, greater than 0; with `inf`, the norm is only measured.
     norm_type : float
         The order of the norm; `inf` means the largest absolute value.
 
@@ -64,8 +64,8 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     >>> w.grad.round(3)
     array([0.6, 0.8])
     """
-    max_norm = positive("clip_grad_norm_: max_norm", max_norm)
-    order = norm_order("clip_grad_norm_: norm_type", norm_type)
+    max_norm = limit("clip_grad_norm_: max_norm", max_norm)
+    order = limit("clip_grad_norm_: norm_type", norm_type)
     clipped = [p for p in with_gradients("clip_grad_norm_", parameters) if p.size]
     if not clipped:
         return 0.0

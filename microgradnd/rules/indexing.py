@@ -69,8 +69,9 @@ defjvp(
 
 @composite(np.full_like)
 def full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
-    """Compute np.full_like: a new array, filled."""
-    return setitem(np.zeros_like(a, dtype=dtype, **options), ..., fill_value)
+    """Compute np.full_like: a new array, filled with the value in its dtype."""
+    empty, value = np.zeros_like(a, dtype=dtype, **options), array(fill_value)
+    return setitem(empty, ..., value if value.dtype == empty.dtype else astype(value, empty.dtype))
 
 
 # Picking by position

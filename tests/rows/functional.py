@@ -57,6 +57,7 @@ ROWS: list[Row] = [
         for function in (F.softmax, F.log_softmax)
         for name, axis in AXES.items()
     ),
+    *(case(function, "0-d", function, ()) for function in (F.softmax, F.log_softmax)),
     *(
         case(
             normalized,
