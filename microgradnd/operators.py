@@ -235,7 +235,7 @@ class Operators(Assignable):
                 return UNARY[ufunc](*inputs)
             return self.__array_function__(ufunc, (), inputs, NO_KEYWORDS)
         if method == "outer":
-            x, y = inputs
+            x, y = (part if hasattr(part, "ndim") else np.asarray(part) for part in inputs)  # a number's dtype counts
             return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         if ufunc in registry.PLAIN:

@@ -239,6 +239,8 @@ CALLS = {
     "add-dtype-list": (lambda x: np.add(x, [1.0, 2.0, 3.0, 4.0], dtype=np.complex128), VECTOR),
     "ldexp-dtype": (lambda x: np.ldexp(x, [1, 2, 3, 4], dtype=np.float64), VECTOR),
     "multiply.outer-dtype": (lambda x: np.multiply.outer(x, [1.0, 2.0], dtype=np.longdouble), VECTOR),
+    "multiply.outer-number": (lambda x: np.multiply.outer(x, 2.5), VECTOR.astype(np.float32)),
+    "add.outer-number-first": (lambda x: np.add.outer(2, x), VECTOR.astype(np.float16)),
     "maximum.reduce-dtype": (lambda x: np.maximum.reduce(x, dtype=np.longdouble), VECTOR),
 }
 

@@ -111,6 +111,14 @@ def redirected(x):
     return x if memory.getvalue().startswith("-") else -x
 
 
+def logged_to_memory(x):
+    log, handler = logging.getLogger("guards"), logging.StreamHandler(io.StringIO())
+    log.addHandler(handler)
+    log.warning("the value %s", x[0])
+    log.removeHandler(handler)
+    return x if "-" in handler.stream.getvalue() else -x
+
+
 def recorded(x):
     with warnings.catch_warnings(record=True) as found:
         y = np.sqrt(1 - x)
@@ -177,6 +185,7 @@ LOOKS = {
     "a text in memory": printed_to_memory,
     "a text written to memory": written_to_memory,
     "a redirected text": redirected,
+    "a logged text": logged_to_memory,
     "a recorded warning": recorded,
     "a recorded message": recorded_text,
     "a formatted traceback": formatted_traceback,

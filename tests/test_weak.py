@@ -47,7 +47,13 @@ OPERATIONS = [
     *("np.where({a} > {b}, {a}, {c})", "np.where(mask, {a}, {b})", "np.clip({a}, {b}, {b} + 1)", "{a} * w"),
     *("np.select([x > {a}], [{a}], {b})", "np.isclose({a}, {b}) * {c}", "np.float32(2) * {a}", "{a} - np.float64(0.1)"),
     *("np.sum({a}) * {b}", "np.max({a})", "np.full_like(x, {a}) * {b}", "np.stack([{a} * x, {b} * x])"),
-    *("np.reshape({a}, (-1,))", "np.multiply.outer(x, {a})", "np.linspace(0.0, 1.0, 3) * {a}", "mg.tensor({a}) * {b}"),
+    *(
+        "np.reshape({a}, (-1,))",
+        "np.multiply.outer(x, {a})",
+        "np.add.outer({a}, x) + np.add.outer(len(x), x)",
+        "np.linspace(0.0, 1.0, 3) * {a}",
+        "mg.tensor({a}) * {b}",
+    ),
     *("mg.grad(lambda v: np.sum(v * {a} + v * v * {b}))(x)", "mg.grad(lambda v: np.sum(x * v * {b}))(t)"),
     "mg.jvp(lambda v: v * {a} / 3, (x,), (x,))",
 ]

@@ -186,7 +186,7 @@ class Recorder:
         self.caught: TraceError | None = None
         self.catching: set[int] = set()  # the ids of the users' codes that may catch an error
         self.start = next_position()
-        self.outside = geterr(), warnings.filters, warned_by(), (sys.stdout, sys.stderr)
+        self.outside = geterr(), warnings.filters, warned_by(), written_by()
 
     @contextmanager
     def active(self, record: Any = None) -> Iterator[None]:
@@ -487,7 +487,7 @@ class Recorder:
 
     def shows(self) -> bool:
         """Return whether texts and warnings go where they went before the trace."""
-        return self.outside[2:] == (warned_by(), (sys.stdout, sys.stderr))
+        return self.outside[2:] == (warned_by(), written_by())
 
     def failed(self, error: Exception) -> None:
         """Note an error of a call: it may depend on values, so nobody may catch it."""
@@ -590,6 +590,13 @@ def has_stand_in(error: Exception, trace: Any) -> bool:
 def warned_by() -> tuple[Any, Any]:
     """Return the functions that show warnings, which `catch_warnings` replaces."""
     return SHOWN["showwarning"], SHOWN.get("_showwarnmsg_impl")
+
+
+def written_by() -> tuple[Any, ...]:
+    """Return what texts are written by: files, and the handlers of log entries."""
+    log = sys.modules.get("logging")
+    handlers = [reference() for reference in getattr(log, "_handlerList", ())]
+    return sys.stdout, sys.stderr, *(handler for handler in handlers if handler is not getattr(log, "lastResort", None))
 
 
 def needed_by() -> str:

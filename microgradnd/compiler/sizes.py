@@ -274,7 +274,8 @@ class Size:
         """Compute with the number; a recorded step contains the length."""
         result = getattr(ufunc, method)(*(at(x, self.sizes.hints) for x in inputs), **kwargs)
         node = getattr(result, "_node", None)
-        if isinstance(node, TracedOperation) and node.function is ufunc and len(node.args or ()) == len(inputs):
+        node = node if method == "__call__" and isinstance(node, TracedOperation) else None
+        if node is not None and node.function is ufunc and len(node.args or ()) == len(inputs):
             node.args = tuple(x if type(x) is Size else arg for x, arg in zip(inputs, node.args or (), strict=True))
         else:
             for x in inputs:
