@@ -469,7 +469,12 @@ def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> st
 def instead_of(keyword: str, names: list[str]) -> str:
     """Return what to do instead of passing an unknown keyword, or an empty string."""
     why = {
+        "assign": "arrays are copied into the parameters",
         "device": "arrays are in main memory",
+        "persistent": "every buffer is saved; an array that isn't to be saved is a plain attribute",
+        "prefix": "put it before the names yourself",
+        "recurse": "modules inside are always included; those of one module have no dot in their names",
+        "set_to_none": "gradients are always set to None",
         "requires_grad": "set it on the result; on a parameter, once it is in its module",
         "out": "use its result",
         "inplace": "it always returns a result",

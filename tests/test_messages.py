@@ -976,6 +976,17 @@ LIBRARY = {
     "a plain array += a Tensor": Row(
         lambda: np.zeros(3).__iadd__(P(1, 2, 3)), TypeError, "add: out= can't be recorded|array = array + t"
     ),
+    **{
+        f"{method}({keyword}=)": Row(call, TypeError, f"{method} takes no keyword {keyword!r}|leave it out")
+        for method, keyword, call in (
+            ("zero_grad", "set_to_none", lambda: optim.SGD([P(1)], 0.1).zero_grad(set_to_none=True)),
+            ("parameters", "recurse", lambda: m.parameters(recurse=False)),
+            ("named_parameters", "prefix", lambda: m.named_parameters(prefix="net")),
+            ("register_buffer", "persistent", lambda: m.register_buffer("b", np.ones(2), persistent=False)),
+            ("load_state_dict", "assign", lambda: m.load_state_dict({}, assign=True)),
+        )
+    },
+    "flatten from an axis": Row(lambda: t.flatten(1), TypeError, "order must be|'C'|'F'|got 1|reshape()"),
     "np.add.reduce along no axis": Row(
         lambda: np.add.reduce(t, axis=5),
         np.exceptions.AxisError,

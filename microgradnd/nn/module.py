@@ -428,6 +428,7 @@ class Module:
         else:
             self._register(name, "parameter", param)
 
+    @explained
     def register_buffer(self, name: str, array: npt.ArrayLike | None) -> None:
         """Register an array that is part of the state, but isn't a parameter.
 
@@ -500,6 +501,7 @@ class Module:
         """Yield the modules directly within this one."""
         return (child for _, child in self.named_children())
 
+    @explained
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield each parameter once, with its first path.
 
@@ -511,10 +513,12 @@ class Module:
         """
         return self._named("parameter")
 
+    @explained
     def parameters(self) -> Iterator[Tensor]:
         """Yield each parameter once, for an optimizer, for example."""
         return (parameter for _, parameter in self._named("parameter"))
 
+    @explained
     def named_buffers(self) -> Iterator[tuple[str, Any]]:
         """Yield each buffer with its path."""
         return self._named("buffer")
@@ -554,6 +558,7 @@ class Module:
 
     # Changes of the whole network
 
+    @explained
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
         changes, parameters = self._walked
@@ -650,6 +655,7 @@ class Module:
                 setattr(module, name, value.astype(new))
         return self
 
+    @explained
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the arrays of parameters and buffers, by path.
 
@@ -661,6 +667,7 @@ class Module:
         """
         return {path: np.array(array) for path, (_, _, array) in self._state().items()}
 
+    @explained
     def load_state_dict(self, state_dict: Mapping[str, npt.ArrayLike], strict: bool = True) -> Mismatch:
         """Set parameters and buffers in place, to values from `state_dict()`.
 

@@ -15,7 +15,7 @@ import numpy as np
 from microgradnd.settings import number_check, positive
 from microgradnd.tensor import Tensor
 
-limit = number_check("a number greater than 0, or inf", lambda x: x > 0)
+above_zero = number_check("a number greater than 0, or inf", lambda x: x > 0)
 
 
 def with_gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -64,8 +64,8 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     >>> w.grad.round(3)
     array([0.6, 0.8])
     """
-    max_norm = limit("clip_grad_norm_: max_norm", max_norm)
-    order = limit("clip_grad_norm_: norm_type", norm_type)
+    max_norm = above_zero("clip_grad_norm_: max_norm", max_norm)
+    order = above_zero("clip_grad_norm_: norm_type", norm_type)
     clipped = [p for p in with_gradients("clip_grad_norm_", parameters) if p.size]
     if not clipped:
         return 0.0

@@ -46,8 +46,12 @@ def copied(a: Any, *args: Any, **kwargs: Any) -> Any:
 
 def fixed(order: Any) -> Any:
     """Return the keyword for an element order; raise if it depends on memory layout."""
-    if order not in ("C", "F"):
+    if order in ("K", "A"):
         raise NotImplementedError(f"order={order!r} depends on the memory layout; use order='C' or 'F'")
+    if order not in ("C", "F"):
+        raise TypeError(
+            f"order must be 'C', by rows, or 'F', by columns, got {order!r}; reshape() merges only some axes"
+        )
     return {} if order == "C" else {"order": order}  # every array has C's order, but not all take the keyword
 
 
