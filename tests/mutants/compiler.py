@@ -71,6 +71,9 @@ ENTRIES: list[tuple[str, ...]] = [
         SPELLINGS,
     ),
     ("formulas.py", "if axes != along:", "if False:", SPELLINGS),
+    ("formulas.py", "not axes_of(inner) or uses.get(x) != 1", "not axes_of(inner)", SPELLINGS),
+    ("ownership.py", "may_share(step) and step.out not in parts", "may_share(step)", OWNED),
+    ("joining.py", "0 if free else len(leaves(group[0]))", "len(leaves(group[0]))", "tests/test_joining.py"),
     ("spelling.py", "abs(math.frexp(c)[0]) == 0.5", "True", PASSES),
     # cancelling.py
     ("cancelling.py", "count * (1 if along else length(shape, axis))", "count", CANCELLING),
