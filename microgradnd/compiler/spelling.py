@@ -7,8 +7,8 @@ Read next: `joining.py`.
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis takes a third to a tenth of
 the time as a product with ones. A sum of products is one dot product. `np.maximum` is
 vectorised for two arrays, but not for an array and a number. `argmax` finds the maximum
-of each of many rows faster than `np.max`, and of few in the same time. BLAS computes
-contractions many times faster than NumPy's loops.
+of each row faster than `np.max`. BLAS computes contractions many times faster than
+NumPy's loops.
 
 Three of these add in another order, so their results differ from the eager ones by
 rounding: sums that become products with ones or dot products; `@` between matrices,
@@ -35,6 +35,7 @@ from microgradnd.rules import choice
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
 ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
+ROWS = 2**14  # from this many elements, `argmax` finds the maximum of each row
 
 Made = dict[Value, Step]
 Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
@@ -318,8 +319,7 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Find the maximum of each row by `argmax`."""
     x, axes = step.args[0], axes_of(step)
-    is_of_rows = axes is not None and axes == (len(x.shape) - 1,) and math.prod(x.shape[:-1]) > 1
-    if not is_of_rows or not is_real(x) or not x.size:
+    if axes is None or axes != (len(x.shape) - 1,) or not is_real(x) or x.size < ROWS or x.shape[-1] < 8:
         return reduced(step, made, uses)
     count, width = x.size // x.shape[-1], x.shape[-1]
     starts = Constant(f"np.arange(0, {x.size}, {width})", np.arange(0, x.size, width))
