@@ -350,7 +350,7 @@ class Watch:
         """Watch the method or property that a class of an installed package has."""
         found = lookup(cls, name)
         function = getattr(found, "fget", getattr(found, "__func__", found))
-        if hasattr(type(found), "__get__"):
+        if isinstance(found, FunctionType | property | classmethod | staticmethod):
             self.member(cls, name, found, isinstance(function, FunctionType) and is_users(function.__code__))
 
     def member(self, cls: type, key: str, value: Any, follows: bool = True) -> None:
