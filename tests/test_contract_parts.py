@@ -1557,7 +1557,7 @@ def test_a_capture_that_changes_between_rounds_of_signatures_is_not_named(sizes)
         compiled(np.ones(2 + i % 3), 2 + i % 3)
     settings["negative"] = "8"
     with pytest.raises(RuntimeError, match=r"the captured 'settings' had changed in 8 calls in a row"):
-        compiled(np.ones(4), 2)
+        compiled(np.ones(3), 3)
 
 
 def test_programs_are_forgotten():
