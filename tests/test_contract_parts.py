@@ -1673,6 +1673,24 @@ def test_a_capture_that_changes_now_and_then_is_not_named():
     assert compiled.cache_info().misses == 30
 
 
+@pytest.mark.parametrize("sizes", ["auto", "fixed"])
+def test_a_capture_that_changes_between_rounds_of_signatures_is_not_named(sizes):
+    """Each program is older than the change, which happened once."""
+    settings = {"negative": False}
+    compiled = mg.compile(lambda x, k: (-x if settings["negative"] else x) * k, sizes=sizes)
+    for _ in range(3):
+        settings["negative"] = not settings["negative"]
+        for k in range(2, 14):
+            x = np.ones(k)
+            alike(compiled(x, k), -x * k if settings["negative"] else x * k)
+    for i in range(7):  # whichever signature: a change in each call is still named
+        settings["negative"] = f"{i}"
+        compiled(np.ones(2 + i % 3), 2 + i % 3)
+    settings["negative"] = "8"
+    with pytest.raises(RuntimeError, match=r"the captured 'settings' had changed in 8 calls in a row"):
+        compiled(np.ones(3), 3)
+
+
 def test_programs_are_forgotten():
     compiled = mg.compile(lambda x: x * 2)
     for _ in range(3):

@@ -714,3 +714,20 @@ def test_numbers_of_numpy_that_differ_between_turns_keep_their_precision(kind, d
     found, right = mg.compile(f, optimize=optimize)(x), f(x)
     assert found.dtype == right.dtype
     np.testing.assert_allclose(found, right, rtol=4 * np.finfo(right.dtype).eps)
+
+
+@pytest.mark.parametrize("turns", [11, 12, 13, 16, 21])
+@pytest.mark.parametrize("delay", [2, 4, 5])
+def test_runs_that_share_a_step_are_disjoint_loops(delay, turns):
+    """With a delay of 4, the second four turns end as the third four begin."""
+
+    def f(x):
+        line = [np.zeros(3)] * delay
+        for t in range(turns):
+            line = [*line[1:], np.tanh(line[0] + x[t])]
+        return line
+
+    x = np.arange(3.0 * turns).reshape(turns, 3) / 9
+    for options in ({}, {"optimize": False}):
+        for found, right in zip(mg.compile(f, **options)(x), f(x), strict=True):
+            np.testing.assert_array_equal(found, right)

@@ -156,6 +156,8 @@ class Compiled(Generic[P, R]):
 
     def _check_streak(self, changes: list[str]) -> None:
         """Raise if the same capture has changed in many calls in a row."""
+        since = [] if self._latest is None else self._latest.changes()  # other programs may be older than a change
+        changes = [name for name in changes if name in since]
         hits, streak = self._streak
         self._streak = self._hits, {name: (streak.get(name, 0) if hits == self._hits else 0) + 1 for name in changes}
         often = [name for name, times in self._streak[1].items() if times >= RETRACES]

@@ -237,9 +237,9 @@ class Search:
 
     def take(self, start: int, stop: int, period: int, found: list[Run]) -> bool:
         """Find the runs in a repetition; return whether there are any."""
-        free, count = start, len(found)
+        free, count = start + int(np.sum(self.loop_of[start : start + period] >= 0)), len(found)  # others may end here
         for first, last in self.stretches(start, stop, period):
-            run = Run(self, max(free, start, first - period), min(last + period, stop), period, first)
+            run = Run(self, max(free, first - period), min(last + period, stop), period, first)
             if run.turns >= FEWEST and run.fits(found):
                 places = run.places()
                 free = places.stop

@@ -942,6 +942,7 @@ ENTRIES: list[tuple[str, ...]] = [
     # compiled.py
     ("compiled.py", "if times >= RETRACES", "if False", PARTS),
     ("compiled.py", "if hits == self._hits else 0) + 1", "if True else 0) + 1", PARTS),
+    ("compiled.py", "[name for name in changes if name in since]", "changes", PARTS),
     (
         "compiled.py",
         "self._entries.clear()",
