@@ -131,7 +131,9 @@ def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:
     """Return np.array(value, dtype); a copy of another library's array."""
     if is_foreign(value):
         return value.astype(value.dtype if dtype is None else dtype, copy=True)
-    return np.array(value, dtype=dtype)
+    array = np.array(value, dtype=dtype)
+    check_kind("mg.tensor", array)  # an integer beyond 64 bits, or the dtype, may make an array of objects
+    return array
 
 
 def one(like: Any) -> Any:

@@ -973,6 +973,11 @@ LIBRARY = {
     ),
     "init of an rng": Row(lambda: nn.Linear(1, 1, rng=3), TypeError, "rng|Generator|default_rng"),
     "init of an array": Row(lambda: nn.init.zeros_(np.ones(3)), TypeError, "zeros_|a Tensor|nn.Parameter|ndarray"),
+    "a Tensor of a huge integer": Row(
+        lambda: mg.tensor(2**70), TypeError, "mg.tensor|object|np.asarray(x, dtype=float)"
+    ),
+    "a Tensor of dtype object": Row(lambda: mg.tensor([1.0], dtype=object), TypeError, "mg.tensor|dtype object"),
+    "a Tensor of text by its dtype": Row(lambda: mg.tensor([1.0], dtype="U3"), TypeError, "mg.tensor|dtype <U3|text"),
     "a plain array += a Tensor": Row(
         lambda: np.zeros(3).__iadd__(P(1, 2, 3)), TypeError, "add: out= can't be recorded|array = array + t"
     ),
