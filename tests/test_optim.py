@@ -1035,7 +1035,7 @@ def test_other_settings_are_not_changed_inside():
         optimizer.weight_decay = 0.5
 
     adam = made("Adam")
-    with pytest.raises(TypeError, match="the setting 'weight_decay' of Adam of a value inside a compiled function"):
+    with pytest.raises(TypeError, match="the setting 'weight_decay' of Adam inside a compiled function"):
         mg.compile(step)(adam, np.ones(2))
     assert adam.weight_decay == 0.01
 

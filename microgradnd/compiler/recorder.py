@@ -51,9 +51,9 @@ from microgradnd.views import Family, overlap, picked, replace
 
 INDEXED = (primitives.getitem, primitives.scatter)
 ADVICE = (
-    "Choose between arrays with np.where, compute with the Tensor itself, pick from a plain array as a Tensor "
-    "(mg.tensor(array)[index]), or "
-    "pass the deciding value as a non-array argument (an int, a bool, a str) or as mg.static(value)"
+    "Choose between arrays with np.where, compute with the Tensor itself, make a plain array a Tensor to pick from it "
+    "(mg.tensor(array)[index]) or to fill it (t[index] = value), or pass the deciding value as a non-array argument "
+    "(an int, a bool, a str) or as mg.static(value)"
 )
 
 
@@ -454,11 +454,11 @@ class Recorder:
             raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
 
     def refusal(self, what: str, advice: str = "", where: tuple[str, int] | None = None) -> TraceError:
-        """Return the error for reading a value whose program is still being written."""
-        where = where or last_line()
+        """Return the error for what a program can't do; by default, read a value."""
+        what, why = (what, "and can't do that") if advice else (f"{what} of a value", "so it can't depend on this one")
         refused = TraceError(
-            f"{what}{needed_by()} of a value inside a compiled function{quoted_line(where)}: the program is "
-            f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
+            f"{what}{needed_by()} inside a compiled function{quoted_line(where or last_line())}: the program is "
+            f"written once, for all values, {why}. {advice or ADVICE}"
         )
         self.refused = self.refused or refused
         return refused
