@@ -58,9 +58,8 @@ class Layout:
 
     def __init__(self, program: Program, lowering: Lowering, is_open: bool = False) -> None:
         self.program, self.lowering, self.is_open = program, lowering, is_open
-        self.base = lowering.base
+        self.base, self.parts = lowering.base, list[Any]()
         self.results, self.arrays, self.numbers = set[Value](), set[Value](), set[Value]()
-        self.parts: list[Any] = []
         self.over: dict[Value, Value] = {}
         self.order: dict[Op, tuple[int, int]] = {}  # an operation's part, and its place in the order
         self.touching: dict[Value, list[tuple[Op, Access]]] = {}
