@@ -1364,6 +1364,19 @@ def test_the_hooks_of_a_class_may_read_as_they_like():
     )
 
 
+def test_an_object_in_a_class_is_asked_for_no_attribute_that_the_function_does_not_read():
+    values = {"scale": 2.0}
+
+    class Table:
+        def __getattr__(self, name):
+            return values[name]  # raises KeyError, which `hasattr` and `getattr` don't catch
+
+    class Holder:
+        table = Table()
+
+    follows(lambda x: x * vars(Holder)["table"].scale, [lambda: values.update(scale=3.0)])
+
+
 @pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")  # done on purpose; NumPy 2.5 deprecates it
 def test_each_of_several_arrays_is_compared_in_each_call():
     """Those that lie in one piece are read as one; the others one by one."""

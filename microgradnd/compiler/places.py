@@ -184,7 +184,7 @@ def own_attribute(thing: Any, name: str) -> Any:
 def held(owner: Any, name: str) -> Any:
     """Return what a module or class has by a name, also while a trace replaces that."""
     value = lookup(owner, name) if isinstance(owner, type) else vars(owner).get(name, MISSING)
-    function = getattr(value, "fget", value)
+    function = value.fget if isinstance(value, property) else value
     return vars(function).get("replaces", value) if isinstance(function, types.FunctionType) else value
 
 

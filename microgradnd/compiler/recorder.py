@@ -84,7 +84,7 @@ class IndexParts:
 WITHOUT_ARRAYS = ORDINARY - {np.ndarray, tuple}  # classes of arguments that hold no array
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 STAND_INS = (TracedTensor, TracedNumber)
-SHOWN = vars(warnings)
+OF_WARNINGS = vars(warnings)  # read for each operation, and faster than attributes
 UNBOUND = re.compile(r"\(\) (takes|missing|got)")  # the error for arguments that a function doesn't have
 
 
@@ -589,7 +589,7 @@ def has_stand_in(error: Exception, trace: Any) -> bool:
 
 def warned_by() -> tuple[Any, Any]:
     """Return the functions that show warnings, which `catch_warnings` replaces."""
-    return SHOWN["showwarning"], SHOWN.get("_showwarnmsg_impl")
+    return OF_WARNINGS["showwarning"], OF_WARNINGS.get("_showwarnmsg_impl")
 
 
 def written_by() -> tuple[Any, ...]:
@@ -647,7 +647,7 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Replace an attribute of a class or module for a while."""
     before = vars(owner).get(name, MISSING) if isinstance(owner, type) else getattr(owner, name)
-    if isinstance(function := getattr(value, "fget", value), FunctionType):
+    if isinstance(function := value.fget if isinstance(value, property) else value, FunctionType):
         vars(function)["replaces"] = before
     setattr(owner, name, value)
     try:

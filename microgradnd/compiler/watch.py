@@ -93,7 +93,7 @@ INSTALLED = installed()
 # By these names, code comes by a class of an object, and can read any attribute of it.
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
 GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
-COMPUTING = {"getattr", "attrgetter", "__dict__", "vars"}  # these find attributes by texts
+COMPUTING = {"getattr", "attrgetter", "__dict__", "vars"}  # by these, code reads attributes whose names are texts
 UNNAMED = {"__call__", "forward"}  # methods of installed classes that code calls without their names
 # These reach the attributes of an object past its class, which can't report that.
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
@@ -349,8 +349,8 @@ class Watch:
     def of_package(self, cls: type, name: str) -> None:
         """Watch the method or property that a class of an installed package has."""
         found = lookup(cls, name)
-        function = getattr(found, "fget", getattr(found, "__func__", found))
         if isinstance(found, FunctionType | property | classmethod | staticmethod):
+            function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
             self.member(cls, name, found, isinstance(function, FunctionType) and is_users(function.__code__))
 
     def member(self, cls: type, key: str, value: Any, follows: bool = True) -> None:
