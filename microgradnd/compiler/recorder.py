@@ -85,7 +85,7 @@ WITHOUT_ARRAYS = ORDINARY - {np.ndarray, tuple}  # classes of arguments that hol
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 STAND_INS = (TracedTensor, TracedNumber)
 OF_WARNINGS = vars(warnings)  # read for each operation, and faster than attributes
-UNBOUND = re.compile(r"\(\) (takes|missing|got)")  # the error for arguments that a function doesn't have
+UNBOUND = re.compile(r"\(\) (takes|missing|got)")  # in the error for a call that doesn't fit a function's parameters
 
 
 class Gradient:
@@ -454,7 +454,10 @@ class Recorder:
             raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
 
     def refusal(self, what: str, advice: str = "", where: tuple[str, int] | None = None) -> TraceError:
-        """Return the error for what a program can't do; by default, read a value."""
+        """Return the error for code that a program can't contain.
+
+        Without `advice`, the code reads a value that only the program computes.
+        """
         what, why = (what, "and can't do that") if advice else (f"{what} of a value", "so it can't depend on this one")
         refused = TraceError(
             f"{what}{needed_by()} inside a compiled function{quoted_line(where or last_line())}: the program is "
@@ -593,7 +596,7 @@ def warned_by() -> tuple[Any, Any]:
 
 
 def written_by() -> tuple[Any, ...]:
-    """Return what texts are written by: files, and the handlers of log entries."""
+    """Return the files and the log handlers that texts go to."""
     log = sys.modules.get("logging")
     handlers = [reference() for reference in getattr(log, "_handlerList", ())]
     return sys.stdout, sys.stderr, *(handler for handler in handlers if handler is not getattr(log, "lastResort", None))

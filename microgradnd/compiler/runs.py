@@ -27,6 +27,7 @@ from microgradnd.compiler.program import FEWEST, Constant, Listed, Program, Step
 NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
 FAR = 1 << 58  # separates the codes of computed values, integers, numbers, and other arrays
 VARYING = (int, float, np.float64)  # the types of numbers that may differ between turns
+NARROW = {np.dtype(np.float16), np.dtype(np.float32)}  # with these, a Python float and an np.float64 compute otherwise
 INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
 CONTEXTS = (1, 8, 64)  # how many consecutive steps the search for a period compares
 
@@ -37,9 +38,9 @@ def numbers_of(step: Step) -> tuple[type, ...]:
         return (int,)
     if not isinstance(step.function, np.ufunc):
         return ()
-    is_double = all(out.dtype == np.float64 for out in step.outs())  # and would be with a Python float
-    is_double &= all(np.result_type(a.dtype, 0.0) == np.float64 for a in step.args if hasattr(a, "dtype"))
-    return VARYING if is_double else (int, float)
+    is_double = all(out.dtype == np.float64 for out in step.outs())
+    is_narrow = any(getattr(arg, "dtype", None) in NARROW for arg in step.args)
+    return VARYING if is_double and not is_narrow else (int, float)
 
 
 def is_array(tree: Any) -> bool:

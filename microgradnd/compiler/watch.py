@@ -337,7 +337,7 @@ class Watch:
                 if is_of_package(base):
                     owner = cls if is_theirs else base  # a class of theirs may get a name that its base has
                     for key in sorted(vars(base).keys() & (UNNAMED if is_observed else self.names | UNNAMED)):
-                        self.of_package(owner, key)
+                        self.package_member(owner, key)
                     continue
                 self.place((id(base), ""), cls.__name__, functools.partial(shape_of, base), base, follows=False)
                 for key, value in list(vars(base).items()):
@@ -346,7 +346,7 @@ class Watch:
                     if is_asked and not (key in HOOKS and id(base) in self.hooked):
                         self.member(base, key, value)
 
-    def of_package(self, cls: type, name: str) -> None:
+    def package_member(self, cls: type, name: str) -> None:
         """Watch the method or property that a class of an installed package has."""
         found = lookup(cls, name)
         if isinstance(found, FunctionType | property | classmethod | staticmethod):
@@ -354,6 +354,7 @@ class Watch:
             self.member(cls, name, found, isinstance(function, FunctionType) and is_users(function.__code__))
 
     def member(self, cls: type, key: str, value: Any, follows: bool = True) -> None:
+        """Watch an attribute of a class."""
         is_direct = isinstance(value, FunctionType | property) or not hasattr(type(value), "__get__")
         where = (cls, key) if is_direct else ()
         read = functools.partial(held, cls, key)
@@ -489,7 +490,7 @@ class Watch:
             if found is MISSING:
                 self.place((id(type(owner)), name), path, functools.partial(lookup, type(owner), name))
             elif is_of_package(home(type(owner), name)):
-                self.of_package(type(owner), name)
+                self.package_member(type(owner), name)
         of_package = value is found and value is not MISSING and is_of_package(home(type(owner), name))
         if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
