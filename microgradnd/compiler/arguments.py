@@ -61,7 +61,7 @@ def static(value: Any) -> Static:
     Raises
     ------
     TypeError
-            If the value isn't hashable: programs could not be told apart by it.
+        If the value isn't hashable: programs could not be told apart by it.
 
     See Also
     --------
@@ -96,17 +96,17 @@ class Arguments:
     Attributes
     ----------
     leaves : list
-            Everything that isn't a container. A Module is a leaf.
+        Everything that isn't a container. A Module is a leaf.
     inputs : list of int
-            The numbers of the leaves that are inputs of the program. A Tensor that
-            occurs twice is one input.
+        The numbers of the leaves that are inputs of the program. A Tensor that
+        occurs twice is one input.
     shapes : tuple of tuple
-            The shapes of the leaves that are arrays, () for others.
+        The shapes of the leaves that are arrays, () for others.
     compares : bool
-            Whether an array that occurs twice is one input, as a Tensor is.
+        Whether an array that occurs twice is one input, as a Tensor is.
     signature : hashable
-            Equal for calls that the same program may serve, if their shapes are also
-            equal or open.
+        Equal for calls that the same program may serve, if their shapes are also
+        equal or open.
     """
 
     def __init__(self, args: Sequence[Any], kwargs: dict[str, Any], compares: bool = False) -> None:

@@ -42,13 +42,13 @@ class Chain:
     Attributes
     ----------
     program : Program
-            From the operands to the values that other steps use.
+        From the operands to the values that other steps use.
     axes : mapping of Value to int
-            The axis along which a block takes rows of an operand or of a computed
-            value; SUM for a sum over all blocks. Operands that every block takes whole
-            have none.
+        The axis along which a block takes rows of an operand or of a computed
+        value; SUM for a sum over all blocks. Operands that every block takes whole
+        have none.
     count, rows : int
-            The number of rows, and the number of rows in a block.
+        The number of rows, and the number of rows in a block.
     """
 
     program: Program
@@ -93,10 +93,10 @@ class Group:
     ----------
     steps : list of Step
     axes : dict of Value to int or None
-            As in a chain; None for operands that are taken whole.
+        As in a chain; None for operands that are taken whole.
     later : list of Step
-            Steps that need one of these, but can't be taken row by row; they come after
-            the chain.
+        Steps that need one of these, but can't be taken row by row; they come after
+        the chain.
     """
 
     def __init__(self) -> None:

@@ -30,14 +30,14 @@ class Loop:
     Attributes
     ----------
     count : int
-            The number of turns.
+        The number of turns.
     body : Program
-            Its inputs are the carried values, then those that are the same in every
-            turn. Its outputs are the next turn's carried values, those kept from each
-            turn, and those kept from the last.
+        Its inputs are the carried values, then those that are the same in every
+        turn. Its outputs are the next turn's carried values, those kept from each
+        turn, and those kept from the last.
     rows : tuple of bool
-            For each carried value: True if the initial value and the values of all
-            turns are kept, False if only the last is.
+        For each carried value: True if the initial value and the values of all
+        turns are kept, False if only the last is.
     """
 
     count: int

@@ -39,21 +39,21 @@ class Plan:
     buffers : list of (shape, dtype)
         The buffers to allocate.
     buffer_of : dict of Value to int
-            The number of the buffer of each value that has its own.
+        The number of the buffer of each value that has its own.
     block_of : dict of Value to int
-            The same for values inside chains, which have one block at a time.
+        The same for values inside chains, which have one block at a time.
     term_of : dict of Value to int
-            The same for the terms that each block of a chain adds to a sum.
+        The same for the terms that each block of a chain adds to a sum.
     part_of : dict of Value to (Value, int, int)
-            The vector that a value is a part of, and where it starts and stops.
+        The vector that a value is a part of, and where it starts and stops.
     over : dict of Value to Value
         The input that a new value is written over.
     views : list of Step
-            The views of buffers, which are made with them.
+        The views of buffers, which are made with them.
     joined : set of Value
-            The vectors whose parts are computed in place.
+        The vectors whose parts are computed in place.
     lent : list of Value
-            Those of them whose parts the caller gets.
+        Those of them whose parts the caller gets.
     """
 
     buffers: list[tuple[tuple[int, ...], Any]] = field(default_factory=list)

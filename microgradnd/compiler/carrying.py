@@ -25,13 +25,13 @@ class Carried(NamedTuple):
     Attributes
     ----------
     inside, following : Value
-            It in a turn, and in the next one.
+        It in a turn, and in the next one.
     begin : Value or constant
-            Its initial value.
+        Its initial value.
     out : Value
-            The loop's result: its last value, or an array of all of them.
+        The loop's result: its last value, or an array of all of them.
     has_rows : bool
-            Whether all of them are kept.
+        Whether all of them are kept.
     """
 
     inside: Value
@@ -47,15 +47,15 @@ class Carrying:
     Attributes
     ----------
     same : list of (Value, Value or constant)
-            Those that are the same in all turns, inside and outside.
+        Those that are the same in all turns, inside and outside.
     body, count
-            The loop's.
+        The loop's.
     carried : list of Carried
     passed : set of (Value, Value)
-            Carried arrays that only a loop within this one changes, and that it may
-            write over: in a turn and in the next one.
+        Carried arrays that only a loop within this one changes, and that it may
+        write over: in a turn and in the next one.
     kept, last : list of (Value, Value)
-            Those that are kept from all turns or from the last, outside and inside.
+        Those that are kept from all turns or from the last, outside and inside.
     """
 
     def __init__(self, step: Step) -> None:
@@ -87,14 +87,14 @@ class InPlace(Carrying):
     Attributes
     ----------
     places : dict of Value to (Value, int or None)
-            The inputs of the body that are results of the loop: the whole result, or
-            the row that many turns ahead.
+        The inputs of the body that are results of the loop: the whole result, or
+        the row that many turns ahead.
     ends : list of (Value, int, Value)
-            The numbers that are kept: the array, the row as above, and the number.
+        The numbers that are kept: the array, the row as above, and the number.
     numbers : list of Carried
-            Those that are numbers.
+        Those that are numbers.
     results : list of (Value, Value)
-            The numbers that outlive the loop, outside and inside.
+        The numbers that outlive the loop, outside and inside.
 
     If `named` is true, numbers that a turn hands on are values of their own. If
     `passes` is false, an inner loop has arrays of its own.

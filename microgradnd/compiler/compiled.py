@@ -194,7 +194,7 @@ class Compiled(Generic[P, R]):
         Parameters
         ----------
         path : str or path
-                The file's name; it ends in `.py`.
+            The file's name; it ends in `.py`.
 
         Raises
         ------
@@ -321,22 +321,22 @@ def compile(
     Parameters
     ----------
     function : callable
-            Takes and returns arrays, numbers, or tuples, lists and dicts of them. With
-            only options, `compile` returns a decorator.
+        Takes and returns arrays, numbers, or tuples, lists and dicts of them. With
+        only options, `compile` returns a decorator.
     optimize : bool
-            Whether to write into planned buffers; otherwise the source reads as if
-            written by hand.
+        Whether to write into planned buffers; otherwise the source reads as if
+        written by hand.
     maxsize : int
-            How many programs to keep; each signature of the arguments and state of the
-            captures has its own.
+        How many programs to keep; each signature of the arguments and state of the
+        captures has its own.
     backend : {"numpy", "numba", "auto"}
-            "numpy" calls NumPy; "numba" compiles loops, and calls NumPy where it can't;
-            "auto" times both on the first arguments of each signature, and keeps the
-            faster. `.report()` says which.
+        "numpy" calls NumPy; "numba" compiles loops, and calls NumPy where it can't;
+        "auto" times both on the first arguments of each signature, and keeps the
+        faster. `.report()` says which.
     sizes : {"auto", "fixed"}
-            "auto" leaves an axis open if it turns out to have several lengths, so that
-            one program serves all of them; with "fixed", each length has a program of
-            its own.
+        "auto" leaves an axis open if it turns out to have several lengths, so that
+        one program serves all of them; with "fixed", each length has a program of
+        its own.
 
     Returns
     -------
@@ -346,9 +346,9 @@ def compile(
     Raises
     ------
     TypeError
-            If `function` isn't callable; when called, for what a program can't do.
+        If `function` isn't callable; when called, for what a program can't do.
     ValueError
-            If `maxsize` isn't a positive integer, or an option isn't listed above.
+        If `maxsize` isn't a positive integer, or an option isn't listed above.
 
     See Also
     --------

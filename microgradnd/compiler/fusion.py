@@ -86,18 +86,18 @@ class Op:
     Attributes
     ----------
     kind : str
-            "map" writes each element once, "fold" accumulates, "add" adds to an
-            existing value, "call" leaves the step to NumPy.
+        "map" writes each element once, "fold" accumulates, "add" adds to an
+        existing value, "call" leaves the step to NumPy.
     extents : dict of int to int
-            The length of each dimension longer than 1.
+        The length of each dimension longer than 1.
     text : str
-            The expression, with {0}, {1} for the operands; for a call, the reason for
-            it.
+        The expression, with {0}, {1} for the operands; for a call, the reason for
+        it.
     fold, summed
-            The helper that accumulates, and the dimensions over which it does.
+        The helper that accumulates, and the dimensions over which it does.
     left, path
-            The dimensions that have no loop yet, and the loops, outermost first, with
-            their dimensions.
+        The dimensions that have no loop yet, and the loops, outermost first, with
+        their dimensions.
     """
 
     kind: str

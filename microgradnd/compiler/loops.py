@@ -45,15 +45,15 @@ class Layout:
     Attributes
     ----------
     parts : list of (list of Loop, or Op)
-            Loops that are compiled together, or a call of NumPy.
+        Loops that are compiled together, or a call of NumPy.
     arrays : set of Value
-            The values that are arrays outside the loops.
+        The values that are arrays outside the loops.
     numbers : set of Value
-            The numbers among them that a part returns.
+        The numbers among them that a part returns.
     over : dict of Value to Value
         The input that a new value is written over.
     is_open : bool
-            Whether the parts serve other lengths too.
+        Whether the parts serve other lengths too.
     """
 
     def __init__(self, program: Program, lowering: Lowering, is_open: bool = False) -> None:
@@ -162,11 +162,11 @@ class Part:
     Attributes
     ----------
     parameters : dict of Value to str
-            The names of the arrays and numbers that it takes.
+        The names of the arrays and numbers that it takes.
     returned : list of Value
-            The numbers that it returns.
+        The numbers that it returns.
     rows : list of str
-            The statements that make the arrays that only it needs, if it is brief.
+        The statements that make the arrays that only it needs, if it is brief.
     """
 
     def __init__(self, layout: Layout, name: str) -> None:

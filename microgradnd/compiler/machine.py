@@ -66,15 +66,15 @@ class Loops(NamedTuple):
     ----------
     program : Program
     source : str
-            The loops, and the function that calls them.
+        The loops, and the function that calls them.
     function : callable
         That function.
     report : str
-            Which parts are loops, which are left to NumPy, and why.
+        Which parts are loops, which are left to NumPy, and why.
     is_open : bool
-            Whether it serves all lengths.
+        Whether it serves all lengths.
     seconds : float
-            The time spent on compiling; next to nothing if the disk had the result.
+        The time spent on compiling; next to nothing if the disk had the result.
     """
 
     program: Program

@@ -126,13 +126,13 @@ class General:
     Attributes
     ----------
     names : dict of str to str
-            The name of each symbol in the text.
+        The name of each symbol in the text.
     rows : list of list of str
-            The tokens of each text.
+        The tokens of each text.
     candidates : list of (Size, list of int)
-            The formulas that its numbers can have, and their values for each text.
+        The formulas that its numbers can have, and their values for each text.
     quotients : list of (list of int, list of int)
-            The numerators and denominators of the quotients of lengths in it.
+        The numerators and denominators of the quotients of lengths in it.
     """
 
     def __init__(

@@ -35,12 +35,12 @@ class Place:
     Attributes
     ----------
     name : str
-            The user's name for it.
+        The user's name for it.
     owner, key
-            The object and its attribute, or a dict, such as the globals, and its key;
-            None if only `read` can look there.
+        The object and its attribute, or a dict, such as the globals, and its key;
+        None if only `read` can look there.
     value
-            What it held when it was found.
+        What it held when it was found.
     """
 
     __slots__ = ("key", "name", "owner", "read", "value")

@@ -30,9 +30,9 @@ class Value:
     Attributes
     ----------
     shape, dtype
-            Of the array; a step with several results has a tuple of Values.
+        Of the array; a step with several results has a tuple of Values.
     name : str or None
-            The user's name for it.
+        The user's name for it.
     """
 
     __slots__ = ("dtype", "name", "shape")
@@ -65,7 +65,7 @@ class Turn(int):
     ----------
     stride : int
     level : int
-            Which loop's turns it counts: 0 for the innermost loop around it.
+        Which loop's turns it counts: 0 for the innermost loop around it.
     """
 
     stride: int
@@ -200,12 +200,12 @@ class Program:
     ----------
     inputs : tuple of Value
     steps : tuple of Step
-            In an order in which they can run.
+        In an order in which they can run.
     outputs : tuple
-            Values, or constants where a result doesn't depend on the inputs.
+        Values, or constants where a result doesn't depend on the inputs.
     updates : mapping of Value to Value
-            Inputs whose arrays receive another value, of the same shape and dtype, at
-            the end.
+        Inputs whose arrays receive another value, of the same shape and dtype, at
+        the end.
     """
 
     inputs: tuple[Value, ...]

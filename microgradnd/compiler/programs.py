@@ -50,18 +50,18 @@ class Entry(NamedTuple):
     ----------
     traced : Traced
     mode
-            How calls were recorded during the trace.
+        How calls were recorded during the trace.
     program : Program
-            In the form in which it is printed.
+        In the form in which it is printed.
     function : callable
-            Takes the arrays of the inputs.
+        Takes the arrays of the inputs.
     updated : list of int
-            The numbers of the inputs that it writes to.
+        The numbers of the inputs that it writes to.
     written : Written
-            Its NumPy form, to be saved.
+        Its NumPy form, to be saved.
     source, report : str
     seconds : float
-            The time spent on compiling loops.
+        The time spent on compiling loops.
     sizes : Sizes or None
         The lengths that it leaves open, if any.
     """

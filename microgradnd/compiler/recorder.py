@@ -137,22 +137,22 @@ class Recorder:
     Attributes
     ----------
     operations : list of TracedOperation
-            What was recorded, in order.
+        What was recorded, in order.
     assigned : dict
-            The Tensors that were assigned to, by their id: each with its earlier node
-            and array.
+        The Tensors that were assigned to, by their id: each with its earlier node
+        and array.
     gradients : dict of Leaf to array or None
-            The earlier values of gradients that were read or set.
+        The earlier values of gradients that were read or set.
     read : set of Leaf
-            The leaves whose gradients were read before they were set.
+        The leaves whose gradients were read before they were set.
     stand_ins : dict of Leaf to Gradient or Buffer
-            Leaves made for arrays that aren't Tensors, and what each stands for.
+        Leaves made for arrays that aren't Tensors, and what each stands for.
     walked : set of Node
         The operations that a backward pass has freed.
     refused, caught : TraceError or None
-            `refused` was raised in the function because a program can't do something.
-            `caught` is to be raised if the function catches an error that an operation
-            raised.
+        `refused` was raised in the function because a program can't do something.
+        `caught` is to be raised if the function catches an error that an operation
+        raised.
     """
 
     variable = TracedTensor

@@ -94,16 +94,16 @@ class Search:
     Attributes
     ----------
     steps : list of Step
-            The steps that compute. Views are taken again wherever they are used.
+        The steps that compute. Views are taken again wherever they are used.
     tokens : array of int
-            For each step, a number; it is equal for steps that differ only in their
-            leaves.
+        For each step, a number; it is equal for steps that differ only in their
+        leaves.
     leaves : list
-            The leaves of all steps in order: arrays, with a view replaced by its base,
-            and the number arguments that may differ between turns.
+        The leaves of all steps in order: arrays, with a view replaced by its base,
+        and the number arguments that may differ between turns.
     codes : array of int
-            A code for each leaf. The code of a value is `width` times its step, plus
-            its place in the result.
+        A code for each leaf. The code of a value is `width` times its step, plus
+        its place in the result.
     starts : array of int
         Where the leaves of each step begin.
     """
@@ -279,17 +279,17 @@ class Run:
     Attributes
     ----------
     codes : array of int, shape (turns, leaves)
-            The codes of the leaves of each turn. For each leaf there are also:
+        The codes of the leaves of each turn. For each leaf there are also:
     kind : array of int
-            "same" in every turn; "own", computed in this turn or `ago` turns before; in
-            a "row" that another run has computed; or a "number".
+        "same" in every turn; "own", computed in this turn or `ago` turns before; in
+        a "row" that another run has computed; or a "number".
     source : array of int
-            Which value of a turn it is: its code in a program of only one turn.
+        Which value of a turn it is: its code in a program of only one turn.
     begins : dict of (int, int) to int
-            The code of each carried value's initial value, by its source and the number
-            of turns for which it is carried.
+        The code of each carried value's initial value, by its source and the number
+        of turns for which it is carried.
     first, end : int
-            The turns that become the loop.
+        The turns that become the loop.
     """
 
     def __init__(self, search: Search, start: int, stop: int, period: int, steady: int) -> None:

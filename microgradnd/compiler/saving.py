@@ -40,19 +40,19 @@ class Written(NamedTuple):
     Attributes
     ----------
     name : str
-            The function's name.
+        The function's name.
     inputs : list of (Value, str)
         The inputs and their names, the captured ones last.
     constants : dict of str to object
-            The objects that the text needs by name.
+        The objects that the text needs by name.
     helpers : str
-            The functions that it calls.
+        The functions that it calls.
     text : str
-            The function, and the allocation of its buffers.
+        The function, and the allocation of its buffers.
     shapes : list of str
-            The shapes of the inputs in terms of open lengths; empty if none is open.
+        The shapes of the inputs in terms of open lengths; empty if none is open.
     lengths : str
-            The statements that read the open lengths from the inputs, and check them.
+        The statements that read the open lengths from the inputs, and check them.
     """
 
     name: str

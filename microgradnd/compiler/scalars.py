@@ -102,10 +102,10 @@ class Apart:
     Attributes
     ----------
     elements : dict of Value to array
-            The elements of each short vector, and of each number that was an element:
-            values, and numbers.
+        The elements of each short vector, and of each number that was an element:
+        values, and numbers.
     steps : list of Step
-            The steps that replace the loop.
+        The steps that replace the loop.
     """
 
     def __init__(self, outside: dict[Value, Any], columns: dict[Value, list[Value]]) -> None:

@@ -47,18 +47,18 @@ class Turn:
     Attributes
     ----------
     count : int
-            The number of turns.
+        The number of turns.
     carried, rows : list of Node
-            The nodes for the carried values, and for the rows of arrays.
+        The nodes for the carried values, and for the rows of arrays.
     operations : list of Operation
-            The operations of the turn, in order.
+        The operations of the turn, in order.
     following : list of (array, node)
-            The next turn's carried values: examples, and the nodes that compute them,
-            or None.
+        The next turn's carried values: examples, and the nodes that compute them,
+        or None.
     kept : list of (array, node)
-            The values kept from each turn. Derivatives add to them.
+        The values kept from each turn. Derivatives add to them.
     outside : list of (array, Node)
-            Other values that the turn depends on.
+        Other values that the turn depends on.
     """
 
     def __init__(self, count: int, carried: Sequence[Any], rows: Sequence[Any]) -> None:

@@ -321,16 +321,16 @@ class Sizes:
     Attributes
     ----------
     places : dict of str to list of (int, int)
-            For each symbol, the leaves of the arguments and the axes with this length.
+        For each symbol, the leaves of the arguments and the axes with this length.
     hints, longer : dict of str to int
-            The lengths of the traced call, and those of the second call.
+        The lengths of the traced call, and those of the second call.
     guards : dict of Guard
     pinned : dict of str to (str, int) or None
-            The symbols that stand for only one number, and the lines that say so.
+        The symbols that stand for only one number, and the lines that say so.
     shapes, seconds : dict of node
-            The shapes of values with an open axis, and the arrays of the second call.
+        The shapes of values with an open axis, and the arrays of the second call.
     called : dict of TracedOperation
-            The calls whose second call was made, by function and operands.
+        The calls whose second call was made, by function and operands.
     """
 
     def __init__(

@@ -400,12 +400,12 @@ class LoopWriter:
     Attributes
     ----------
     before : list of str
-            The statements before the loop.
+        The statements before the loop.
     ending : list of (str, Value)
-            The rows that get a value at the end of a turn.
+        The rows that get a value at the end of a turn.
     following : list of (str, Value, bool)
-            The variables that get their values for the next turn there, and whether
-            these are copied.
+        The variables that get their values for the next turn there, and whether
+        these are copied.
     """
 
     def __init__(self, step: Step, writer: Writer) -> None:

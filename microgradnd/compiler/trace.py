@@ -61,36 +61,36 @@ class Traced(NamedTuple):
     Attributes
     ----------
     program : Program
-            Its inputs are leaves of the arguments, then captures. Its outputs are the
-            function's; if the function leaves values behind, they are a pair of these
-            and a tuple of those values.
+        Its inputs are leaves of the arguments, then captures. Its outputs are the
+        function's; if the function leaves values behind, they are a pair of these
+        and a tuple of those values.
     inputs : list of int
-            The numbers of the leaves of the arguments that it gets.
+        The numbers of the leaves of the arguments that it gets.
     captured : list
-            Its other inputs: objects whose `.data` is an array, and arrays.
+        Its other inputs: objects whose `.data` is an array, and arrays.
     left : list of (Gradient or Buffer or int, bool)
-            The places for the last outputs; a number is the gradient of that leaf of
-            the arguments. The flag says whether an array is left there, or None.
+        The places for the last outputs; a number is the gradient of that leaf of
+        the arguments. The flag says whether an array is left there, or None.
     form : Form or None
-            Rebuilds the function's result from the outputs, where source can't.
+        Rebuilds the function's result from the outputs, where source can't.
     surroundings : Surroundings
     depends : list of (object, form)
-            Objects outside, and what their `__form__` must return.
+        Objects outside, and what their `__form__` must return.
     fixed : dict of int to Tensor
-            Leaves of the arguments that must be these Tensors.
+        Leaves of the arguments that must be these Tensors.
     sources : list of (Node or int)
-            The variables that a derivative of the results reaches; a number is a leaf
-            of the arguments.
+        The variables that a derivative of the results reaches; a number is a leaf
+        of the arguments.
     differentiable : list of bool
-            Which leaves of the result depend on them.
+        Which leaves of the result depend on them.
     shapes : tuple
-            The shapes of the arguments.
+        The shapes of the arguments.
     sizes : Sizes or None
-            The lengths that were left open.
+        The lengths that were left open.
     general : Program or None
-            The program for all values of these lengths.
+        The program for all values of these lengths.
     compares : bool
-            Whether the function can tell if two arguments are the same array.
+        Whether the function can tell if two arguments are the same array.
     """
 
     program: Program
@@ -115,15 +115,15 @@ class Recording:
     Attributes
     ----------
     arguments, names
-            The arguments of the call, and names for its leaves.
+        The arguments of the call, and names for its leaves.
     inputs : dict of int to Tensor
-            The stand-ins for the leaves of the arguments that the program gets.
+        The stand-ins for the leaves of the arguments that the program gets.
     leaves, form
-            Of the function's result.
+        Of the function's result.
     updated : list of (Leaf, node, array)
-            The variables that were assigned to, and their last values.
+        The variables that were assigned to, and their last values.
     left : list of (Gradient or Buffer, value)
-            What else was left behind: a Tensor or None.
+        What else was left behind: a Tensor or None.
     """
 
     def __init__(self, arguments: Arguments, names: Sequence[str], recorder: Recorder) -> None:

@@ -32,13 +32,13 @@ class Form(NamedTuple):
     Attributes
     ----------
     text : str
-            With {0}, {1} for the arguments, whose number must match.
+        With {0}, {1} for the arguments, whose number must match.
     rank : int
-            How strongly its outermost operator binds.
+        How strongly its outermost operator binds.
     left, right : int
-            The ranks up to which the first argument, or another one, needs parentheses.
+        The ranks up to which the first argument, or another one, needs parentheses.
     sign : str
-            The operator between two arguments.
+        The operator between two arguments.
     """
 
     text: str
@@ -58,50 +58,50 @@ class Traits(NamedTuple):
     Attributes
     ----------
     memory : str
-            The result has memory of its own ("fresh"); the first argument's, if that is
-            contiguous ("view"); the same or a single element, so that NumPy may lock it
-            ("locked"); or nobody knows ("either").
+        The result has memory of its own ("fresh"); the first argument's, if that is
+        contiguous ("view"); the same or a single element, so that NumPy may lock it
+        ("locked"); or nobody knows ("either").
     is_elementwise : bool
-            Each element of the result comes from one element of each argument.
+        Each element of the result comes from one element of each argument.
     is_equal : bool
-            The result equals the first argument if it has the same shape and dtype.
+        The result equals the first argument if it has the same shape and dtype.
     is_involution : bool
-            Applied to its own result, it returns its only argument.
+        Applied to its own result, it returns its only argument.
     is_product : bool
-            A product of arrays, which can be written into another array of its dtype.
+        A product of arrays, which can be written into another array of its dtype.
     is_reduction : bool
-            It covers all axes if `axis` isn't given.
+        It covers all axes if `axis` isn't given.
     is_step : bool
-            It stays one step of a program, though the calls in its body could be
-            recorded.
+        It stays one step of a program, though the calls in its body could be
+        recorded.
     takes_out : bool
-            A positional argument after the others may be the array for the result.
+        A positional argument after the others may be the array for the result.
     reducer : callable
-            A ufunc's `reduce` that does the same as this reduction.
+        A ufunc's `reduce` that does the same as this reduction.
     spelling : str
-            The rule of `formulas.py` or `spelling.py` that may find a faster call.
+        The rule of `formulas.py` or `spelling.py` that may find a faster call.
     form : Form
-            How source writes it, if not as a call.
+        How source writes it, if not as a call.
     scalar : str
-            The Python expression for floats with the same result to the bit.
+        The Python expression for floats with the same result to the bit.
     lowering : str
-            The method of `fusion.Lowering` that turns it into loops.
+        The method of `fusion.Lowering` that turns it into loops.
     loop : str
-            The expression in a loop for one element of each argument.
+        The expression in a loop for one element of each argument.
     kinds : str
-            The kinds of numbers for which loops use it.
+        The kinds of numbers for which loops use it.
     kernels : str
-            Whose code loops call: "elementary" (`elementary.py`), or "C" for C's math
-            functions.
+        Whose code loops call: "elementary" (`elementary.py`), or "C" for C's math
+        functions.
     fold : str
-            The helper of `elementary.py` or `machine.py` with which a reduction takes
-            in an element.
+        The helper of `elementary.py` or `machine.py` with which a reduction takes
+        in an element.
     counts : bool
-            The shape of its result depends on the values of its arguments.
+        The shape of its result depends on the values of its arguments.
     of_shapes : bool
-            Its result depends only on shapes and dtypes.
+        Its result depends only on shapes and dtypes.
     instead : str
-            What to write instead if it can't be traced.
+        What to write instead if it can't be traced.
     """
 
     memory: Literal["fresh", "view", "locked", "either"] = "either"

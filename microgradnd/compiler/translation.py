@@ -42,10 +42,10 @@ class Translation:
     Attributes
     ----------
     values : dict
-            The value for each node, and for each captured array (by `key_of`).
+        The value for each node, and for each captured array (by `key_of`).
     captured : list
-            The inputs of the program besides the arguments: leaves, gradients, buffers
-            and arrays.
+        The inputs of the program besides the arguments: leaves, gradients, buffers
+        and arrays.
     """
 
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:

@@ -251,11 +251,11 @@ class Unmoved:
     Attributes
     ----------
     inputs, steps, updates
-            Of its program.
+        Of its program.
     partly : set of Value
-            Arrays that other inputs are parts of, which a turn reads at any time.
+        Arrays that other inputs are parts of, which a turn reads at any time.
     ends : list of (str, Value)
-            The numbers that are kept, and where.
+        The numbers that are kept, and where.
     """
 
     def __init__(self, turns: Turns, program: Program, ends: Sequence[tuple[Value, int, Value]]) -> None:

@@ -120,11 +120,11 @@ class Watch:
     places : dict of key to Place
     arrays : dict of int to (name, array, copy or sample)
     codes : dict of code
-            The code of the functions that it can call, except in installed packages.
+        The code of the functions that it can call, except in installed packages.
     names, texts : set of str
         The names and texts in that code; the texts that it can reach.
     buffers : dict of (int, str) to Tensor
-            The stand-ins for buffers of modules.
+        The stand-ins for buffers of modules.
     written : dict of (int, str) to (owner, name, value before, line)
         The attributes that were set.
     """
