@@ -5,6 +5,7 @@
 needs a failure, not the smallest one.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -22,6 +23,12 @@ settings.register_profile("quick", max_examples=5, deadline=None, derandomize=Tr
 settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what pytest collected, a million objects, out of each collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
