@@ -5,6 +5,7 @@ Must not own: derivatives of single functions (`test_laws.py`).
 Read next: `test_testing.py`.
 """
 
+import functools
 import weakref
 
 import numpy as np
@@ -192,6 +193,17 @@ def test_jacobian(mode):
     np.testing.assert_allclose(first, 2 * np.eye(2))
     np.testing.assert_allclose(second, x)
     assert mg.jacobian(np.sin, mode=mode)(np.zeros(0)).shape == (0, 0)
+
+
+@pytest.mark.parametrize("mode", ["rev", "fwd"])
+def test_jacobians_of_complex_functions(mode):
+    """Of a holomorphic function it is the derivative; of a real part, d/dx - i d/dy."""
+    z = np.array([1 + 2j, 3 - 1j])
+    jacobian = functools.partial(mg.jacobian, mode=mode)
+    np.testing.assert_allclose(jacobian(lambda z: z**2)(z), np.diag(2 * z))
+    np.testing.assert_allclose(jacobian(lambda z: np.real(z**2))(z), np.diag(2 * z))
+    np.testing.assert_allclose(jacobian(lambda x: x**2 * (1 + 2j))(z.real), np.diag(2 * z.real * (1 + 2j)))
+    np.testing.assert_allclose(mg.compile(jacobian(lambda z: z**2))(z), np.diag(2 * z))
 
 
 def rosenbrock(x):
