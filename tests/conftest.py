@@ -26,7 +26,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_collection_finish() -> None:
-    """Keep what pytest collected, a million objects, out of each collection of garbage."""
+    """Keep the million objects that pytest collected out of the garbage collector."""
     gc.collect()
     gc.freeze()
 
