@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -395,10 +396,10 @@ def test_equal_loops_are_compiled_once(monkeypatch, tmp_path):
     ]
     assert len(functions) == 5
     assert len(set(functions)) == len(entries(tmp_path)) == 2
-    known = len(machine.KNOWN)
+    references = [weakref.ref(function) for function in functions]
     del found, compiled, functions
     gc.collect()
-    assert len(machine.KNOWN) == known - 2
+    assert not any(reference() for reference in references)
 
 
 def damaged(path, how):

@@ -69,8 +69,8 @@ class Driver:
             if isinstance(part, Op):
                 self.call(part)
             else:
-                fused = [part for part in self.parts if isinstance(part, Fused)]
-                suffix = f"_{len(fused) + 1}" if several or fused else ""
+                count = 1 + sum(isinstance(other, Fused) for other in self.parts)
+                suffix = f"_{count}" if several or count > 1 else ""
                 self.parts.append(loops := Fused(layout, self.names.new(f"{self.name}_loops{suffix}")))
                 loops.write(part)
                 self.loops(loops)

@@ -241,9 +241,10 @@ def with_loops(entry: Entry, straight: Program, name: str, backend: str, argumen
 
 def for_all_in_loops(traced: Any, name: str) -> Loops | None:
     """Return the loops that serve all lengths, None if no two sets have equal ones."""
-    for lengths in itertools.pairwise(samples(traced.sizes)):
-        programs = [of_loops(straightened(instance(traced.general, one, True))) for one in lengths]
-        if loops := loops_of(programs, name, functools.partial(opened, traced, lengths)):
+    found = samples(traced.sizes)
+    programs = (of_loops(straightened(instance(traced.general, lengths, True))) for lengths in found)
+    for lengths, forms in zip(itertools.pairwise(found), itertools.pairwise(programs), strict=True):
+        if loops := loops_of(forms, name, functools.partial(opened, traced, lengths)):
             return loops
     return None
 
