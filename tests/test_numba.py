@@ -8,12 +8,14 @@ Read next: `test_loops.py`.
 """
 
 import functools
+import gc
 import math
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -270,9 +272,10 @@ def entries(cache):
 
 def test_machine_code_is_for_one_version_of_numba_and_numpy(monkeypatch, tmp_path):
     monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
-    text = "def f():\n    return 1\n"
+    text = '@njit("int64()", cache=True)\ndef f():\n    return 1\n'
     for versions in ("0.61 2.2", "0.61 2.3", "0.61 2.3"):
-        assert machine.compiled(versions, text, "f").f() == 1
+        monkeypatch.setattr(machine, "platform", lambda versions=versions: versions)
+        assert [f() for f in machine.compiled([text], "f")] == [1]
     assert len(entries(tmp_path)) == 2
 
 
@@ -371,6 +374,34 @@ def test_machine_code_is_kept_between_processes(tmp_path):
         assert done.stdout.strip() == hits
 
 
+def test_equal_loops_are_compiled_once(monkeypatch, tmp_path):
+    """Whatever the names of their arrays, and in whichever program they are."""
+    monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
+
+    def first(x, much_longer_name_of_an_array):
+        return np.sort(np.sort(x + much_longer_name_of_an_array) - 2)
+
+    def second(a, b):
+        return np.sort(np.sort(np.sort(b + a) - 2) - 2)
+
+    x, y = np.arange(3.0), np.ones(3)
+    found = [mg.compile(f, backend="numba") for f in (first, second)]
+    for compiled, f in zip(found, (first, second), strict=True):
+        np.testing.assert_array_equal(compiled(x, y), f(x, y))
+    functions = [
+        function
+        for compiled in found
+        for name, function in compiled._latest.function.__globals__.items()
+        if name.startswith(compiled.__name__)
+    ]
+    assert len(functions) == 5
+    assert len(set(functions)) == len(entries(tmp_path)) == 2
+    references = [weakref.ref(function) for function in functions]
+    del found, compiled, functions
+    gc.collect()
+    assert not any(reference() for reference in references)
+
+
 def damaged(path, how):
     """Change a file as a full disk, another program or another version might."""
     content = path.read_bytes()
@@ -412,15 +443,15 @@ def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path, how):
 
 def test_code_that_numba_cannot_read_is_compiled_again(monkeypatch, tmp_path):
     """Even if an entry is unchanged, a newer numba may read it differently."""
-    parts = driver_of(compiled_program(), "f").parts
-    text = machine.module_text([part.text for part in parts])
+    [part] = driver_of(compiled_program(), "f").parts
+    text = machine.numbered(part.text)
     first = machine.made(text, tmp_path / "key")
     for file in (tmp_path / "key").rglob("*.nbi"):
         file.write_bytes(b"nonsense")
     (tmp_path / "key" / "seal").write_text(machine.seal(tmp_path / "key"))
     assert machine.kept(text, tmp_path / "key") is None
-    assert machine.made(text, tmp_path / "key").f_loops.signatures == first.f_loops.signatures
-    assert len(machine.kept(text, tmp_path / "key").f_loops.stats.cache_hits) == 1
+    assert machine.made(text, tmp_path / "key").signatures == first.signatures
+    assert len(machine.kept(text, tmp_path / "key").stats.cache_hits) == 1
 
 
 def compiled_program():
@@ -431,10 +462,10 @@ def compiled_program():
 
 def test_an_entry_is_for_its_own_text(tmp_path):
     for name, number in (("a", 1), ("b", 2)):
-        assert machine.made(f"def f():\n    return {number}\n", tmp_path / name).f() == number
+        assert machine.made(f"def loops():\n    return {number}\n", tmp_path / name)() == number
     (tmp_path / "a").rename(tmp_path / "c")
-    assert machine.kept("def f():\n    return 2\n", tmp_path / "b").f() == 2
-    assert machine.kept("def f():\n    return 1\n", tmp_path / "c") is None
+    assert machine.kept("def loops():\n    return 2\n", tmp_path / "b")() == 2
+    assert machine.kept("def loops():\n    return 1\n", tmp_path / "c") is None
 
 
 def test_machine_code_is_for_one_platform(monkeypatch):

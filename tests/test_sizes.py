@@ -237,6 +237,35 @@ def test_a_step_with_numba():
     assert "range(n)" in compiled.source
 
 
+LAYERS = {
+    "attention": lambda rng: nn.MultiheadAttention(16, 4, rng=rng),
+    "encoder": lambda rng: nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, rng=rng),
+    "recurrent": lambda rng: nn.GRU(3, 4, rng=rng),
+    "both directions": lambda rng: nn.LSTM(3, 4, num_layers=2, bidirectional=True, rng=rng),
+}
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", LAYERS)
+def test_loops_serve_any_length(interpreted, name, axis):
+    rng, backend = np.random.default_rng(0), with_backend("numba")
+    layer = LAYERS[name](rng)
+    features = 16 if name in ("attention", "encoder") else 3
+
+    def loss(layer, x):
+        out = layer(x, x, x) if name == "attention" else layer(x)
+        return np.sum(np.sin(out[0] if isinstance(out, tuple) else out))
+
+    compiled = mg.compile(mg.value_and_grad(loss), backend=backend)
+    for n in (5, 7, 12, 3, 2, 9):
+        shape = (n, 2, features) if axis == 0 else (3, n, features)
+        x = rng.normal(size=shape)
+        (value, slope), (expected, gradient) = compiled(layer, x), mg.value_and_grad(loss)(layer, x)
+        same(value, expected)
+        same(dict(slope.named_parameters()), dict(gradient.named_parameters()))
+    assert compiled.cache_info().misses == 2, compiled.report()
+
+
 def test_results_on_the_tape():
     w = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     compiled = mg.compile(lambda x: np.sum(np.tanh(x @ w)))

@@ -40,8 +40,7 @@ class Driver:
         self.array = {v: self.names.of[v] for v in self.program.inputs}
         self.pooled: list[str] = []
         self.lines: list[str] = []
-        self.parts: list[Fused] = []
-        self.rolled: list[Turns] = []
+        self.parts: list[Fused | Turns] = []
         self.report: list[str] = []
         self.text = ""
 
@@ -70,10 +69,11 @@ class Driver:
             if isinstance(part, Op):
                 self.call(part)
             else:
-                suffix = f"_{len(self.parts) + 1}" if several or self.parts else ""
-                self.parts.append(Fused(layout, self.names.new(f"{self.name}_loops{suffix}")))
-                self.parts[-1].write(part)
-                self.loops(self.parts[-1])
+                count = 1 + sum(isinstance(other, Fused) for other in self.parts)
+                suffix = f"_{count}" if several or count > 1 else ""
+                self.parts.append(loops := Fused(layout, self.names.new(f"{self.name}_loops{suffix}")))
+                loops.write(part)
+                self.loops(loops)
 
     def loops(self, part: Fused) -> None:
         """Print the call of a compiled function."""
@@ -147,7 +147,7 @@ class Driver:
             self.array.update((v, self.names.of[v]) for v in step.outs())
             return
         self.report.append(f"loops: {part.name}: {what}")
-        self.rolled.append(part)
+        self.parts.append(part)
         args = []
         for base in part.parameters:
             if base in part.constants:
@@ -246,7 +246,7 @@ class Driver:
 
     def contiguous(self) -> tuple[list[str], list[str]]:
         """Return the statements that copy arrays of another layout, there and back."""
-        used = {base for part in (*self.parts, *self.rolled) for base in part.parameters}
+        used = {base for part in self.parts for base in part.parameters}
         inputs = list(zip(self.program.inputs, self.inputs, strict=True))
         checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]
         if not checks:

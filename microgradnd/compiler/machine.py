@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import hashlib
 import inspect
 import math
@@ -20,7 +21,8 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Sequence, Set
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +38,8 @@ from microgradnd.compiler.source import loaded
 RACE_SECONDS = 0.02
 COMPILING = threading.Lock()
 LOOPS, SEAL = "loops.py", "seal"  # the files of a cache entry, in addition to numba's own
+KNOWN = weakref.WeakValueDictionary[Path, Any]()  # the compiled functions that some program uses, by cache entry
+WORD = re.compile(r"(?<![.\w])[^\W\d]\w*")
 RATE = "rate"  # a file of the cache: the last compilation's time per unit of work
 GROWTH = 1.4  # numba's time grows with this power of a function's lines, as measured
 LEAST = 200  # less work mostly shows how long numba takes to begin
@@ -71,8 +75,6 @@ class Loops(NamedTuple):
         That function.
     report : str
         Which parts are loops, which are left to NumPy, and why.
-    is_open : bool
-        Whether it serves all lengths.
     seconds : float
         The time spent on compiling; next to nothing if the disk had the result.
     """
@@ -81,40 +83,35 @@ class Loops(NamedTuple):
     source: str
     function: Callable[..., Any]
     report: str
-    is_open: bool
     seconds: float
 
 
-def loops_of(programs: Sequence[Program], name: str, general: Callable[..., Any] | None = None) -> Loops:
+def loops_of(programs: Sequence[Program], name: str, general: Callable[..., Any] | None = None) -> Loops | None:
     """Return a program with its loops compiled, for its lengths or for all.
 
     If lengths are open, `programs` has it for two sets of them, and `general` makes one
-    text of the two.
+    text of the two. Return None if it can't.
     """
     start = time.perf_counter()
     load_numba()
     drivers = [driver_of(program, name, general is not None) for program in programs]
-    driver, is_open = drivers[0], False
-    compiled_parts = [*driver.parts, *driver.rolled]
-    parts, text, constants = [part.text for part in compiled_parts], driver.text, driver.constants()
+    driver = drivers[0]
+    parts, text, constants = [part.text for part in driver.parts], driver.text, driver.constants()
     report = "\n".join(driver.report)
-    if general is not None and not any(d.rolled for d in drivers):
+    if general is not None:
         forms = [
             Written(name, [*zip(d.program.inputs, d.inputs, strict=True)], d.names.constants, "", d.text)
             for d in drivers
         ]
         found = general(forms, [["\n".join(d.report), *(part.text for part in d.parts)] for d in drivers])
-        if found is not None:
-            written, (report, *parts), lengths = found
-            is_open, constants = True, written.constants
-            parts, text = with_lengths(driver, parts, written.source(), ", ".join(lengths))
-    loops = module_text(parts)
-    namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **constants}
-    if parts:
-        module = compiled(platform(), loops, name)
-        namespace.update((part.name, getattr(module, part.name)) for part in compiled_parts)
-    function = loaded(text, name, namespace)
-    return Loops(programs[0], f"{loops}\n\n{text}", function, report, is_open, time.perf_counter() - start)
+        if found is None:
+            return None
+        written, (report, *parts), lengths = found
+        constants = written.constants
+        parts, text = with_lengths(driver, parts, written.source(), ", ".join(lengths))
+    functions = dict(zip([part.name for part in driver.parts], compiled(parts, name), strict=True))
+    function = loaded(text, name, {"np": np, "in_threads": in_threads, **constants, **functions})
+    return Loops(programs[0], f"{module_text(parts)}\n\n{text}", function, report, time.perf_counter() - start)
 
 
 def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) -> tuple[list[str], str]:
@@ -132,12 +129,15 @@ def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) 
 
 
 def module_text(parts: Sequence[str]) -> str:
-    """Return the source of the module with the compiled functions of a program."""
-    if not parts:
-        return "import numpy as np\n"
+    """Return the source of a module with the loops of a program."""
     names = called("\n".join(parts))
     while more := called("".join(text_of(OURS[name]) for name in names & OURS.keys())) - names:
         names |= more
+    return ours_text(names) + "".join(f"\n\n{part}" for part in parts) if parts else "import numpy as np\n"
+
+
+def ours_text(names: Set[str]) -> str:
+    """Return the source of some of our own functions, as numba reads them."""
     lines = ["import math", "", "import numpy as np"] + ["from llvmlite import ir"] * bool(names & INTRINSICS.keys())
     lines += ["from numba import njit"] + ["from numba.extending import intrinsic"] * bool(names & INTRINSICS.keys())
     if names & {"exp", "exp32", "tanh", "tanh32", "sin", "cos"}:
@@ -150,7 +150,15 @@ def module_text(parts: Sequence[str]) -> str:
     for name in [name for name in OURS if name in names]:
         flags = f", fastmath={{{', '.join(map(repr, sorted(FREEDOM[name])))}}}" if name in FREEDOM else ""
         texts.append(f'@njit(forceinline=True, error_model="numpy"{flags})\n{text_of(OURS[name])}')
-    return "\n".join(lines) + "\n" + "".join(f"\n\n{text}" for text in [*texts, *parts])
+    return "\n".join(lines) + "\n" + "".join(f"\n\n{text}" for text in texts)
+
+
+@functools.cache
+def ours() -> dict[str, Any]:
+    """Return our own functions, which numba compiles when a process first uses them."""
+    namespace: dict[str, Any] = {}
+    exec(ours_text(OURS.keys() | INTRINSICS.keys()), namespace)
+    return namespace
 
 
 def text_of(function: Callable[..., Any]) -> str:
@@ -163,38 +171,49 @@ def called(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w.])(\w+)\(", text)) & (OURS.keys() | INTRINSICS.keys())
 
 
-def compiled(platform: str, text: str, name: str) -> types.ModuleType:
-    """Return a module whose functions numba has compiled, now or in an earlier process.
+def numbered(text: str) -> str:
+    """Return a function with numbers for its names: the same text for equal loops."""
+    head, body = text.split("\ndef ", 1)
+    body = "def " + re.sub(r",\s+", ", ", body)  # the names' lengths tell how long the lines are
+    [code] = [x for x in builtins.compile(body, LOOPS, "exec").co_consts if isinstance(x, types.CodeType)]
+    names = {name: f"x{i}" for i, name in enumerate(code.co_varnames)} | {code.co_name: "loops"}
+    return f"{head}\n{WORD.sub(lambda word: names.get(word[0], word[0]), body)}"
 
-    The text and its machine code are kept in a folder: `MICROGRADND_CACHE`, or else
-    `microgradnd` in the user's cache. A folder from another machine has another name; a
-    damaged one is made again. After a second, a note says what takes so long and, by
-    the rate of the last compilation, how long.
+
+def compiled(parts: Sequence[str], name: str) -> list[Callable[..., Any]]:
+    """Return functions that numba has compiled, now or earlier; equal ones are one.
+
+    The text and the machine code of each function are kept in a folder, below
+    `MICROGRADND_CACHE`, or else `microgradnd` in the user's cache. A folder from
+    another machine has another name; a damaged one is made again. After a second, a
+    note says what takes so long and, by the rate of the last compilation, how long.
     """
-    functions = text.split("@njit")[1:]
-    work = sum(len(function.splitlines()) ** GROWTH for function in functions)
-    what = f"{len(functions)} functions, {len(text.splitlines())} lines"
+    texts = [numbered(part) for part in parts]
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    cache = Path(os.environ.get("MICROGRADND_CACHE") or Path(home, "microgradnd"))
-    entry = cache / hashlib.sha256(f"{platform} {text}".encode()).hexdigest()[:24]
-    said = f"microgradnd: numba is compiling {name}, {what} ... (Ctrl-C: continue with NumPy calls)"
-    if (rate := rate_of(cache)) is not None:
-        said = said.replace(" ...", f", which takes about {math.ceil(rate * work)} s ...")
-    note = threading.Timer(1.0, lambda: print(said, file=sys.stderr))
-    note.daemon = True
-    note.start()
+    cache, basis = Path(os.environ.get("MICROGRADND_CACHE") or Path(home, "microgradnd")), platform() if parts else ""
+    entries = {text: cache / hashlib.sha256(f"{basis} {text}".encode()).hexdigest()[:24] for text in texts}
     with COMPILING:
+        found = {text: KNOWN.get(entry) or kept(text, entry) for text, entry in entries.items()}
+        missing = [text for text, function in found.items() if function is None]
+        lines = [len(text.splitlines()) for text in missing]
+        work = sum(n**GROWTH for n in lines)
+        what = f"{len(missing)} functions, {sum(lines)} lines"
+        said = f"microgradnd: numba is compiling {name}, {what} ... (Ctrl-C: continue with NumPy calls)"
+        if (rate := rate_of(cache)) is not None:
+            said = said.replace(" ...", f", which takes about {math.ceil(rate * work)} s ...")
+        note = threading.Timer(1.0, lambda: print(said, file=sys.stderr))
+        note.daemon = True
+        note.start()
         try:
-            if (module := kept(text, entry)) is not None:
-                return module
             start = time.perf_counter()
-            module = made(text, entry)
+            found.update((text, made(text, entries[text])) for text in missing)
+            KNOWN.update((entries[text], function) for text, function in found.items())
             if work > LEAST:
                 with contextlib.suppress(OSError):
                     (cache / RATE).write_text(repr((time.perf_counter() - start) / work), encoding="utf-8")
-            return module
         finally:
             note.cancel()
+    return [found[text] for text in texts]
 
 
 def rate_of(cache: Path) -> float | None:
@@ -205,42 +224,43 @@ def rate_of(cache: Path) -> float | None:
         return None
 
 
-def kept(text: str, entry: Path) -> types.ModuleType | None:
-    """Return the module of a cache folder, None if its files have changed."""
+def kept(text: str, entry: Path) -> Any:
+    """Return the function of a cache folder, None if its files have changed."""
     try:
         return executed(text, entry) if (entry / SEAL).read_text(encoding="utf-8") == seal(entry) else None
     except Exception:  # numba trusts the files that it finds, and may raise anything
         return None
 
 
-def made(text: str, entry: Path) -> types.ModuleType:
-    """Return a newly compiled module, and keep it in a folder of the cache."""
+def made(text: str, entry: Path) -> Any:
+    """Return a newly compiled function, and keep it in a folder of the cache."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=entry.parent, ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch, entry.name)
             folder.mkdir()
             (folder / LOOPS).write_text(text, encoding="utf-8")
-            module = executed(text, folder)
+            function = executed(text, folder)
             (folder / SEAL).write_text(seal(folder), encoding="utf-8")
             with contextlib.suppress(OSError):  # another process may do the same
                 if entry.exists():
                     entry.rename(Path(scratch, "old"))
                 folder.rename(entry)
-            return module
+            return function
     except OSError:  # no place to keep it: each process compiles it
         return executed(text.replace(", cache=True", ""), entry)
 
 
-def executed(text: str, folder: Path) -> types.ModuleType:
-    """Run the text of a module in a folder where numba also keeps the machine code."""
+def executed(text: str, folder: Path) -> Any:
+    """Return the function of a text, whose machine code numba keeps in a folder."""
     module = types.ModuleType(f"microgradnd_loops_{folder.name}")
+    vars(module).update(ours())
     sys.modules[module.__name__] = module  # numba looks for it there
     try:
         exec(builtins.compile(text, str(folder / LOOPS), "exec"), vars(module))
     finally:
-        sys.modules.pop(module.__name__, None)  # it lives as long as the program
-    return module
+        sys.modules.pop(module.__name__, None)
+    return vars(module).pop("loops")
 
 
 def seal(folder: Path) -> str:
@@ -253,12 +273,12 @@ def seal(folder: Path) -> str:
 
 
 def platform() -> str:
-    """Return the versions and the processor, on which machine code depends too."""
+    """Return what else machine code depends on: versions, processor, our functions."""
     from llvmlite import binding
 
     versions = sys.version, np.__version__, load_numba().__version__, binding.llvm_version_info
     processor = binding.get_process_triple(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
-    return repr((versions, processor))
+    return repr((versions, processor, ours_text(OURS.keys() | INTRINSICS.keys())))
 
 
 def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[float]:

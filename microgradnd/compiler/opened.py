@@ -10,7 +10,8 @@ The passes, the plan and the printers only know numbers. So a program whose leng
 open is printed for two sets of lengths. If the two sources differ only in numbers, and
 each number is one polynomial of the lengths, then the source with the polynomials in
 place of the numbers is the program for all lengths. If not, the traced call's lengths
-may be a special case, and a third set replaces them.
+may be a special case, or a length decides what is quicker, and larger ones replace
+them.
 """
 
 from __future__ import annotations
@@ -106,16 +107,16 @@ KEPT = 3  # how many lengths keep their arrays
 
 
 def samples(sizes: Any) -> list[dict[str, int]]:
-    """Return three sets of lengths that a program serves, the traced call's first.
+    """Return some sets of lengths that a program serves, the traced call's first.
 
     No open length is the same in two of them.
     """
     found = [sizes.hints]
-    for step in (37, 111, -37, 11, -11, 3, -3, 1, -1):
+    for step in (37, 111, 333, -37, 11, -11, 3, -3, 1, -1):
         lengths = {name: n + step + 2 * i * abs(step) for i, (name, n) in enumerate(sizes.hints.items())}
         lengths |= {name: sizes.hints[name] for name in sizes.pinned}
         differ = all(lengths[name] != other[name] for other in found for name in sizes.open)
-        if len(found) < 3 and differ and sizes.holds(lengths):
+        if len(found) < 4 and differ and sizes.holds(lengths):
             found.append(lengths)
     return found
 
@@ -158,6 +159,11 @@ class General:
             factor = numbers[0] // values[0] if values[0] else 0
             if factor and [factor * v for v in values] == list(numbers):
                 return self.renamed_in(shown(size * factor))
+        for size, values in self.candidates:  # in a flat array, a place in a row; `row` is its length
+            row = (numbers[1] - numbers[0]) // (values[1] - values[0])
+            place = numbers[0] - row * values[0]
+            if -row <= place < row and [row * v + place for v in values] == list(numbers):
+                return self.renamed_in(shown(size * row + place))
         return None
 
     def renamed_in(self, text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.formulas import formulated
 from microgradnd.compiler.joining import joined
-from microgradnd.compiler.machine import loops_of, race
+from microgradnd.compiler.machine import Loops, loops_of, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import own_results
@@ -142,14 +142,13 @@ def entry_of(
     """
     own = functools.partial(entry_of, name=name, optimize=optimize, backend=backend, arguments=arguments, opening=False)
     sizes = traced.sizes if opening and traced.general is not None and traced.sizes and traced.sizes.open else None
-    lengths: Sequence[Any] = ()
     straight = straightened(traced.program) if before is None or backend != "numpy" else traced.program
     program, written = (before.program, before.written) if before is not None else printed(straight, name, optimize)
     if sizes is not None:
         found = for_all(traced, name, optimize, written)
         if found is None:
             return own(for_one(traced, arguments), before=None)
-        program, written, lengths = found
+        program, written = found
     numbers = {value: i for i, value in enumerate(program.inputs)}
     source = written.source()
     entry = Entry(
@@ -165,25 +164,23 @@ def entry_of(
         sizes=sizes,
     )
     if backend != "numpy":
-        looped = with_loops(entry, straight, name, backend, arguments, lengths)
+        looped = with_loops(entry, straight, name, backend, arguments)
         if looped is None:
             return own(for_one(traced, arguments), before=None)
         entry = looped
     return entry if traced.sizes is None else entry._replace(report=f"{entry.report}\n{traced.sizes.report()}")
 
 
-def for_all(traced: Any, name: str, optimize: bool, written: Written) -> tuple[Program, Written, Sequence[Any]] | None:
-    """Return the program for all lengths, and two sets of lengths that it serves.
+def for_all(traced: Any, name: str, optimize: bool, written: Written) -> tuple[Program, Written] | None:
+    """Return the program for all lengths, None if no two sets have equal programs.
 
-    `written` is the program for the traced call's lengths. Return None if no two sets
-    have programs that differ in nothing but numbers.
+    `written` is the program for the traced call's lengths.
     """
-    found = samples(traced.sizes)
-    for lengths in itertools.pairwise(found):
+    for lengths in itertools.pairwise(samples(traced.sizes)):
         before = written
         program, written = printed(straightened(instance(traced.general, lengths[1], True)), name, optimize, True)
         if whole := opened(traced, lengths, [before, written]):
-            return program, whole[0], lengths
+            return program, whole[0]
     return None
 
 
@@ -206,31 +203,22 @@ def straightened(traced: Program) -> Program:
     return hoisted(rolled(program))
 
 
-def with_loops(
-    entry: Entry, straight: Program, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]
-) -> Entry | None:
+def with_loops(entry: Entry, straight: Program, name: str, backend: str, arguments: Arguments) -> Entry | None:
     """Return a program that runs loops instead of NumPy calls.
 
     With `backend="auto"`, only if they are faster on these arrays. None if the loops
     serve only one length.
     """
-    traced, sizes = entry.traced, entry.sizes
-    programs = [straight]
-    if sizes is not None and traced.general is not None:
-        programs = [straightened(instance(traced.general, one, True)) for one in lengths]
+    traced = entry.traced
     try:
-        programs = [in_bodies(lambda body, _: formulated(body), drop_dead(on_numbers(one))) for one in programs]
-        programs = [own_results(one) for one in programs]
-        programs = [in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), one) for one in programs]
-        general = None if sizes is None else functools.partial(opened, traced, lengths)
-        loops = loops_of(programs, name, general)
+        loops = loops_of([of_loops(straight)], name) if entry.sizes is None else for_all_in_loops(traced, name)
     except ImportError as error:
         if backend != "auto":
             raise
         return entry._replace(report=f"{entry.report}; {error}")
     except KeyboardInterrupt:
         return entry._replace(report=f"{entry.report}: compiling loops was interrupted")
-    if sizes is not None and not loops.is_open:
+    if loops is None:
         return None
     if backend == "auto" and any(type(step.function) is Anew for step in traced.program.steps):
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
@@ -248,5 +236,20 @@ def with_loops(
         source=loops.source,
         report=report,
         seconds=loops.seconds,
-        sizes=sizes,
     )
+
+
+def for_all_in_loops(traced: Any, name: str) -> Loops | None:
+    """Return the loops that serve all lengths, None if no two sets have equal ones."""
+    found = samples(traced.sizes)
+    programs = (of_loops(straightened(instance(traced.general, lengths, True))) for lengths in found)
+    for lengths, forms in zip(itertools.pairwise(found), itertools.pairwise(programs), strict=True):
+        if loops := loops_of(forms, name, functools.partial(opened, traced, lengths)):
+            return loops
+    return None
+
+
+def of_loops(straight: Program) -> Program:
+    """Return a program, rewritten for loops."""
+    program = own_results(in_bodies(lambda body, _: formulated(body), drop_dead(on_numbers(straight))))
+    return in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), program)
