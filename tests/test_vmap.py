@@ -278,7 +278,7 @@ def test_only_the_index_is_a_batch_of_a_compiled_function(f):
     ("transform", "x"), [(mg.hessian, X[0]), (lambda f: mg.vmap(mg.hessian(f)), X), (lambda f: mg.vmap(mg.grad(f)), X)]
 )
 def test_compiled_derivatives_of_what_an_index_picks(transform, x):
-    """The walk of a Jacobian scatters its rows at an index that the program computes."""
+    """The walk of a Jacobian scatters its rows at a computed index."""
 
     def f(x):
         return np.sum(np.sort(x) * np.arange(4.0) ** 2) ** 3 + x[np.argmax(x)] * np.sum(x[np.argsort(x)][1:] ** 2)
