@@ -251,7 +251,7 @@ VIEWS = {
 @pytest.mark.parametrize("name", VIEWS)
 @pytest.mark.parametrize("change", [lambda h: np.roll(h, 1), np.sort, lambda h: np.linalg.solve(np.eye(5) + 1, h)])
 def test_a_turn_returns_parts_of_what_it_replaces(interpreted, name, change):
-    """Where NumPy computes the next value, and loops the rest, parts are taken before."""
+    """Where NumPy computes the next value, parts of the old one are taken before."""
     pytest.importorskip("numba", reason="numba is an extra")
 
     def f(x):

@@ -12,7 +12,6 @@ import itertools
 import math
 import re
 import runpy
-
 import warnings
 
 import numpy as np
