@@ -286,6 +286,18 @@ def test_compiled_derivatives_of_what_an_index_picks(transform, x):
     np.testing.assert_allclose(mg.compile(transform(f))(x), transform(f)(x), rtol=1e-12)
 
 
+def test_compiled_hessians_of_an_assignment_by_a_mask():
+    """The rows of a Hessian have the mask of the function."""
+
+    def f(x):
+        y = x**2
+        y[y > 0.5] = 0.25
+        return np.sum(y**2 * x)
+
+    np.testing.assert_allclose(mg.compile(mg.hessian(f))(X[0]), mg.hessian(f)(X[0]), rtol=1e-12)
+    np.testing.assert_allclose(mg.compile(mg.vmap(mg.hessian(f)))(X), [mg.hessian(f)(x) for x in X], rtol=1e-12)
+
+
 def test_indices_of_two_maps():
     i, j = np.array([0, 2]), np.array([1, 3, 3])
     for x in (W, X):

@@ -399,7 +399,9 @@ def setitem(flags: list[Any], x: Any, index: Any, value: Any) -> Any:
     found = of_batch(flags[1], index, x.shape[1:], size)
     if found is None or found[1]:
         return NotImplemented
-    picked = values.picked(x, found[0]).ndim - 1
-    if flags[2] and value.ndim - 1 > picked:  # the extra axes have length 1
-        value = np.reshape(value, (size, *value.shape[value.ndim - picked :]))
-    return primitives.setitem(x, found[0], aligned(value, flags[2], picked))
+    if flags[2]:
+        picked = values.picked(x, found[0]).ndim - 1
+        if value.ndim - 1 > picked:  # the extra axes have length 1
+            value = np.reshape(value, (size, *value.shape[value.ndim - picked :]))
+        value = aligned(value, True, picked)
+    return primitives.setitem(x, found[0], value)
