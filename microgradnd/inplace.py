@@ -111,7 +111,7 @@ def let_go(picked: Any) -> None:
     The rule needs only its shape and dtype. So a loop that reads numbers of the array
     that it assigns to needs no copies.
     """
-    node = picked._node
+    node = getattr(picked, "_node", None)  # a batch has none
     if type(node) is not Operation or not isinstance(picked._array, np.generic):
         return
     if node.args is not None and node.args[0].size >= COPIED:

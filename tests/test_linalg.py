@@ -217,6 +217,13 @@ def test_the_rank_is_a_plain_number():
     assert type(LA.matrix_rank(leaf(SYMMETRIC))) in (int, np.int64)
 
 
+def test_the_rank_has_numpys_dtype_in_programs_and_maps():
+    a, b = np.ones((2, 4, 2)), np.ones((2, 4))
+    ranks = np.stack([LA.lstsq(*pair)[2] for pair in zip(a, b, strict=True)])
+    for found in (mg.vmap(LA.lstsq)(a, b)[2], np.stack([mg.compile(LA.lstsq)(a[0], b[0])[2]] * 2)):
+        np.testing.assert_array_equal(found, ranks, strict=True)
+
+
 @given(st.sampled_from([(4, 2), (2, 4), (3, 3)]), st.sampled_from([None, -1, 1e-3]), st.booleans(), st.booleans())
 def test_lstsq_agrees_with_numpy(shape, rcond, deficient, vector):
     rng = np.random.default_rng(0)

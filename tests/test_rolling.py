@@ -308,6 +308,13 @@ def newton(x):
     return np.sum(y**2)
 
 
+def elements_that_are_carried(x):
+    y = 1.0 * x
+    for i in range(4):
+        y = np.cos(y) * y[3 - i]
+    return np.sum(y**2)
+
+
 def gradients_of_all_turns(x):
     values = [mg.tensor(x, requires_grad=True)]
     for i in range(8):
@@ -329,6 +336,8 @@ CASES |= {
     ),
     "parts multiplied": (mg.grad(lambda x: np.sum(mg.grad(parts_multiplied)(x) ** 2)), 0.1 * V),
     "gradients of all turns": (gradients_of_all_turns, V),
+    "elements of a short vector": (mg.grad(lambda x: np.sum(np.sin(sum(v for v in x)) * x)), np.arange(1.0, 5)),
+    "elements of a short vector that is carried": (mg.grad(elements_that_are_carried), np.arange(1.0, 5)),
     "a first turn that gives itself a value": (mg.grad(lambda x: np.sum(mg.grad(newton)(x) ** 2)), V),
 }
 

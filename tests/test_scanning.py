@@ -240,6 +240,28 @@ def test_random_scans(interpreted, body, shape, form):
     check(mg.compile(hvp, **options), hvp, (args[0], args[0]))
 
 
+VIEWS = {
+    "a number": lambda h: h[0],
+    "numbers": lambda h: (h[0], h[-1] * 2.0, h[1]),
+    "a part": lambda h: h[1:],
+    "the other way round": lambda h: h[::-1],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("change", [lambda h: np.roll(h, 1), np.sort, lambda h: np.linalg.solve(np.eye(5) + 1, h)])
+def test_a_turn_returns_parts_of_what_it_replaces(interpreted, name, change):
+    """Where NumPy computes the next value, parts of the old one are taken before."""
+    pytest.importorskip("numba", reason="numba is an extra")
+
+    def f(x):
+        last, rows = mg.scan(lambda h, r: (change(h) + r, (VIEWS[name](h), VIEWS[name](h * 1.5))), x[0], x)
+        return last, rows
+
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    check(mg.compile(f, backend="numba"), f, (x,))
+
+
 # Loops whose turns are traced one by one
 
 

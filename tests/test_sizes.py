@@ -12,6 +12,7 @@ import itertools
 import math
 import re
 import runpy
+import warnings
 
 import numpy as np
 import pytest
@@ -120,6 +121,17 @@ def test_empty_axes_and_single_elements_have_programs_of_their_own():
         x = np.arange(float(n))
         same(compiled(x), f(x))
         assert compiled.cache_info().misses == misses
+
+
+@pytest.mark.parametrize("f", [lambda x, y: np.sin(np.mean((x - y) ** 2)), lambda x, y: 1 / np.sum((x - y) ** 2)])
+def test_a_factor_of_nothing_is_nothing(f):
+    """Its derivative stays 0 where an infinite factor, or a NaN, would come out."""
+    compiled = mg.compile(mg.grad(f))
+    for n in (3, 1, 0):
+        args = np.ones(1), np.arange(2.0, 2.0 + n)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the mean of nothing
+            same(compiled(*args), mg.grad(f)(*args))
 
 
 @given(st.data())

@@ -250,6 +250,8 @@ INDICES = {
     "split by a slice": lambda y, i: np.stack([y, y, y])[i % 3, :, np.stack([i, i, i, i])],
     "two": lambda y, i: y[np.stack([i % 2, 0 * i]), np.stack([i, i])],
     "from an array without examples": lambda y, i: mg.tensor(W)[1:3, i] + y[0, 0],
+    "alone, from an array without examples": lambda y, i: mg.tensor(W)[np.stack([i, 0 * i]) % 4] + y[0, 0],
+    "lists": lambda y, i: y[[0, i % 2, i % 2]] + y[0, [i, 0, i]][0] + y[[i % 2, 1], [0, i]][1],
     "take": lambda y, i: np.take(y, i, axis=1),
     "take_along_axis": lambda y, i: np.take_along_axis(y, np.argsort(y, axis=1), axis=1),
     "mask": lambda y, i: np.where(y > 0, y, -y)[:, np.array([True, False, True, True, False])],
@@ -261,6 +263,48 @@ def test_indices_that_are_batches(name):
     pick, i = INDICES[name], np.array([1, 4, 0])
     check(lambda y, i: pick(mg.tensor(y) if isinstance(y, np.ndarray) else y, i), [Y, i], [0, 0])
     check(mg.grad(lambda y, i: np.sum(np.sin(pick(y, i)))), [Y, i], [0, 0])
+
+
+@pytest.mark.parametrize("f", [lambda x, i: x[i], lambda x, i: x[i % 2, i], lambda x, i: np.interp(i, x[0] + 5, x[1])])
+def test_only_the_index_is_a_batch_of_a_compiled_function(f):
+    """What is the same for all examples is traced, or a Tensor made inside."""
+    x, i = np.arange(9.0).reshape(3, 3), np.array([1, 2, 0])
+    want = np.stack([f(x, k) for k in i])
+    np.testing.assert_array_equal(mg.compile(mg.vmap(f, (None, 0)))(x, i), want)
+    np.testing.assert_array_equal(mg.compile(mg.vmap(lambda i: f(mg.tensor(x), i)))(i), want)
+
+
+@pytest.mark.parametrize(
+    ("transform", "x"), [(mg.hessian, X[0]), (lambda f: mg.vmap(mg.hessian(f)), X), (lambda f: mg.vmap(mg.grad(f)), X)]
+)
+def test_compiled_derivatives_of_what_an_index_picks(transform, x):
+    """The walk of a Jacobian scatters its rows at a computed index."""
+
+    def f(x):
+        return np.sum(np.sort(x) * np.arange(4.0) ** 2) ** 3 + x[np.argmax(x)] * np.sum(x[np.argsort(x)][1:] ** 2)
+
+    np.testing.assert_allclose(mg.compile(transform(f))(x), transform(f)(x), rtol=1e-12)
+
+
+def test_compiled_hessians_of_an_assignment_by_a_mask():
+    """The rows of a Hessian have the mask of the function."""
+
+    def f(x):
+        y = x**2
+        y[y > 0.5] = 0.25
+        return np.sum(y**2 * x)
+
+    np.testing.assert_allclose(mg.compile(mg.hessian(f))(X[0]), mg.hessian(f)(X[0]), rtol=1e-12)
+    np.testing.assert_allclose(mg.compile(mg.vmap(mg.hessian(f)))(X), [mg.hessian(f)(x) for x in X], rtol=1e-12)
+
+
+def test_indices_of_two_maps():
+    i, j = np.array([0, 2]), np.array([1, 3, 3])
+    for x in (W, X):
+        f = mg.vmap(mg.vmap(lambda i, j, x=x: mg.tensor(x)[i, np.stack([j, i])], (None, 0)), (0, None))
+        want = [[x[a, [b, a]] for b in j] for a in i]
+        np.testing.assert_array_equal(f(i, j), want)
+        np.testing.assert_array_equal(mg.compile(f)(i, j), want)
 
 
 def test_assignments_are_to_the_example():

@@ -182,8 +182,9 @@ class Driver:
             self.lines.append(f"{self.names.value(out)} = {text}")
         self.array.update((v, self.names.of[v]) for v in layout.program.inputs)
         self.parts_of(layout)
+        for value in (*values_in(body.outputs), *body.updates.values()):
+            self.value(value)
         for old, new in body.updates.items():
-            self.value(new)
             if new not in layout.over:
                 self.lines.append(f"{self.names.of[old]}[...] = {self.writer.text(new)}")
         lines = self.lines

@@ -61,7 +61,7 @@ def sum_of_sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
 def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Take a sign, or a factor that is equal along the axes, out of a rule's sum."""
     x, axes = step.args[0], axes_of(step)
-    if step.where is not None or axes is None or not is_real(x):
+    if step.where is not None or axes is None or not is_real(x) or not x.size:  # an infinite factor of nothing is 0
         return None
     inner = made.get(x)
     if inner is None or inner.function not in FACTORS or inner.kwargs:

@@ -25,7 +25,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.traits import traits
 
 SHORT = 4  # elements of a vector
@@ -233,7 +233,8 @@ class Apart:
         """Return the elements of a result that a step computes."""
         function, args, kwargs = step.function, step.args, step.kwargs
         vectors = [v for v in step.operands() if v.shape]
-        if kwargs.keys() - {"axis"} or any(v.dtype != np.float64 for v in (*vectors, out)):
+        moving = function in (primitives.getitem, primitives.scatter) and moves(args[1])
+        if moving or kwargs.keys() - {"axis"} or any(v.dtype != np.float64 for v in (*vectors, out)):
             raise UnfitError
         is_part = function is primitives.getitem and primitives.is_basic(args[1])
         if is_part or traits(function).is_view or function is np.copy:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd import primitives
-from microgradnd.batching import RULES, aligned, ndim_of, stacked
+from microgradnd.batching import RULES, aligned, highest, ndim_of, stacked
 from microgradnd.contraction import einsum, explicit, is_identity, of_axes, on_rows, subscripts_of, summed_axes, unused
 from microgradnd.forms import parameters_of
 from microgradnd.registry import Function
@@ -322,8 +322,11 @@ def of_batch(flags: Any, index: Any, shape: tuple[int, ...], size: int) -> tuple
     The result is (index, to, count): `count` axes must move from 1 to `to`. None means
     that no such index is known.
     """
+    index = values.parts_of(index)
     parts, flags = (index, flags) if type(index) is tuple else ((index,), [flags])
     flags = flags if isinstance(flags, list) else [False] * len(parts)
+    if any(isinstance(flag, list) for flag in flags):  # a list with a number of each example
+        return None
     parts = tuple(np.asarray(part, None if part else int) if type(part) is list else part for part in parts)
     if any(part is ... for part in parts):
         i = next(i for i, part in enumerate(parts) if part is ...)
@@ -335,13 +338,18 @@ def of_batch(flags: Any, index: Any, shape: tuple[int, ...], size: int) -> tuple
     at = [i for i, part in enumerate(parts) if not (part is None or isinstance(part, slice))]
     together = at == list(range(at[0], at[-1] + 1))
     if together and not any(flags):
-        return (WHOLE, *parts), 0, 0
+        return joined((WHOLE, *parts)), 0, 0
     if any(part.dtype == bool for i in at if hasattr(part := parts[i], "dtype")):
         return None
     count = max(ndim_of(parts[i], flags[i]) for i in at)
     moved = tuple(aligned(part, flag, count) for part, flag in zip(parts, flags, strict=True))
     first = np.reshape(np.arange(size), (size,) + (1,) * count)
-    return (first, *moved), (at[0] if together else 0), count
+    return joined((first, *moved)), (at[0] if together else 0), count
+
+
+def joined(index: tuple[Any, ...]) -> Any:
+    """Return an index as one argument, unless other maps have to take it apart."""
+    return index if highest(index) is not None else values.as_one(index)
 
 
 def axes_taken(part: Any, flag: Any) -> int:
@@ -360,14 +368,15 @@ def getitem(flags: list[Any], x: Any, index: Any) -> Any:
     if (found := of_batch(flags[1], index, x.shape[1:], x.shape[0])) is None:
         return NotImplemented
     index, to, count = found
-    picked = x[index]
+    picked = values.picked(x, index)
     return np.moveaxis(picked, range(1, 1 + count), range(1 + to, 1 + to + count)) if to else picked
 
 
 def size_of(flags: Any, index: Any) -> int:
     """Return the number of examples of an index, some part of which is a batch."""
     parts = zip(flags, index, strict=True) if isinstance(flags, list) else [(flags, index)]
-    return int(next(part.shape[0] for flag, part in parts if flag))
+    flag, part = next(pair for pair in parts if pair[0])
+    return size_of(flag, part) if isinstance(flag, list) else int(part.shape[0])
 
 
 @rows(primitives.scatter)
@@ -390,7 +399,9 @@ def setitem(flags: list[Any], x: Any, index: Any, value: Any) -> Any:
     found = of_batch(flags[1], index, x.shape[1:], size)
     if found is None or found[1]:
         return NotImplemented
-    picked = x[found[0]].ndim - 1
-    if flags[2] and value.ndim - 1 > picked:  # the extra axes have length 1
-        value = np.reshape(value, (size, *value.shape[value.ndim - picked :]))
-    return primitives.setitem(x, found[0], aligned(value, flags[2], picked))
+    if flags[2]:
+        picked = values.picked(x, found[0]).ndim - 1
+        if value.ndim - 1 > picked:  # the extra axes have length 1
+            value = np.reshape(value, (size, *value.shape[value.ndim - picked :]))
+        value = aligned(value, True, picked)
+    return primitives.setitem(x, found[0], value)

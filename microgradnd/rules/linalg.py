@@ -174,7 +174,7 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     eps = float(np.finfo(np.result_type(a.dtype, b.dtype)).eps)
     rcond = eps * max(m, n) if rcond is None else eps if rcond < 0 else rcond
     s = np.linalg.svdvals(a)
-    rank: Any = np.sum(s > rcond * s[:1])
+    rank: Any = np.sum(s > rcond * s[:1], dtype=np.int32)
     rank = rank if is_recorded(rank) else int(rank)
     x = np.linalg.pinv(a, rcond) @ b
     rest = columns(b - a @ x, b)

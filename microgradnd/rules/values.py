@@ -37,10 +37,18 @@ def holds(condition: Any) -> bool:
 
 def picked(x: Any, index: Any) -> Any:
     """Return `x[index]`, even of a plain array at an index that is recorded."""
-    if is_recorded(x):
-        return x[index]
+    return x[index] if is_recorded(x) else getitem(x, as_one(index))
+
+
+def as_one(index: Any) -> Any:
+    """Return an index, of which some parts may be recorded, as a single argument."""
     recorded = [part for part in index if hasattr(part, "_one_argument")] if type(index) is tuple else []
-    return getitem(x, recorded[0]._one_argument(index) if recorded else index)
+    return recorded[0]._one_argument(index) if recorded else index
+
+
+def parts_of(index: Any) -> Any:
+    """Undo `as_one`."""
+    return index._node.parts if type(getattr(index, "_array", None)) is tuple else index
 
 
 def in_dtype(x: Any, dtype: Any) -> Any:

@@ -55,8 +55,8 @@ ENTRIES: list[tuple[str, ...]] = [
     # formulas.py
     (
         "formulas.py",
-        "if step.where is not None or axes is None or not is_real(x):",
-        "if axes is None or not is_real(x):",
+        "if step.where is not None or axes is None or not is_real(x) or not x.size:",
+        "if axes is None or not is_real(x) or not x.size:",
         SPELLINGS,
     ),
     ("formulas.py", "all(shape[a] == 1 for a in axes)", "True", SPELLINGS),
