@@ -1484,3 +1484,38 @@ def test_an_object_held_by_a_packages_class_is_watched(monkeypatch):
     np.testing.assert_array_equal(f(X), 2 * X)
     layer.settings.factor = 3.0
     np.testing.assert_array_equal(f(X), 3 * X)
+
+
+def test_a_compiled_method_that_its_class_reaches_is_traced_once():
+    class Net(nn.Module):
+        def __init__(self):
+            self.line = nn.Linear(1, 1, rng=np.random.default_rng(0))
+
+        @mg.compile
+        def forward(self, x):
+            return np.tanh(self.line(x))
+
+    net = Net()
+    for _ in range(3):
+        np.sum(net(X[:, None])).backward()
+    assert Net.forward.cache_info().misses == 1
+
+
+def test_a_captured_compiled_function_may_be_used_elsewhere():
+    inner = mg.compile(np.sin, sizes="fixed")
+    outer = mg.compile(lambda x: inner(x) * 2)
+    for n in range(1, 5):
+        inner(np.ones(n))
+        np.testing.assert_array_equal(outer(X), np.sin(X) * 2)
+    assert outer.cache_info().misses == 1
+
+
+def test_a_compiled_static_method_is_not_bound():
+    class Space:
+        @mg.compile
+        @staticmethod
+        def double(x):
+            return 2 * x
+
+    np.testing.assert_array_equal(Space().double(X), 2 * X)
+    np.testing.assert_array_equal(Space.double(X), 2 * X)

@@ -89,7 +89,8 @@ class Compiled(Generic[P, R]):
         return self._find(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        is_unbound = instance is None or isinstance(self.function, staticmethod)
+        return self if is_unbound else types.MethodType(self, instance)
 
     def __reduce__(self) -> Any:
         """Pickle it like its function: by its name, or by what it was made from."""
