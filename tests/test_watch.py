@@ -26,6 +26,7 @@ import pytest
 import microgradnd as mg
 from microgradnd import nn
 from microgradnd.compiler import watch
+from microgradnd.compiler.recorder import TraceError
 from microgradnd.compiler.watch import HOOKS, same
 from microgradnd.transforms import plain
 
@@ -1499,6 +1500,39 @@ def test_a_compiled_method_that_its_class_reaches_is_traced_once():
     for _ in range(3):
         np.sum(net(X[:, None])).backward()
     assert Net.forward.cache_info().misses == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [mg.compile, mg.vmap, mg.elementwise_grad, mg.primitive, mg.checkpoint, mg.no_grad(), functools.cache],
+    ids=lambda make: getattr(make, "__name__", "no_grad"),
+)
+def test_attributes_that_a_user_sets_on_a_made_function(make):
+    made = make(lambda x: 2 * x)
+    made.factor = 2.0
+    f = mg.compile(lambda x: x * made.factor)
+    np.testing.assert_array_equal(f(X), 2 * X)
+    made.factor = 3.0
+    np.testing.assert_array_equal(f(X), 3 * X)
+
+
+def test_a_compiled_function_that_counts_its_calls_in_itself_is_refused():
+    @mg.compile
+    def f(x):
+        f.calls += 1
+        return x
+
+    f.calls = 0
+    with pytest.raises(TraceError, match=r"'f\.calls' was changed"):
+        f(X)
+
+
+def test_anomalies_are_found_inside_of_a_compiled_function():
+    f = mg.compile(mg.grad(lambda x: np.sum(np.log(x))))
+    f(np.ones(2))
+    quiet = np.errstate(invalid="ignore")
+    with quiet, mg.detect_anomaly(), pytest.raises(FloatingPointError, match="log made a NaN or Inf"):
+        f(-np.ones(2))
 
 
 def test_a_captured_compiled_function_may_be_used_elsewhere():
