@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd import nn
+from microgradnd import nn, optim
 from microgradnd.compiler import watch
 from microgradnd.compiler.recorder import TraceError
 from microgradnd.compiler.watch import HOOKS, same
@@ -1553,3 +1553,15 @@ def test_a_compiled_static_method_is_not_bound():
 
     np.testing.assert_array_equal(Space().double(X), 2 * X)
     np.testing.assert_array_equal(Space.double(X), 2 * X)
+
+
+def test_a_computed_attribute_of_an_optimizer_is_refused():
+    optimizer = optim.SGD([mg.tensor(1.0, requires_grad=True)], lr=0.1)
+
+    def f(x):
+        optimizer.total = np.sum(x)
+        return x
+
+    with pytest.raises(TraceError, match=r"'optimizer\.total' was changed"):
+        mg.compile(f)(X)
+    assert not hasattr(optimizer, "total")

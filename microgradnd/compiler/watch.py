@@ -531,7 +531,7 @@ class Watch:
             place = Place(path, functools.partial(own_attribute, owner, name), owner, name)
             place.value = before
             is_state, was_read = is_buffer(owner, name), key in self.places
-            is_state = is_state or (hasattr(type(owner), "__changes__") and not was_read)
+            is_state = is_state or ("_kinds" in own and not was_read)  # an attribute of a module
             if not was_read and type(now) in CONSTANTS:
                 left.append((Setting(owner, name, now), None))
             elif now is before or same(before, now):
