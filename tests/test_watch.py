@@ -24,8 +24,9 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd import nn
+from microgradnd import nn, optim
 from microgradnd.compiler import watch
+from microgradnd.compiler.recorder import TraceError
 from microgradnd.compiler.watch import HOOKS, same
 from microgradnd.transforms import plain
 
@@ -1484,3 +1485,83 @@ def test_an_object_held_by_a_packages_class_is_watched(monkeypatch):
     np.testing.assert_array_equal(f(X), 2 * X)
     layer.settings.factor = 3.0
     np.testing.assert_array_equal(f(X), 3 * X)
+
+
+def test_a_compiled_method_that_its_class_reaches_is_traced_once():
+    class Net(nn.Module):
+        def __init__(self):
+            self.line = nn.Linear(1, 1, rng=np.random.default_rng(0))
+
+        @mg.compile
+        def forward(self, x):
+            return np.tanh(self.line(x))
+
+    net = Net()
+    for _ in range(3):
+        np.sum(net(X[:, None])).backward()
+    assert Net.forward.cache_info().misses == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [mg.compile, mg.vmap, mg.elementwise_grad, mg.primitive, mg.checkpoint, mg.no_grad(), functools.cache],
+    ids=lambda make: getattr(make, "__name__", "no_grad"),
+)
+def test_attributes_that_a_user_sets_on_a_made_function(make):
+    made = make(lambda x: 2 * x)
+    made.factor = 2.0
+    f = mg.compile(lambda x: x * made.factor)
+    np.testing.assert_array_equal(f(X), 2 * X)
+    made.factor = 3.0
+    np.testing.assert_array_equal(f(X), 3 * X)
+
+
+def test_a_compiled_function_that_counts_its_calls_in_itself_is_refused():
+    @mg.compile
+    def f(x):
+        f.calls += 1
+        return x
+
+    f.calls = 0
+    with pytest.raises(TraceError, match=r"'f\.calls' was changed"):
+        f(X)
+
+
+def test_anomalies_are_found_inside_of_a_compiled_function():
+    f = mg.compile(mg.grad(lambda x: np.sum(np.log(x))))
+    f(np.ones(2))
+    quiet = np.errstate(invalid="ignore")
+    with quiet, mg.detect_anomaly(), pytest.raises(FloatingPointError, match="log made a NaN or Inf"):
+        f(-np.ones(2))
+
+
+def test_a_captured_compiled_function_may_be_used_elsewhere():
+    inner = mg.compile(np.sin, sizes="fixed")
+    outer = mg.compile(lambda x: inner(x) * 2)
+    for n in range(1, 5):
+        inner(np.ones(n))
+        np.testing.assert_array_equal(outer(X), np.sin(X) * 2)
+    assert outer.cache_info().misses == 1
+
+
+def test_a_compiled_static_method_is_not_bound():
+    class Space:
+        @mg.compile
+        @staticmethod
+        def double(x):
+            return 2 * x
+
+    np.testing.assert_array_equal(Space().double(X), 2 * X)
+    np.testing.assert_array_equal(Space.double(X), 2 * X)
+
+
+def test_a_computed_attribute_of_an_optimizer_is_refused():
+    optimizer = optim.SGD([mg.tensor(1.0, requires_grad=True)], lr=0.1)
+
+    def f(x):
+        optimizer.total = np.sum(x)
+        return x
+
+    with pytest.raises(TraceError, match=r"'optimizer\.total' was changed"):
+        mg.compile(f)(X)
+    assert not hasattr(optimizer, "total")

@@ -34,7 +34,6 @@ from microgradnd.compiler.saving import write
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.compiler.source import identifier
 from microgradnd.compiler.trace import Traced, traced
-from microgradnd.compiler.watch import WRAPPERS
 from microgradnd.failures import explained
 from microgradnd.tape import current
 
@@ -89,7 +88,8 @@ class Compiled(Generic[P, R]):
         return self._find(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        is_unbound = instance is None or isinstance(self.function, staticmethod)
+        return self if is_unbound else types.MethodType(self, instance)
 
     def __reduce__(self) -> Any:
         """Pickle it like its function: by its name, or by what it was made from."""
@@ -104,7 +104,8 @@ class Compiled(Generic[P, R]):
         """Find the program for a call, or trace the function, and run the program."""
         arguments = Arguments(args, kwargs, self._compares)
         mode = current()
-        if mode.trace is not None or mode.is_transformed or LEVELS.get():  # another function or transform records it
+        is_recorded = mode.trace is not None or mode.is_transformed or LEVELS.get()  # by a function or a transform
+        if is_recorded or mode.anomaly is not None:  # which looks at every operation
             args, kwargs = arguments.rebuilt({})
             return self.function(*args, **kwargs)
         key = arguments.signature, mode.record is None
@@ -237,9 +238,6 @@ class Compiled(Generic[P, R]):
             self._hits = self._misses = 0
             self._latest = self._dispatch = None
             self._streak = 0, {}
-
-
-WRAPPERS[Compiled] = ("function",)
 
 
 def may_open(entry: Entry, arguments: Arguments) -> bool:

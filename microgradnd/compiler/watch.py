@@ -229,6 +229,8 @@ class Watch:
             if function in table:
                 read = functools.partial(table.get, function, MISSING)
                 self.place((id(table), id(function)), f"the rule of {name}", read, table, function)
+        if not is_of_package(function):  # one that a transform has made belongs to the user
+            self.todo.append((name, vars(function)))
         if theirs:
             return
         self.codes[code] = None
@@ -240,7 +242,6 @@ class Watch:
         used = {"__code__": 1, "__defaults__": code.co_argcount, "__kwdefaults__": code.co_kwonlyargcount}
         for key in filter(used.get, used):
             self.attribute(name, function, key)
-        self.todo.append((name, vars(function)))
         self.names |= set() if is_generated(code) else names_in(code)
         for key in sorted(globals_in(code)):
             self.look_up(function.__globals__, key, key)  # also if it is missing: a new name may hide a built-in one
@@ -260,8 +261,7 @@ class Watch:
             self.later[id(wrapper)] = name, lambda: wrapper.cache_info().misses  # since it was last empty
         for key in WRAPPERS[type(wrapper)]:
             self.attribute(name, wrapper, key)
-        if is_native(type(wrapper)):
-            self.todo.append((name, attributes(wrapper)))
+        self.todo.append((name, attributes(wrapper)))
 
     def look_at_bound(self, name: str, bound: Any) -> None:
         """Look at what a built-in function or a method has: its object and function."""
@@ -531,7 +531,7 @@ class Watch:
             place = Place(path, functools.partial(own_attribute, owner, name), owner, name)
             place.value = before
             is_state, was_read = is_buffer(owner, name), key in self.places
-            is_state = is_state or (hasattr(type(owner), "__changes__") and not was_read)
+            is_state = is_state or ("_kinds" in own and not was_read)  # an attribute of a module
             if not was_read and type(now) in CONSTANTS:
                 left.append((Setting(owner, name, now), None))
             elif now is before or same(before, now):

@@ -731,7 +731,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("trace.py", "with recording.restored(), recording.watch.undo:", "with recording.restored():", NATIVES),
     ("watch.py", "package, key, follows=is_setting(value))", "package, key, follows=False)", NATIVES),
     ("watch.py", "if bound in (eval, exec, globals):", "if False:", NATIVES),
-    ("compiled.py", 'WRAPPERS[Compiled] = ("function",)', "", NATIVES),
     ("watch.py", "self.names.add(bound.__name__)", "pass", NATIVES),
     (
         "watch.py",
@@ -779,6 +778,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", "if name in WHOLE and not ours:", "if False:", WATCH),
     ("watch.py", "for cls in (property, ", "for cls in (", WATCH),
     ("watch.py", "classmethod, staticmethod, functools.partial", "classmethod, functools.partial", WATCH),
+    ("watch.py", "if not is_of_package(function):", "if not theirs:", WATCH),
+    ("compiled.py", " or isinstance(self.function, staticmethod)", "", WATCH),
+    ("compiled.py", " or mode.anomaly is not None:", ":", WATCH),
     ("watch.py", "for key in WRAPPERS[type(wrapper)]:", "for key in WRAPPERS[type(wrapper)][:1]:", WATCH),
     ("watch.py", "for key in WRAPPERS[type(wrapper)]:", "for key in WRAPPERS[type(wrapper)][1:]:", WATCH),
     ("places.py", " or (saved is not None and array.tobytes() != saved)", "", WATCH),
