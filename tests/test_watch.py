@@ -1565,3 +1565,22 @@ def test_a_computed_attribute_of_an_optimizer_is_refused():
     with pytest.raises(TraceError, match=r"'optimizer\.total' was changed"):
         mg.compile(f)(X)
     assert not hasattr(optimizer, "total")
+
+
+@pytest.mark.parametrize("value", [None, 2.0, "a", (), np.ones(2)], ids=repr)
+def test_an_attribute_that_is_read_and_then_set(value):
+    owner = types.SimpleNamespace(value=0.0)
+
+    def f(x):
+        before = owner.value
+        owner.value = value
+        return x if before is value else -x
+
+    f(X)
+    reached, owner.value = owner.value, 0.0
+    try:
+        mg.compile(f)(X)
+    except TraceError:
+        assert owner.value == 0.0
+    else:
+        assert owner.value is reached

@@ -540,7 +540,7 @@ class Watch:
             elif type(now) is Size:
                 now.number()
                 wrong = Closed()
-            elif now is self.buffers.get(key):
+            elif key in self.buffers and now is self.buffers[key]:
                 pass  # changed in place: `buffer *= 2` also ends in an assignment
             elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
                 left.append((Buffer(owner, name), now))
