@@ -62,6 +62,7 @@ from microgradnd.compiler.places import (
     CHANGEABLE,
     CONTAINERS,
     HOOKS,
+    METHODS,
     MISSING,
     Place,
     Surroundings,
@@ -73,11 +74,12 @@ from microgradnd.compiler.places import (
     held,
     home,
     lookup,
+    methods_of,
     own_attribute,
     same,
     shape_of,
 )
-from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
+from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, beside, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
@@ -94,7 +96,6 @@ INSTALLED = installed()
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
 GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
 COMPUTING = {"getattr", "attrgetter", "__dict__", "vars"}  # by these, code reads attributes whose names are texts
-UNNAMED = {"__call__", "forward"}  # methods of installed classes that code calls without their names
 # These reach the attributes of an object past its class, which can't report that.
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
 # The attributes in which such an object holds functions.
@@ -234,9 +235,10 @@ class Watch:
         self.codes[code] = None
         if catching := {id(part) for part in all_codes([code]) if catches(part)}:
             self.recorder.catching |= catching
-            if sys.gettrace() is None:  # a debugger comes first
-                sys.settrace(self.recorder.observe)
-                self.undo.callback(sys.settrace, None)
+            before = sys.gettrace()
+            if isinstance(before, FunctionType | MethodType | None):  # others, written in C, would end ours
+                sys.settrace(beside(self.recorder.observe, before))
+                self.undo.callback(sys.settrace, before)
         used = {"__code__": 1, "__defaults__": code.co_argcount, "__kwdefaults__": code.co_kwonlyargcount}
         for key in filter(used.get, used):
             self.attribute(name, function, key)
@@ -331,13 +333,9 @@ class Watch:
         """Look up in the classes the names in the code, and special methods."""
         is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, is_whole in list(self.classes.items()):
-            is_theirs = is_of_package(cls)
-            is_observed = is_theirs and id(cls) in self.hooked
             for base in filter(is_changeable, cls.__mro__):
                 if is_of_package(base):
-                    owner = cls if is_theirs else base  # a class of theirs may get a name that its base has
-                    for key in sorted(vars(base).keys() & (UNNAMED if is_observed else self.names | UNNAMED)):
-                        self.package_member(owner, key)
+                    self.look_into_installed(base)
                     continue
                 self.place((id(base), ""), cls.__name__, functools.partial(shape_of, base), base, follows=False)
                 for key, value in list(vars(base).items()):
@@ -346,12 +344,15 @@ class Watch:
                     if is_asked and not (key in HOOKS and id(base) in self.hooked):
                         self.member(base, key, value)
 
-    def package_member(self, cls: type, name: str) -> None:
-        """Watch the method or property that a class of an installed package has."""
-        found = lookup(cls, name)
-        if isinstance(found, FunctionType | property | classmethod | staticmethod):
-            function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
-            self.member(cls, name, found, isinstance(function, FunctionType) and is_users(function.__code__))
+    def look_into_installed(self, cls: type) -> None:
+        """Watch an installed class's methods as one, and look at the user's own."""
+        if (id(cls), "") in self.places:
+            return
+        self.place((id(cls), ""), cls.__name__, functools.partial(methods_of, cls), cls, follows=False)
+        for method in self.places[id(cls), ""].value:
+            function = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
+            if isinstance(function, FunctionType) and is_users(function.__code__):
+                self.todo.append((cls.__name__, function))
 
     def member(self, cls: type, key: str, value: Any, follows: bool = True) -> None:
         """Watch an attribute of a class."""
@@ -489,8 +490,8 @@ class Watch:
                 self.place((id(owner), name), path, read, owner, name, follows=False)
             if found is MISSING:
                 self.place((id(type(owner)), name), path, functools.partial(lookup, type(owner), name))
-            elif is_of_package(home(type(owner), name)):
-                self.package_member(type(owner), name)
+            elif is_of_package(home(type(owner), name)) and not isinstance(found, METHODS):
+                self.member(type(owner), name, found, follows=False)
         of_package = value is found and value is not MISSING and is_of_package(home(type(owner), name))
         if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
