@@ -27,7 +27,7 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
-from microgradnd.compiler.places import CONTAINERS, MISSING, Place, held, methods_of, same, shape_of
+from microgradnd.compiler.places import CONTAINERS, MISSING, Place, held, same, shape_of
 from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient, Setting
 from microgradnd.compiler.replay import recorded
@@ -290,10 +290,6 @@ class Dispatcher:
         value, owner = self.name(place.value), self.name(place.owner)
         if isinstance(place.owner, CONTAINERS) and place.key is None:
             return self.holds(owner, place)
-        if isinstance(place.owner, type) and place.key is None and getattr(place.read, "func", None) is methods_of:
-            held_now = self.name([*vars(place.owner).values()] if same(place.read(), place.value) else None)
-            again = f"{self.name(same)}({value}, {self.name(place.read)}())"
-            return f"([*{self.name(vars(place.owner))}.values()] == {held_now} or {again})"
         if isinstance(place.owner, type) and place.key is None:
             names = [*vars(place.owner)] if same(shape_of(place.owner), place.value) else None
             is_same = f"[*{self.name(vars(place.owner))}] == {self.name(names)}"

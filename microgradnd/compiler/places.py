@@ -26,7 +26,6 @@ VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")  # which classes get for the time of a trace
 ADDED = {*HOOKS, "__slotnames__", "__annotations__", "__annotations_cache__"}  # and what Python adds when it is asked
-METHODS = (types.FunctionType, property, classmethod, staticmethod)
 CHANGEABLE = (dict, list, set, deque)  # whose contents can be put back
 
 
@@ -161,12 +160,6 @@ def function_of(generator: types.GeneratorType[Any, Any, Any]) -> types.Function
         return None
     cells = tuple(types.CellType(frame.f_locals.get(name)) for name in generator.gi_code.co_freevars)
     return types.FunctionType(generator.gi_code, frame.f_globals, closure=cells)
-
-
-def methods_of(cls: type) -> tuple[Any, ...]:
-    """Return the methods that a class defines itself, special and private ones too."""
-    names = [name for name, x in list(vars(cls).items()) if isinstance(x, METHODS) and name not in ADDED]
-    return tuple(held(cls, name) for name in names)
 
 
 def shape_of(cls: type) -> tuple[Any, ...]:

@@ -62,7 +62,6 @@ from microgradnd.compiler.places import (
     CHANGEABLE,
     CONTAINERS,
     HOOKS,
-    METHODS,
     MISSING,
     Place,
     Surroundings,
@@ -74,7 +73,6 @@ from microgradnd.compiler.places import (
     held,
     home,
     lookup,
-    methods_of,
     own_attribute,
     same,
     shape_of,
@@ -96,6 +94,7 @@ INSTALLED = installed()
 REFLECTION = {"type", "__class__", "__mro__", "mro", "__base__", "__bases__", "__subclasses__"}
 GENERATED = {f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge", "setattr", "delattr")}
 COMPUTING = {"getattr", "attrgetter", "__dict__", "vars"}  # by these, code reads attributes whose names are texts
+UNNAMED = {"__call__", "forward"}  # methods of installed classes that code calls without their names
 # These reach the attributes of an object past its class, which can't report that.
 DIRECT = {"__getattribute__", "__setattr__", "__delattr__", "__get__", "__set__", "__delete__"}
 # The attributes in which such an object holds functions.
@@ -333,9 +332,13 @@ class Watch:
         """Look up in the classes the names in the code, and special methods."""
         is_reflected = not REFLECTION.isdisjoint(self.names)
         for cls, is_whole in list(self.classes.items()):
+            is_theirs = is_of_package(cls)
+            is_observed = is_theirs and id(cls) in self.hooked
             for base in filter(is_changeable, cls.__mro__):
                 if is_of_package(base):
-                    self.look_into_installed(base)
+                    owner = cls if is_theirs else base  # a class of theirs may get a name that its base has
+                    for key in sorted(vars(base).keys() & (UNNAMED if is_observed else self.names | UNNAMED)):
+                        self.package_member(owner, key)
                     continue
                 self.place((id(base), ""), cls.__name__, functools.partial(shape_of, base), base, follows=False)
                 for key, value in list(vars(base).items()):
@@ -344,15 +347,12 @@ class Watch:
                     if is_asked and not (key in HOOKS and id(base) in self.hooked):
                         self.member(base, key, value)
 
-    def look_into_installed(self, cls: type) -> None:
-        """Watch an installed class's methods as one, and look at the user's own."""
-        if (id(cls), "") in self.places:
-            return
-        self.place((id(cls), ""), cls.__name__, functools.partial(methods_of, cls), cls, follows=False)
-        for method in self.places[id(cls), ""].value:
-            function = method.fget if isinstance(method, property) else getattr(method, "__func__", method)
-            if isinstance(function, FunctionType) and is_users(function.__code__):
-                self.todo.append((cls.__name__, function))
+    def package_member(self, cls: type, name: str) -> None:
+        """Watch the method or property that a class of an installed package has."""
+        found = lookup(cls, name)
+        if isinstance(found, FunctionType | property | classmethod | staticmethod):
+            function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+            self.member(cls, name, found, isinstance(function, FunctionType) and is_users(function.__code__))
 
     def member(self, cls: type, key: str, value: Any, follows: bool = True) -> None:
         """Watch an attribute of a class."""
@@ -490,8 +490,8 @@ class Watch:
                 self.place((id(owner), name), path, read, owner, name, follows=False)
             if found is MISSING:
                 self.place((id(type(owner)), name), path, functools.partial(lookup, type(owner), name))
-            elif is_of_package(home(type(owner), name)) and not isinstance(found, METHODS):
-                self.member(type(owner), name, found, follows=False)
+            elif is_of_package(home(type(owner), name)):
+                self.package_member(type(owner), name)
         of_package = value is found and value is not MISSING and is_of_package(home(type(owner), name))
         if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
