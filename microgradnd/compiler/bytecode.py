@@ -71,9 +71,8 @@ def words_of(code: CodeType) -> dict[int, set[str]]:
 
 @functools.lru_cache(1024)
 def catches(code: CodeType) -> bool:
-    """Return whether code may catch an error, not only leave a `with` block by it."""
-    handlers = [words for words in words_of(code).values() if "PUSH_EXC_INFO" in words]
-    return "suppress" in code.co_names or any("WITH_EXCEPT_START" not in words for words in handlers)
+    """Return whether code may catch an error: any `with` block may swallow it."""
+    return any("PUSH_EXC_INFO" in words for words in words_of(code).values())
 
 
 def names_at(code: CodeType, at: int) -> set[str]:

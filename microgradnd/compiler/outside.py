@@ -15,8 +15,10 @@ from __future__ import annotations
 import builtins
 import decimal
 import functools
+import gc
 import importlib
 import io
+import locale
 import os
 import random
 import sys
@@ -125,7 +127,11 @@ def answer(read: Callable[[], Any]) -> Any:
 
 
 ANSWER, FILE, CLOCK = asking(note_answer), asking(note_file, by_anybody=True), asking(note_clock)
-READ_BY = {"localcontext": decimal.getcontext, "_make_options_dict": np.get_printoptions}
+READ_BY: dict[str, Callable[[], Any]] = {
+    "localcontext": decimal.getcontext,
+    "setlocale": functools.partial(locale.setlocale, locale.LC_ALL),
+    "_make_options_dict": np.get_printoptions,
+}
 WAYS: tuple[tuple[Any, str, Way], ...] = (
     (builtins, "__import__", importing),
     (importlib, "import_module", importing),
@@ -136,7 +142,8 @@ WAYS: tuple[tuple[Any, str, Way], ...] = (
     *((np, name, ANSWER) for name in ("geterr", "geterrcall", "getbufsize", "get_printoptions")),
     *((threading, name, ANSWER) for name in ("get_ident", "get_native_id", "current_thread")),
     *((decimal, name, ANSWER) for name in ("getcontext", "localcontext")),
-    *((os, "getpid", ANSWER), (sys, "getrecursionlimit", ANSWER)),
+    *((os, "getpid", ANSWER), (sys, "getrecursionlimit", ANSWER), (gc, "get_threshold", ANSWER)),
+    *((locale, name, ANSWER) for name in ("getlocale", "localeconv", "setlocale")),
     *((np.random, "get_state", ANSWER), (random, "getstate", ANSWER)),
 )
 ASKED = {getattr(owner, name): way for owner, name, way in WAYS}  # by the function itself
