@@ -12,6 +12,8 @@ everything, the second takes the quick way.
 
 import copy
 import functools
+import gc
+import locale
 import os
 import sys
 import threading
@@ -620,6 +622,17 @@ def numbers_in_texts():
     )
 
 
+def thresholds_of_the_collector():
+    first, second, _ = gc.get_threshold()
+    return lambda x: x * gc.get_threshold()[1], values(lambda n: gc.set_threshold(first, n), (second + 1, second))
+
+
+def locale_of_the_process():
+    return lambda x: x * len(locale.setlocale(locale.LC_CTYPE)), values(
+        functools.partial(locale.setlocale, locale.LC_CTYPE), ("C", locale.setlocale(locale.LC_CTYPE))
+    )
+
+
 def attributes_of_a_copied_object():
     settings = Settings(scale=1.0)
     return lambda x: x * copy.copy(settings).scale, values(functools.partial(setattr, settings, "scale"))
@@ -719,6 +732,8 @@ AROUND = [
     environment,
     handling_of_errors,
     numbers_in_texts,
+    thresholds_of_the_collector,
+    locale_of_the_process,
     attribute,
     attribute_of_the_class,
     attribute_of_a_base,

@@ -131,18 +131,6 @@ class Setting:
             setattr(self.owner, self.attribute, self.constant)
 
 
-def beside(first: Any, second: Any) -> Any:
-    """Return a function for `sys.settrace` that calls two, as a debugger's and ours."""
-    if first is None or second is None:
-        return first or second
-
-    def both(frame: Any, event: str, arg: Any) -> Any:
-        found = first(frame, event, arg), second(frame, event, arg)
-        return beside(*found) if event == "call" else beside(found[0] or first, found[1] or second)
-
-    return both
-
-
 class Recorder:
     """The tracer while a function is traced.
 

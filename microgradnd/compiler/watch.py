@@ -77,7 +77,7 @@ from microgradnd.compiler.places import (
     same,
     shape_of,
 )
-from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, beside, last_line, replaced
+from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
@@ -236,10 +236,9 @@ class Watch:
         self.codes[code] = None
         if catching := {id(part) for part in all_codes([code]) if catches(part)}:
             self.recorder.catching |= catching
-            before = sys.gettrace()
-            if isinstance(before, FunctionType | MethodType | None):  # others, written in C, would end ours
-                sys.settrace(beside(self.recorder.observe, before))
-                self.undo.callback(sys.settrace, before)
+            if sys.gettrace() is None:  # a debugger comes first
+                sys.settrace(self.recorder.observe)
+                self.undo.callback(sys.settrace, None)
         used = {"__code__": 1, "__defaults__": code.co_argcount, "__kwdefaults__": code.co_kwonlyargcount}
         for key in filter(used.get, used):
             self.attribute(name, function, key)
