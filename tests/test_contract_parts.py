@@ -37,6 +37,7 @@ import pytest
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.nn import functional as F
 from microgradnd.transforms import plain
 
 X = np.arange(1.0, 4.0)
@@ -1259,6 +1260,36 @@ def test_errors_of_the_code_itself_may_be_caught(f):
 def with_errors_raised(x):
     with np.errstate(all="raise"):
         return np.log(x)
+
+
+def sigmoids_in_a_loop(x):
+    for _ in range(10):
+        x = F.sigmoid(1000 * x - 2000)
+    return x
+
+
+def sigmoids_in_a_scan(x):
+    return mg.scan(lambda h, a: (F.silu(h * 1000 - 2000 + a), None), x, np.ones(10))[0]
+
+
+def hidden_by_the_user(x):
+    with np.errstate(over="ignore"):
+        return np.minimum(np.exp(1000 * x), 1)
+
+
+@pytest.mark.parametrize("how", [{}, {"optimize": False}, {"sizes": "fixed"}])
+@pytest.mark.parametrize("f", [F.sigmoid, sigmoids_in_a_loop, sigmoids_in_a_scan, hidden_by_the_user])
+def test_hidden_warnings_stay_hidden(f, how):
+    for g in (f, mg.grad(lambda x: np.sum(f(x)))):
+        compiled = mg.compile(g, **how)
+        with np.errstate(all="raise", under="ignore", invalid="ignore"):
+            for x in (-1000 * X, X):
+                np.testing.assert_array_equal(compiled(x), g(x))
+
+
+def test_other_warnings_are_shown():
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        mg.compile(lambda x: np.exp(1000 * x))(X)
 
 
 def with_warnings_as_errors(x):

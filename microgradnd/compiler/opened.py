@@ -67,14 +67,14 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
         else:
             steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
     updates = {change(old): change(new) for old, new in program.updates.items()}
-    return Program(inputs, tuple(steps), change(program.outputs), updates)
+    return Program(inputs, tuple(steps), change(program.outputs), updates, program.ignored)
 
 
 def closed(program: Program, lengths: Mapping[str, int]) -> Program:
     """Return a program whose lengths have all been pinned, with the numbers."""
     change = functools.partial(changed, known={}, lengths=lengths)
     steps = [Step(x.function, change(x.args), change(dict(x.kwargs)), change(x.out), x.where) for x in program.steps]
-    return Program(change(program.inputs), tuple(steps), change(program.outputs))
+    return Program(change(program.inputs), tuple(steps), change(program.outputs), ignored=program.ignored)
 
 
 def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> Any:

@@ -206,12 +206,15 @@ class Program:
     updates : mapping of Value to Value
         Inputs whose arrays receive another value, of the same shape and dtype, at
         the end.
+    ignored : frozenset of str
+        The kinds of floating-point errors that `np.errstate` hid while it was traced.
     """
 
     inputs: tuple[Value, ...]
     steps: tuple[Step, ...]
     outputs: tuple[Any, ...]
     updates: Mapping[Value, Value] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
 
     def results(self) -> list[Value]:
         """Return the values that are needed at the end."""

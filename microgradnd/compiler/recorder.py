@@ -185,6 +185,7 @@ class Recorder:
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.catching: set[int] = set()  # the ids of the users' codes that may catch an error
+        self.ignored: set[str] = set()  # kinds of floating-point errors, by `np.errstate` in a library function
         self.start = next_position()
         self.outside = geterr(), warnings.filters, warned_by(), written_by()
 
@@ -509,9 +510,10 @@ class Recorder:
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
         before: Any = errors
-        now = geterr()
-        if now != before and any(how in ("raise", "call", "log") and before[kind] != how for kind, how in now.items()):
+        changed = {kind: how for kind, how in geterr().items() if how != before[kind]}
+        if not {"raise", "call", "log"}.isdisjoint(changed.values()):
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
+        self.ignored |= {kind for kind, how in changed.items() if how == "ignore"}
 
     def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> None:
         """Raise if the shape of a result depends on values that are traced."""

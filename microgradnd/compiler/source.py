@@ -557,7 +557,11 @@ def function_text(program: Program, name: str, inputs: list[str], lines: list[st
     result = writer.text(mapped(lambda x: dtype_itself(x) if isinstance(x, np.dtype) else x, program.outputs))
     if isinstance(program.outputs, tuple) and len(program.outputs) > 1:
         result = result[1:-1]
-    body = "\n".join(f"    {line}" for line in [*lines, f"return {result}"])
+    lines = [*lines, f"return {result}"]
+    if program.ignored:
+        hidden = ", ".join(f'{kind}="ignore"' for kind in sorted(program.ignored))
+        lines = [f"with np.errstate({hidden}):", *(f"    {line}" for line in lines)]
+    body = "\n".join(f"    {line}" for line in lines)
     return f"def {name}({', '.join(inputs)}):\n{body}\n"
 
 

@@ -77,7 +77,7 @@ class Translation:
             new = self.argument(array, node)
             updates[self.argument(leaf.data, leaf)] = new
         inputs = (*self.inputs, *(self.values[key_of(thing)] for thing in self.captured))
-        return Program(inputs, tuple(self.steps), outputs, updates)
+        return Program(inputs, tuple(self.steps), outputs, updates, frozenset(self.recorder.ignored))
 
     def shape(self, node: Any, array: Any) -> tuple[Any, ...]:
         """Return the shape of a node's value, including open lengths."""
@@ -130,6 +130,7 @@ class Translation:
         result._node.annotate().name = node.name or name
         self.given.update(recorder.arrays)
         self.owned |= owned_arrays(recorder.operations)
+        self.recorder.ignored |= recorder.ignored
         steps = []
         for inner in recorder.operations:
             inner.where = node.where
