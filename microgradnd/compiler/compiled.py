@@ -34,6 +34,7 @@ from microgradnd.compiler.saving import write
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.compiler.source import identifier
 from microgradnd.compiler.trace import Traced, traced
+from microgradnd.compiler.watch import WRAPPERS
 from microgradnd.failures import explained
 from microgradnd.tape import current
 
@@ -57,6 +58,10 @@ class CacheInfo(NamedTuple):
 
 class Compiled(Generic[P, R]):
     """A function that runs as NumPy programs, one per signature; made by `compile`."""
+
+    # What changes with each call; `vars()` has the settings and a user's own attributes
+    __slots__ = ("__dict__", "__weakref__", "_compares", "_dispatch", "_entries", "_hits", "_latest", "_lock")
+    __slots__ += ("_misses", "_streak")
 
     def __init__(
         self,
@@ -238,6 +243,9 @@ class Compiled(Generic[P, R]):
             self._hits = self._misses = 0
             self._latest = self._dispatch = None
             self._streak = 0, {}
+
+
+WRAPPERS[Compiled] = ()
 
 
 def may_open(entry: Entry, arguments: Arguments) -> bool:

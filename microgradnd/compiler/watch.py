@@ -257,7 +257,7 @@ class Watch:
 
     def look_at_wrapper(self, name: str, wrapper: Any) -> None:
         """Look at the functions that an object calls."""
-        if hasattr(wrapper, "cache_info"):
+        if isinstance(wrapper, functools._lru_cache_wrapper):
             self.later[id(wrapper)] = name, lambda: wrapper.cache_info().misses  # since it was last empty
         for key in WRAPPERS[type(wrapper)]:
             self.attribute(name, wrapper, key)
