@@ -60,8 +60,18 @@ class Compiled(Generic[P, R]):
     """A function that runs as NumPy programs, one per signature; made by `compile`."""
 
     # What changes with each call; `vars()` has the settings and a user's own attributes
-    __slots__ = ("__dict__", "__weakref__", "_compares", "_dispatch", "_entries", "_hits", "_latest", "_lock")
-    __slots__ += ("_misses", "_streak")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_compares",
+        "_dispatch",
+        "_entries",
+        "_hits",
+        "_latest",
+        "_lock",
+        "_misses",
+        "_streak",
+    )
 
     def __init__(
         self,
