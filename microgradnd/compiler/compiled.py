@@ -59,7 +59,8 @@ class CacheInfo(NamedTuple):
 class Compiled(Generic[P, R]):
     """A function that runs as NumPy programs, one per signature; made by `compile`."""
 
-    # What changes with each call; `vars()` has the settings and a user's own attributes
+    # What changes with each call, and isn't watched; `vars()` has the settings and the
+    # attributes that a user sets
     __slots__ = (
         "__dict__",
         "__weakref__",
@@ -255,7 +256,7 @@ class Compiled(Generic[P, R]):
             self._streak = 0, {}
 
 
-WRAPPERS[Compiled] = ()
+WRAPPERS[Compiled] = ()  # what it calls is in `vars()`
 
 
 def may_open(entry: Entry, arguments: Arguments) -> bool:

@@ -185,7 +185,7 @@ class Recorder:
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.catching: set[int] = set()  # the ids of the users' codes that may catch an error
-        self.ignored: set[str] = set()  # kinds of floating-point errors, by `np.errstate` in a library function
+        self.ignored: set[str] = set()  # the kinds of floating-point errors that `np.errstate` hid
         self.start = next_position()
         self.outside = geterr(), warnings.filters, warned_by(), written_by()
 
@@ -503,14 +503,19 @@ class Recorder:
             )
 
     def refuse_handlers(self) -> None:
-        """Raise if the function itself handles floating-point errors or warnings."""
+        """Raise if the function itself handles floating-point errors or warnings.
+
+        It may hide floating-point errors, which is noted for the program.
+        """
         errors, filters, shown, _ = self.outside
         if warned_by() != shown or (
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
         before: Any = errors
-        changed = {kind: how for kind, how in geterr().items() if how != before[kind]}
+        if (now := geterr()) == before:
+            return
+        changed = {kind: how for kind, how in now.items() if how != before[kind]}
         if not {"raise", "call", "log"}.isdisjoint(changed.values()):
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
         self.ignored |= {kind for kind, how in changed.items() if how == "ignore"}

@@ -183,6 +183,7 @@ def scaled_dot_product_attention(
     try:
         if min(len(a), len(b), len(c)) < 2 or a[-1] != b[-1] or b[-2] != c[-2]:
             raise ValueError
+        # Equal lengths stay open if compiled; np.broadcast_shapes needs numbers
         stack = a[:-2] if a[:-2] == b[:-2] == c[:-2] else np.broadcast_shapes(a[:-2], b[:-2], c[:-2])
         shape = (*stack, a[-2], b[-2])
     except ValueError:
