@@ -34,6 +34,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from microgradnd import primitives, refusals
 from microgradnd.arraylike import ArrayLike
+from microgradnd.contraction import is_identity
 from microgradnd.forms import defined_form, refuse_out, with_options
 from microgradnd.registry import COMPOSITES, Function, check_recordable, name_of
 from microgradnd.trees import flatten
@@ -146,6 +147,9 @@ class Batched(NDArrayOperatorsMixin):
     def __neg__(self) -> Batched:
         return Batched(-self._batch, self.level)
 
+    def __matmul__(self, other: Any) -> Any:
+        return matmul(self, other)
+
     shape = property(lambda self: self._batch.shape[1:], doc="The lengths of the axes of one example.")
     ndim = property(lambda self: self._batch.ndim - 1, doc="The number of axes of one example.")
     size = property(lambda self: math.prod(self.shape), doc="The number of elements of one example.")
@@ -164,6 +168,8 @@ class Batched(NDArrayOperatorsMixin):
                 raise refusals.batched_value("a change of an array that all examples share")
             self[...] = self.__array_ufunc__(ufunc, method, *inputs, **kwargs)
             return self
+        if ufunc is np.matmul and not kwargs:
+            return matmul(*inputs)
         if method == "__call__" and "where" in kwargs:
             return with_options(ufunc, inputs, kwargs)
         return call(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
@@ -196,6 +202,16 @@ class Batched(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"<one of {self._batch.shape[0]} examples: shape {self.shape}, dtype {self.dtype}>"
+
+
+def matmul(x: Any, y: Any) -> Any:
+    """Return x @ y, sooner than `call` if each example is a vector: walks need many."""
+    batch, matrix = (x, y) if type(x) is Batched else (y, x)
+    vectors = batch._batch
+    if not (type(vectors) is type(matrix) is np.ndarray and vectors.ndim == matrix.ndim == 2):
+        return call(np.matmul, (x, y), {})
+    matrix = matrix if batch is x else matrix.T
+    return Batched(matrix if is_identity(vectors) else vectors.dot(matrix), batch.level)
 
 
 def full(x: Any, levels: tuple[Level, ...]) -> Any:

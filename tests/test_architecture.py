@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "contraction": {"registry", "primitives"},
     "powers": {"registry"},
     "triangular": {"registry"},
-    "batching": {"registry", "primitives", "arraylike", "forms", "trees"},
+    "batching": {"registry", "primitives", "contraction", "arraylike", "forms", "trees"},
     "rules": {"registry", "primitives", "contraction", "powers", "triangular", "batching", "forms"},
     "scipy": {"registry", "primitives", "rules"},
     "tape": {"registry", "broadcasting", "failures"},
