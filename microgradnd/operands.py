@@ -131,6 +131,10 @@ def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:
     """Return np.array(value, dtype); a copy of another library's array."""
     if is_foreign(value):
         return value.astype(value.dtype if dtype is None else dtype, copy=True)
+    try:
+        dtype = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"mg.tensor: dtype must be a dtype such as np.float32, got {dtype!r:.80}") from None
     array = np.array(value, dtype=dtype)
     check_kind("mg.tensor", array)  # an integer beyond 64 bits, or the dtype, may make an array of objects
     return array
@@ -204,6 +208,16 @@ def refuse_nested(function: Any, arg: Any) -> None:
 
 
 # Values for a variable
+
+
+def check_requires_grad(value: Any, dtype: np.dtype[Any]) -> None:
+    """Raise unless `requires_grad` may have a value in a Tensor of this dtype."""
+    if not isinstance(value, bool | np.bool_):  # a dtype in second place, as in np.array, would be true
+        raise TypeError(
+            f"requires_grad must be True or False, got {value!r:.80}; to mg.tensor, pass dtype and name by keyword"
+        )
+    if value:
+        check_differentiable(dtype)
 
 
 def check_differentiable(dtype: np.dtype[Any]) -> None:

@@ -101,7 +101,8 @@ def tensor(
     Raises
     ------
     TypeError
-        If `requires_grad` is true for data other than floating-point or complex.
+        If `requires_grad` isn't a bool, or is true for data that is neither
+        floating-point nor complex.
 
     See Also
     --------
@@ -121,8 +122,7 @@ def tensor(
     if isinstance(given, Tensor) and (trace := current().trace) is not None:
         return trace.variable.as_variable(given, requires_grad, dtype, name)
     array = operands.new_array(given, dtype)
-    if requires_grad:
-        operands.check_differentiable(array.dtype)
+    operands.check_requires_grad(requires_grad, array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
 
 
@@ -383,8 +383,7 @@ class Tensor(Operators, absent.Advised, Generic[Numbers]):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if value:
-            operands.check_differentiable(self.dtype)
+        operands.check_requires_grad(value, self.dtype)
         if self._node is None:
             views.make_leaf(self, value)
         elif isinstance(self._node, Leaf):

@@ -1539,6 +1539,8 @@ RULES = {
 
 ENGINE = {
     "tensor of texts": Row(lambda: mg.tensor(["a"]), TypeError, "numbers|<U1"),
+    "tensor with a dtype in second place": Row(lambda: mg.tensor([1.0], np.float32), TypeError, "float32|by keyword"),  # type: ignore[arg-type]
+    "tensor of no dtype": Row(lambda: mg.tensor([1.0], dtype="real"), TypeError, "mg.tensor|'real'|np.float32"),
     "tensor of integers": Row(lambda: mg.tensor([1, 2], requires_grad=True), TypeError, "int64|dtype=np.float64"),
     "a function without a rule": Row(lambda: doubled(t), NotImplementedError, "doubled|mg.defvjp"),
     "an excluded function": Row(lambda: np.nextafter(t, t), NotImplementedError, "nextafter|t.data"),

@@ -23,7 +23,7 @@ from microgradnd.assignment import entering, fitting
 from microgradnd.compiler.bytecode import takers, words_at
 from microgradnd.lines import PACKAGE, installed, is_standard_file, is_users
 from microgradnd.modes import no_grad
-from microgradnd.operands import check_differentiable, new_data
+from microgradnd.operands import check_requires_grad, new_data
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, several, wrap
 
@@ -144,8 +144,7 @@ class TracedTensor(Tensor):
     def as_variable(self, requires_grad: bool, dtype: Any = None, name: str | None = None) -> Tensor:
         """Return a new variable that starts with these values, as `mg.tensor` does."""
         value = self if dtype is None else self.astype(dtype)
-        if requires_grad:
-            check_differentiable(value.dtype)
+        check_requires_grad(requires_grad, value.dtype)
         leaf = Leaf(value._array, requires_grad, name)
         tracer().stand_for(leaf, value._node)
         return wrap(value._array, leaf)
