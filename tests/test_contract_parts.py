@@ -1924,6 +1924,23 @@ def test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_cal
     np.testing.assert_array_equal(w.data, np.ones(3))
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: ((x > 0).all() ** 2, (x > 0) ** 2, x.any() ** 3),
+        lambda x: (np.isscalar(x), np.isscalar(x[...]), np.isscalar(x.sum()), np.isscalar((x > 0).any())),
+        lambda x: (np.zeros_like(2**70), np.asarray(2**70), x),
+    ],
+    ids=["squares of bools", "isscalar", "large integers"],
+)
+@pytest.mark.parametrize("x", [np.True_, np.array(True), np.float64(2.0), np.array(2.0), np.int8(3), X])
+def test_numbers_and_arrays_without_axes_are_told_apart(f, x):
+    compiled = mg.compile(f)
+    for _ in range(3):
+        for got, want in zip(compiled(x), f(x), strict=True):
+            alike(got, want)
+
+
 @pytest.mark.parametrize("inner", [mg.no_grad, mg.enable_grad, nullcontext])
 @pytest.mark.parametrize("outer", [mg.no_grad, mg.enable_grad])
 def test_what_is_recorded_depends_on_the_modes_inside_and_outside(inner, outer):
