@@ -16,6 +16,7 @@ import numpy as np
 from microgradnd import inplace, operands, primitives, refusals
 from microgradnd.batching import Batched
 from microgradnd.broadcasting import cast_given
+from microgradnd.registry import Results
 from microgradnd.tensor import Tensor
 from microgradnd.trees import Form
 
@@ -58,6 +59,15 @@ def own(g: Any, like: Any) -> Any:
 def alone(value: Any) -> Any:
     """Return an array that shares no memory; another library's array unchanged."""
     return value if not isinstance(value, np.ndarray) or inplace.is_alone(value) else np.array(value)
+
+
+def ended(out: Any, is_traced: bool) -> Any:
+    """Return a value without its derivative; an array is copied, unless in a trace."""
+    if not is_traced:
+        return alone(plain(out))
+    if type(out) is Results:
+        return Results(ended(part, is_traced) for part in out)
+    return out.detach() if isinstance(out, Tensor) else out
 
 
 def check_numbers(function: Function, outputs: Sequence[Any]) -> None:

@@ -15,12 +15,26 @@ from microgradnd import gradients, tape
 from microgradnd.annotations import P, R
 from microgradnd.failures import as_function, explained
 from microgradnd.matching import name_of_function, plain
-from microgradnd.modes import enable_grad, no_grad
+from microgradnd.modes import Recording, enable_grad, no_grad
 from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
-from microgradnd.tape import Leaf, Node, Operation, Path, current
+from microgradnd.tape import Leaf, Mode, Node, Operation, Path, current
 from microgradnd.tensor import Tensor, lift
 from microgradnd.transforms import Trace, traced
 from microgradnd.trees import flatten, is_module
+
+
+class Again(Recording):
+    """The mode in which a function is called again: the one of its first call.
+
+    Whether a number or a copy may lose a derivative depends on it.
+    """
+
+    def __init__(self, first: Mode) -> None:
+        self.kind = no_grad if first.record is None else enable_grad
+        self.is_transformed = first.is_transformed
+
+    def changed(self, mode: Mode) -> Mode:
+        return self.kind.key.changed(mode)._replace(is_transformed=self.is_transformed)
 
 
 class Call:
@@ -140,6 +154,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
         tracked = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         inputs = [leaves[i] for i in tracked]
 
+        @Again(current())
         def of_inputs(*values: Any) -> Any:
             whole = dict(enumerate(leaves)) | dict(zip(tracked, values, strict=True))
             return f(*form.rebuild([whole[i] for i in range(len(leaves))]), **kwargs)

@@ -23,7 +23,7 @@ from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
 from microgradnd.batching import LEVELS, UNCHANGED, above, full, innermost, per_example
 from microgradnd.failures import as_function
-from microgradnd.matching import COMPUTED, alone, check_numbers, chosen, matching, name_of_function, one_for, own, plain
+from microgradnd.matching import COMPUTED, check_numbers, chosen, ended, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, lift, wrap
@@ -76,18 +76,18 @@ class Trace:
 
     def connect(self) -> None:
         """Find the path from the inputs to the outputs, and what its walks must do."""
-        recording = (mode := current()).record is not None
+        is_on = mode.record is not None if (mode := current()).trace is None else mode.record == mode.trace.record
         levels, outputs = self.levels, self.outputs
         self.ends = [full(o, levels) if isinstance(o, COMPUTED) else o for o in outputs] if levels else outputs
         ends = [t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None]
         self.path = gradients.path_to(ends, self.nodes, self.start)
         self.outside = self.path.outside or mode.trace or not {Leaf}.issuperset(map(type, self.nodes))
-        self.lift = lift if recording and self.outside else None
-        self.is_passed = self.lift is not None and (mode.trace is None or mode.record == mode.trace.record)
+        self.is_passed = bool(is_on and self.outside)
+        self.lift = lift if self.is_passed else mode.trace and (lambda data, node: ended(lift(data, node), True))
 
     def value(self) -> Tree:
         """Return the result of the call; copied unless something depends on it."""
-        values = [out if self.lift else alone(plain(out)) for out in self.ends]
+        values = [out if self.is_passed else ended(out, self.lift is not None) for out in self.ends]
         return self.form_of_outputs.rebuild(self.results(values))
 
     def check(self) -> None:
@@ -142,9 +142,9 @@ class Trace:
     def recording(self, vectors: Sequence[Any]) -> AbstractContextManager[Any]:
         """Return the mode for a walk: recorded if something outside depends on it."""
         needed = self.is_passed or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
-        if needed and (mode := current()).record is not None and mode.trace is None:
-            return UNCHANGED
-        return enable_grad.key if needed else no_grad.key
+        if self.is_passed and ((mode := current()).record is None or mode.trace is not None):
+            return enable_grad.key
+        return UNCHANGED if needed else no_grad.key
 
 
 def traced(function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> Trace:

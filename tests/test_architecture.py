@@ -72,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arraylike": {"registry", "primitives", "tape", "conversions", "display"},
     "inplace": {"primitives", "tape", "operands", "arraylike"},
     "outdated": {"primitives", "tape", "views", "tensor"},
-    "matching": {"primitives", "operands", "inplace", "broadcasting", "batching", "tensor", "trees"},
+    "matching": {"registry", "primitives", "operands", "inplace", "broadcasting", "batching", "tensor", "trees"},
     "vectorizing": {"batching", "matching", "trees"},
     "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike", "inplace", "conversions"},
     "operators": {

@@ -346,6 +346,48 @@ def test_a_derivative_taken_under_no_grad_is_a_constant(derivative):
     compare(mg.compile(mg.grad(f))(x), mg.grad(f)(x), exact=True)
 
 
+def both_of(x, y):
+    return np.sum(x * y), np.linalg.qr(np.outer(x, y) + np.eye(2))[1]
+
+
+CONSTANTS = {
+    "value": lambda x: mg.value_and_grad(lambda y: np.sum(x * y**2))(x)[0],
+    "aux": lambda x: mg.grad(lambda y: (np.sum(y**2), x * y), has_aux=True)(x)[1],
+    "values of vjp": lambda x: mg.vjp(both_of, x, x)[0][1],
+    "values of jvp": lambda x: mg.jvp(lambda y: x * y, (x,), (x,))[0],
+    "tangent": lambda x: mg.jvp(lambda y: x * y, (x,), (x,))[1],
+    "direction": lambda x: mg.hvp(lambda y: np.sum(x * y**3))(x, x),
+    "cotangent": lambda x: mg.vjp(lambda y: x * y, x)[1](x)[0],
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_nothing_that_a_transform_returns_under_no_grad_has_a_derivative(name):
+    def f(x):
+        with mg.no_grad():
+            constant = CONSTANTS[name](x)
+        return np.sum(x * constant)
+
+    x = np.array([1.0, 2.0])
+    found = CONSTANTS[name](x) + np.zeros(2)
+    for gradient in (mg.grad(f)(x), mg.compile(mg.grad(f))(x)):
+        compare(gradient, found if found.ndim == 1 else np.sum(found, axis=0), exact=False)
+
+
+def test_a_pullback_made_under_no_grad_passes_only_its_cotangent():
+    def f(x, y):
+        with mg.no_grad():
+            _, pullback = mg.vjp(both_of, x, y)
+        return sum(map(np.sum, pullback((np.sum(x), np.outer(x, x)))))
+
+    x, y = np.array([1.0, 2.0]), np.array([0.5, 3.0])
+    assert not mg.no_grad()(f)(mg.tensor(x, requires_grad=True), y).data.shape
+    expected = mg.grad(f, argnums=(0, 1))(x, y)
+    assert expected[0].any()
+    assert not expected[1].any()
+    compare(mg.compile(mg.grad(f, argnums=(0, 1)))(x, y), expected, exact=False)
+
+
 @pytest.mark.parametrize("rows", [512, 521, 1000])  # blocks of equal sizes, and a smaller last one
 def test_blocks_of_large_arrays(rows):
     x, y = arguments([(rows, 300), (rows, 1)])

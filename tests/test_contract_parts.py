@@ -39,6 +39,7 @@ import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.nn import functional as F
 from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 
 X = np.arange(1.0, 4.0)
 
@@ -1921,6 +1922,60 @@ def test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_cal
     with pytest.raises(ValueError, match=r"'w'.*shares memory with 'x'"):
         step(w.data)
     np.testing.assert_array_equal(w.data, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: ((x > 0).all() ** 2, (x > 0) ** 2, x.any() ** 3),
+        lambda x: (np.isscalar(x), np.isscalar(x.sum()), np.isscalar((x > 0).any())),
+        lambda x: (np.zeros_like(2**70), np.asarray(2**70), x),
+    ],
+    ids=["squares of bools", "isscalar", "large integers"],
+)
+@pytest.mark.parametrize("x", [np.True_, np.array(True), np.float64(2.0), np.array(2.0), np.int8(3), X])
+def test_numbers_and_arrays_without_axes_are_told_apart(f, x):
+    compiled = mg.compile(f)
+    for _ in range(3):
+        for got, want in zip(compiled(x), f(x), strict=True):
+            alike(got, want)
+
+
+@pytest.mark.parametrize("inner", [mg.no_grad, mg.enable_grad, nullcontext])
+@pytest.mark.parametrize("outer", [mg.no_grad, mg.enable_grad])
+def test_what_is_recorded_depends_on_the_modes_inside_and_outside(inner, outer):
+    w = mg.tensor(X, requires_grad=True)
+
+    def f(x):
+        around = w * x
+        with inner():
+            return around, np.sin(w) * x, mg.value_and_grad(lambda y: np.sum(w * y**2))(x), w
+
+    def called(f, x):
+        with outer():
+            leaves = flatten(f(x))[0]
+        w.grad = None
+        loss = sum((np.sum(leaf) for leaf in leaves), start=np.zeros(()))
+        if loss.requires_grad:
+            loss.backward()
+        return [*leaves, w.grad], [getattr(leaf, "requires_grad", False) for leaf in leaves]
+
+    compiled = mg.compile(f)
+    for x in (X, 2 * X, 3 * X):
+        for mode in (nullcontext, mg.no_grad):
+            with mode():
+                (got, tracked), (want, tracked_too) = called(compiled, x), called(f, x)
+            assert tracked == tracked_too
+            for left, right in zip(got, want, strict=True):
+                alike(left, right)
+
+
+def test_a_result_is_computed_again_outside_of_transforms():
+    w = mg.tensor(X, requires_grad=True)
+    compiled = mg.compile(lambda x: np.sum(w * copy.deepcopy(w) * x))
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="returned another result when it was called again"):
+            compiled(X).backward()  # a copy is a new variable; under a transform, it would pass derivatives
 
 
 def test_a_decorator_that_changes_the_mode_remembers_nothing_that_is_watched():

@@ -6,6 +6,7 @@ Must not own: the laws that all rules obey (`test_laws.py`, with the rows in
 Read next: `test_optim.py`.
 """
 
+import inspect
 import warnings
 from typing import get_args
 
@@ -564,3 +565,23 @@ def test_the_cosine_of_one_vector_with_many():
     cosines = many @ one / np.sqrt(np.sum(many**2, axis=1) * np.sum(one**2))
     for query in (one, one[None]):
         np.testing.assert_allclose(F.cosine_similarity(query, many), cosines, rtol=1e-13)
+
+
+OF_ONE = [f for f in vars(F).values() if callable(f) and len(inspect.signature(f).parameters) == 1]
+
+
+@pytest.mark.parametrize("dtype", [complex, np.complex64, float, np.float16, int, np.int8, bool])
+@pytest.mark.parametrize("f", OF_ONE, ids=lambda f: f.__name__)
+def test_functions_take_the_same_dtypes_of_arrays_and_tensors_compiled_or_not(f, dtype):
+    def outcome(f, x):
+        try:
+            result = f(x)
+        except TypeError:
+            return "refused"
+        return np.asarray(result.data if isinstance(result, mg.Tensor) else result).dtype
+
+    x = np.array([[1, 0], [1, 1]]).astype(dtype)
+    want = outcome(f, x)
+    for wrapped in (f, mg.compile(f)):
+        for argument in (x, mg.tensor(x)):
+            assert outcome(wrapped, argument) == want

@@ -118,7 +118,7 @@ class Dispatcher:
                 value = f"g{i}" if is_array else "None"
                 value = f"asarray({value})" if shapes.get(value) == () else value  # programs return numbers
                 after.append(self.leaving(thing, value))
-        if traced.sources and entry.mode.record is not None:
+        if traced.sources:
             rest = f"result, {self.name(entry)}, {self.name(self.function)}, {self.name(Arguments)}(args, kwargs)"
             after.append(f"result = {self.name(recorded)}({rest})")
         elif traced.form is not None:

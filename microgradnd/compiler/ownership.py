@@ -62,7 +62,7 @@ def own_results(program: Program, parts: Set[Value] = frozenset()) -> Program:
             handed.update(lent.get(result, {result}))
             return result
         copy = copied(result)
-        if result.shape:
+        if result.shape or result.dtype.hasobject:
             return copy
         number = Value((), result.dtype)  # a number, like every other result without axes
         copies.append(Step(primitives.getitem, (copy, ()), {}, number))

@@ -20,8 +20,9 @@ from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.recorder import Setting
 from microgradnd.compiler.trace import Traced
+from microgradnd.modes import enable_grad
 from microgradnd.operands import COPIED, sample
-from microgradnd.recompute import Call, recompute
+from microgradnd.recompute import Again, Call, recompute
 from microgradnd.registry import Results
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, lift
@@ -36,8 +37,9 @@ def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: 
     values = [node.data if isinstance(node, Leaf) else node.out for node in nodes]
     call = Call(again(entry, function, arguments), nodes, exact=False)
     out = Results(x for x, is_tracked in zip(leaves, traced.differentiable, strict=True) if is_tracked)
-    record: Any = current().record
-    parts = iter(lift(out, record(recompute, (call, *values), {}, (None, *nodes), out)))
+    with enable_grad():  # the function may do so under `no_grad`
+        record: Any = current().record
+        parts = iter(lift(out, record(recompute, (call, *values), {}, (None, *nodes), out)))
     leaves = [next(parts) if is_tracked else x for x, is_tracked in zip(leaves, traced.differentiable, strict=True)]
     return form.rebuild(leaves)
 
@@ -68,7 +70,8 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
                 f"differentiate before that, or pass a copy (x.copy())"
             )
         args, kwargs = arguments.rebuilt(kept)
-        return [x for x in flatten(function(*args, **kwargs))[0] if isinstance(x, Tensor) and x.requires_grad]
+        with Again(entry.mode):
+            return [x for x in flatten(function(*args, **kwargs))[0] if isinstance(x, Tensor) and x.requires_grad]
 
     return call
 

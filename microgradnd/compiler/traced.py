@@ -120,6 +120,10 @@ class TracedTensor(Tensor):
         self._refuse_repetition(other)
         return super().__rmul__(other)
 
+    def __pow__(self, exponent: Any) -> Any:
+        is_bool = self.dtype == bool and issubclass(self._class_outside(), np.generic)
+        return np.power(self, exponent) if is_bool else super().__pow__(exponent)  # an int, unlike array**2
+
     def _refuse_repetition(self, other: Any) -> None:
         if type(other) in (list, tuple) and issubclass(self._class_outside(), np.generic):
             raise tracer().refusal("a list times a number", "Write np.array(list) * t to multiply its elements")
@@ -179,7 +183,8 @@ def tracer() -> Any:
 
 def is_inside() -> bool:
     """Return whether this library or NumPy calls a method."""
-    return sys._getframe(2).f_code.co_filename.startswith(INSIDE)
+    code = sys._getframe(2).f_code
+    return code.co_filename.startswith(INSIDE) and code is not np.isscalar.__code__  # it asks for the class
 
 
 def noting(method: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:

@@ -50,7 +50,8 @@ def relu(x: Any) -> Any:
     >>> F.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return x.relu() if isinstance(x, Tensor) else primitives.relu(operand("relu", x, kinds=REAL))
+    is_real = isinstance(x, Tensor) and x.dtype.kind != "c"
+    return x.relu() if is_real else primitives.relu(operand("relu", x, kinds=REAL))
 
 
 @of_one
