@@ -100,6 +100,19 @@ def test_logsumexp_is_numpys_logaddexp():
     np.testing.assert_allclose([a, b], [c, d], rtol=1e-14)
 
 
+@pytest.mark.parametrize(("dtype", "x"), [(np.float64, 1e16), (np.float32, 1e7), (np.float16, 3000)])
+def test_logsumexp_far_from_0(dtype, x):
+    """The shares are those of the differences, although the result is rounded."""
+    a, b = np.array([x, x, -x], dtype), np.array([1, 3, 1], dtype)
+    assert mg.grad(special.logsumexp)(a).tolist() == [0.5, 0.5, 0]
+    assert mg.jvp(special.logsumexp, (a,), (np.array([1, 0, 5], dtype),))[1] == 0.5
+    by_a, by_b = mg.grad(lambda a, b: special.logsumexp(a, b=b), (0, 1))(a, b)
+    np.testing.assert_allclose(by_a, [0.25, 0.75, 0], 1e-3)
+    np.testing.assert_allclose(by_b, [0.25, 0.25, 0], 1e-3)
+    rows = mg.grad(lambda a: np.sum(special.logsumexp(a, axis=1)))(np.array([a, [-np.inf] * 3], dtype))
+    assert rows.tolist() == [[0.5, 0.5, 0], [0, 0, 0]]
+
+
 def test_logsumexp_of_a_sum_that_is_0():
     """If no element counts, the sum is 0, and the derivative by a weight infinite."""
     a, b = np.array([0.0, 1.0]), np.zeros(2)

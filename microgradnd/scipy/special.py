@@ -34,7 +34,7 @@ import numpy as np
 
 from microgradnd.primitives import array, expand
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
-from microgradnd.rules.values import holds, in_dtype, ratio, real, total
+from microgradnd.rules.values import holds, ratio, real, total
 from microgradnd.scipy import missing, scipys
 
 sp = scipys("special")
@@ -242,15 +242,18 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
 def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
     """Return exp(a - out), the terms of a sum over their sum.
 
+    It is divided by its own weighted sum, which differs from 1 as far as out is rounded.
     Where both are inf, the terms share 1 equally; where both are -inf, they are 0.
     """
     shape = np.broadcast_shapes(a.shape, np.shape(b))
     whole = expand(out, shape, axis, keepdims)
     if holds(np.all(np.isfinite(out))):
-        return np.exp(a - whole)
+        found = np.exp(a - whole)
+        return found / total(found if b is None else b * found, axis, keepdims=True)
     ties = np.isinf(whole) & (a == whole)
-    share = in_dtype((real(whole) > 0) / np.maximum(np.sum(ties, axis=axis, keepdims=True), 1), whole.dtype)
-    return np.where(ties, share, np.exp(np.where(ties, 0, a) - np.where(ties, 0, whole)))
+    found = np.where(ties, real(whole) > 0, np.exp(np.where(ties, 0, a) - np.where(ties, 0, whole)))
+    sums = total(found if b is None else b * found, axis, keepdims=True)
+    return found / np.where(np.isfinite(sums) & (sums != 0), sums, 1)
 
 
 def weighted_terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
