@@ -113,6 +113,20 @@ def test_logsumexp_far_from_0(dtype, x):
     assert rows.tolist() == [[0.5, 0.5, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float64, 1e-12), (np.float32, 1e-3)])
+def test_erfcx_of_large_numbers(dtype, digits):
+    """The slope approaches -1 / (x^2 sqrt(pi)), as a difference of nearly equal terms."""
+    x = np.array([0.5, 49, 51, 1e4, 1e8, 1e12], dtype)
+    with np.errstate(all="ignore"):
+        slopes = mg.elementwise_grad(special.erfcx)(x)
+    direct = -0.5 * special.erfcx(0.5) + 3 * special.erfcx(0.5) / 2 - 2 / np.sqrt(np.pi)
+    np.testing.assert_allclose(slopes[0], direct, digits)
+    far = x[1:].astype(float) ** -2
+    series = -far / np.sqrt(np.pi) * (1 - 3 / 2 * far + 15 / 4 * far**2 - 105 / 8 * far**3)
+    np.testing.assert_allclose(slopes[1:], series, max(digits, 1e-11))
+    np.testing.assert_allclose(mg.grad(mg.grad(special.erfcx))(1e8), 2e-24 / np.sqrt(np.pi))
+
+
 def test_logsumexp_of_a_sum_that_is_0():
     """If no element counts, the sum is 0, and the derivative by a weight infinite."""
     a, b = np.array([0.0, 1.0]), np.zeros(2)

@@ -98,9 +98,18 @@ elementwise(logit, lambda g, out, x: g / (x * (1 - x)))
 erf, erfc, erfcx, erfinv, erfcinv = sp.erf, sp.erfc, sp.erfcx, sp.erfinv, sp.erfcinv
 ndtr, log_ndtr, ndtri = sp.ndtr, sp.log_ndtr, sp.ndtri
 
+
+def erfcx_slope(out: Any, x: Any) -> Any:
+    """Return 2 x erfcx(x) - 2 / sqrt(pi); where that cancels, its asymptotic series."""
+    far = 1 / np.where(x > 50, x, 50)
+    half = 0.5 * far * far
+    series = far * far / -ROOT_PI * (1 - half * (3 - half * (15 - half * (105 - half * 945))))
+    return np.where(x > 50, series, 2 * x * out - 2 / ROOT_PI)
+
+
 elementwise(erf, lambda g, out, x: g * (2 / ROOT_PI * np.exp(-x * x)))
 elementwise(erfc, lambda g, out, x: g * (-2 / ROOT_PI * np.exp(-x * x)))
-elementwise(erfcx, lambda g, out, x: g * (2 * x * out - 2 / ROOT_PI))
+elementwise(erfcx, lambda g, out, x: g * erfcx_slope(out, x))
 elementwise(erfinv, lambda g, out, x: g * (ROOT_PI / 2 * np.exp(out * out)))
 elementwise(erfcinv, lambda g, out, x: g * (-ROOT_PI / 2 * np.exp(out * out)))
 elementwise(ndtr, lambda g, out, x: g * (np.exp(-0.5 * x * x) / ROOT_2PI))
