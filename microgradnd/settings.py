@@ -181,7 +181,9 @@ share = number_check("a number from 0 to 1", lambda x: 0 <= x <= 1)
 probability = number_check("a probability, from 0 to 1", lambda x: 0 <= x <= 1)
 count = check_of("a positive integer", as_integer, lambda n: n >= 1)
 integer = check_of("an integer, such as 1", as_integer)
-switch = check_of("a switch, either True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
+switch = check_of(
+    "a switch, either True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None
+)
 
 
 def as_floating_dtype(value: Any) -> np.dtype[Any] | None:

@@ -762,10 +762,15 @@ LIBRARY = {
     ),
     **{
         f"{type(thing).__name__}.{method} of too many": Row(
-            lambda thing=thing, method=method: getattr(thing, method)(1, 2, 3, 4), TypeError, f".{method} was called with"
+            lambda thing=thing, method=method: getattr(thing, method)(1, 2, 3, 4),
+            TypeError,
+            f".{method} was called with",
         )
         for thing, methods in (
-            (nn.ReLU(), "apply children eval modules requires_grad_ to train zero_grad state_dict register_forward_hook"),
+            (
+                nn.ReLU(),
+                "apply children eval modules requires_grad_ to train zero_grad state_dict register_forward_hook",
+            ),
             (nn.ModuleList(), "append extend insert"),
             (nn.ModuleDict(), "items keys pop update values"),
             (STEPPER, "step zero_grad add_param_group state_dict load_state_dict"),
@@ -774,6 +779,7 @@ LIBRARY = {
         )
         for method in methods.split()
     },
+    "np.std(where=numbers)": Row(lambda: np.std(t, where=[1, 2, 0]), TypeError, "std: where= must hold booleans"),
     "step(closure=)": Row(lambda: STEPPER.step(closure=len), TypeError, "step takes no keyword 'closure'|backward()"),
     "step(now=)": Row(lambda: STEPPER.step(now=1), TypeError, "step takes no keyword 'now'; it takes none"),
     "LRScheduler()": Row(lambda: lr_scheduler.LRScheduler(STEPPER), NotImplementedError, "at(t, lr, base)"),

@@ -89,8 +89,7 @@ class LRScheduler(Configured):
         self.optimizer = settings.pop("optimizer")
         if not isinstance(self.optimizer, Optimizer):
             raise TypeError(
-                f"{type(self).__name__}: optimizer must be an Optimizer, such as optim.SGD(...), got "
-                f"{self.optimizer!r}"
+                f"{type(self).__name__}: optimizer must be an Optimizer, such as optim.SGD(...), got {self.optimizer!r}"
             )
         self._settings = self.checked(settings, {})
         self.base_lrs: list[float] = []
