@@ -115,7 +115,7 @@ def test_logsumexp_far_from_0(dtype, x):
 
 @pytest.mark.parametrize(("dtype", "digits"), [(np.float64, 1e-12), (np.float32, 1e-3)])
 def test_erfcx_of_large_numbers(dtype, digits):
-    """The slope approaches -1 / (x^2 sqrt(pi)), as a difference of nearly equal terms."""
+    """The slope approaches -1 / (x^2 sqrt(pi)), a difference of nearly equal terms."""
     x = np.array([0.5, 49, 51, 1e4, 1e8, 1e12], dtype)
     with np.errstate(all="ignore"):
         slopes = mg.elementwise_grad(special.erfcx)(x)

@@ -58,7 +58,7 @@ def misfit(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
 
 
 def misfit_of_hook(module: Module, error: Exception) -> str:
-    """Return an error's message; with what a hook is called with, if a hook raised it."""
+    """Return an error's message; if a hook raised it, what hooks are called with."""
     if not module.forward_hooks:
         return str(error)
     return (

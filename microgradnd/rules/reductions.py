@@ -26,8 +26,9 @@ from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_f
 
 def mask_of(where: Any) -> Any:
     """Return a mask as NumPy reads it: numbers, also in lists, are truth values."""
-    is_mask = where is True or isinstance(where, np.ndarray) or getattr(where, "dtype", None) == bool
-    return where if is_mask else np.asarray(where, dtype=bool)
+    if where is True or isinstance(where, np.ndarray) or np.result_type(getattr(where, "dtype", float)).kind == "b":
+        return where
+    return np.asarray(where, dtype=bool)
 
 
 def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0) -> Any:

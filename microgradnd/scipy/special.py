@@ -251,7 +251,7 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
 def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
     """Return exp(a - out), the terms of a sum over their sum.
 
-    It is divided by its own weighted sum, which differs from 1 as far as out is rounded.
+    They are divided by their own weighted sum, which is 1 except for out's rounding.
     Where both are inf, the terms share 1 equally; where both are -inf, they are 0.
     """
     shape = np.broadcast_shapes(a.shape, np.shape(b))
