@@ -780,6 +780,9 @@ LIBRARY = {
         for method in methods.split()
     },
     "np.std(where=numbers)": Row(lambda: np.std(t, where=[1, 2, 0]), TypeError, "std: where= must hold booleans"),
+    "load into a Tensor of another shape": Row(
+        saved_and_loaded({"w": np.ones(3)}, {"w": mg.tensor(np.ones(2))}), ValueError, "w doesn't fit|shape (2,)|(3,)"
+    ),
     "step(closure=)": Row(lambda: STEPPER.step(closure=len), TypeError, "step takes no keyword 'closure'|backward()"),
     "step(now=)": Row(lambda: STEPPER.step(now=1), TypeError, "step takes no keyword 'now'; it takes none"),
     "LRScheduler()": Row(lambda: lr_scheduler.LRScheduler(STEPPER), NotImplementedError, "at(t, lr, base)"),
