@@ -178,7 +178,7 @@ OBSCURE = re.compile(r"has no attribute|object is not|cannot be interpreted|trut
 KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'|'(\w+)' is an invalid keyword")
 COUNT = re.compile(
     r"missing (\d+ )?required|takes .*positional argument|takes (at|no|exactly)|expected .* argument"
-    r"|missing a required|too many positional|missing required"
+    r"|missing a required|too many positional|missing required|got multiple values"
 )
 
 
@@ -376,7 +376,7 @@ def display(function: Any) -> str:
     if module.startswith("microgradnd.nn."):
         if module == "microgradnd.nn.init":
             return f"nn.init.{name}"
-        return f"nn.{name}" if module.endswith((".fit", ".summaries", ".module")) else f"F.{name}"
+        return f"nn.{name}" if module.endswith((".fit", ".summaries", ".module", ".containers")) else f"F.{name}"
     return "a function without a name" if name == "<lambda>" else name
 
 
@@ -462,7 +462,8 @@ def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> st
     names = [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
     remedy = instead_of(keyword, names)
     if not remedy:
-        remedy = f"its parameters are {_all(names)}" if names else "pass it by position, or leave it out"
+        others = "it takes none" if known else "pass it by position, or leave it out"
+        remedy = f"its parameters are {_all(names)}" if names else others
     return f"{name} takes no keyword {keyword!r}; {remedy}"
 
 
@@ -483,6 +484,8 @@ def instead_of(keyword: str, names: list[str]) -> str:
         "max_norm": "scale the rows yourself, under mg.no_grad()",
         **dict.fromkeys(("capturable", "differentiable", "foreach", "fused"), "there is one implementation"),
         **dict.fromkeys(("epochs", "steps_per_epoch"), "pass total_steps=epochs * steps_per_epoch"),
+        "closure": "compute the loss and call backward() before step()",
+        "epoch": "each call goes on by one epoch",
         "last_epoch": "call load_state_dict() of the optimizer and of the schedule to resume",
         "verbose": "print get_last_lr() yourself",
     }
@@ -507,6 +510,8 @@ def _wrong_count(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[s
     text = f"{name} was called with {len(args)} argument{'s' * (len(args) != 1)} by position"
     if isinstance(function, np.ufunc):
         return f"{text}, but it takes {function.nin}; pass the others by keyword, or leave them out"
+    if not known and parameters(function):
+        return f"{text}, but it takes none"
     if not known:
         return f"{text}, too many or too few; its documentation lists its parameters"
     if needed:

@@ -9,12 +9,14 @@ Read next: `advice.py`.
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from microgradnd.annotations import P, R
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
@@ -41,6 +43,17 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             fail(function, args, kwargs, error)
 
     return call
+
+
+def all_explained(cls: type[T]) -> type[T]:
+    """Make a call that fits no signature of a class's public methods raise such errors.
+
+    Methods of subclasses aren't changed.
+    """
+    for name, method in list(vars(cls).items()):
+        if isinstance(method, types.FunctionType) and not name.startswith("_") and name != "forward":
+            setattr(cls, name, explained(method))
+    return cls
 
 
 def as_function(given: F, what: str) -> F:

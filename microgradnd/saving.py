@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.failures import explained
+from microgradnd.states import overwrite
 from microgradnd.tensor import Tensor
 from microgradnd.trees import Tree, flatten
 
@@ -41,7 +42,9 @@ def has_state(value: Any) -> bool:
 
 
 def state_of(value: Any) -> Any:
-    """Return a copy of the state of a value that has one."""
+    """Return a copy of the state of a value that has one, or of a Tensor's array."""
+    if isinstance(value, Tensor):
+        return np.array(value.data)
     return value.bit_generator.state if isinstance(value, np.random.Generator) else value.state_dict()
 
 
@@ -49,6 +52,13 @@ def take_over(value: Any, state: Any) -> None:
     """Load a state into a value in place, or raise."""
     if isinstance(value, np.random.Generator):
         value.bit_generator.state = state
+    elif isinstance(value, Tensor):
+        new = np.asarray(state)
+        if new.shape != value.shape or not np.can_cast(new.dtype, value.dtype, "same_kind"):
+            raise ValueError(
+                f"the Tensor has shape {value.shape} and dtype {value.dtype}, got {new.shape}, {new.dtype}"
+            )
+        overwrite(value, new)
     else:
         value.load_state_dict(state)
 
@@ -84,7 +94,7 @@ def matched(tree: Tree, saved: Tree, name: str, where: str, found: list[tuple[st
 
     The list `found` takes their names, the objects and their states.
     """
-    if has_state(tree):
+    if has_state(tree) or isinstance(tree, Tensor):
         found.append((name, tree, saved))
         return tree
     if not isinstance(tree, Mapping | list | tuple):
@@ -258,8 +268,8 @@ def load(path: str | os.PathLike[str], into: Tree = None) -> Tree:
     path : path
     into : tree, optional
         A tree like the saved one, or with some of its keys. Its modules, optimizers,
-        schedules and Generators load their saved states: all of them, or, if one
-        doesn't fit, none.
+        schedules and Generators load their saved states, and its Tensors their values:
+        all of them, or, if one doesn't fit, none.
 
     Returns
     -------

@@ -173,15 +173,17 @@ def optional(checked: Check) -> Check:
     return lambda name, value: None if value is None else checked(name, value)
 
 
-number = number_check("a number", lambda x: not math.isnan(x))
+number = number_check("a number, such as 0.5", lambda x: not math.isnan(x))
 positive = number_check("a finite number greater than 0", lambda x: 0 < x < math.inf)
 not_negative = number_check("a finite number, 0 or more", lambda x: 0 <= x < math.inf)
 fraction = number_check("a number from 0 to below 1", lambda x: 0 <= x < 1)
 share = number_check("a number from 0 to 1", lambda x: 0 <= x <= 1)
 probability = number_check("a probability, from 0 to 1", lambda x: 0 <= x <= 1)
 count = check_of("a positive integer", as_integer, lambda n: n >= 1)
-integer = check_of("an integer", as_integer)
-switch = check_of("either True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
+integer = check_of("an integer, such as 1", as_integer)
+switch = check_of(
+    "a switch, either True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None
+)
 
 
 def as_floating_dtype(value: Any) -> np.dtype[Any] | None:

@@ -8,18 +8,15 @@ Read next: `nn/module.py`.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 
-def signature_of(cls: type[Any]) -> inspect.Signature:
-    """Return the signature of a class."""
-    signature = inspect.signature(cls.__init__)
-    return signature.replace(
-        parameters=[
-            parameter.replace(annotation=parameter.empty) for parameter in list(signature.parameters.values())[1:]
-        ],
-        return_annotation=signature.empty,
-    )
+def signature_of(function: Callable[..., Any], after: int = 0) -> inspect.Signature:
+    """Return the signature of a function after some parameters, without types."""
+    signature = inspect.signature(function)
+    shown = [p.replace(annotation=p.empty) for p in list(signature.parameters.values())[after:]]
+    return signature.replace(parameters=shown, return_annotation=signature.empty)
 
 
 def check_call(
@@ -47,7 +44,7 @@ def check_call(
     TypeError
         If the arguments don't fit.
     """
-    signature = signature or signature_of(cls)
+    signature = signature or signature_of(cls.__init__, 1)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -56,8 +53,8 @@ def check_call(
         if stray:
             from microgradnd.advice import instead_of  # needed only when something is wrong
 
-            remedy = instead_of(next(iter(stray)), list(own))
-            what = f"got {', '.join(stray.values())}{remedy and f'; {remedy}'}"
+            remedy = instead_of(next(iter(stray)), list(own)) or "leave it out"
+            what = f"got {', '.join(stray.values())}; {remedy}"
         elif "missing" in str(error):
             what = str(error).replace("missing a required argument:", "but the call lacks")
         else:

@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "anew": {"batching", "registry", "tape", "tensor"},
     "anomaly": {"registry", "tape", "lines", "modes", "operands"},
     "data": {"anew", "operands", "settings"},
-    "saving": {"tensor", "trees"},
+    "saving": {"states", "tensor", "trees"},
     "conversions": {"tape"},
     "display": {"registry", "tape"},
     "signatures": set(),

@@ -159,6 +159,29 @@ def test_a_state_that_does_not_fit_changes_nothing(tmp_path):
     assert same(before, saving.states(other))
 
 
+def test_tensors_take_over_their_values(tmp_path):
+    """In place, as modules do, and all or none; a use before the load is noticed."""
+    w, v = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([[3.0]], requires_grad=True)
+    mg.save(tmp_path / "a.npz", {"w": w, "v": [v], "step": 3})
+    with mg.no_grad():
+        w += 1
+        v += 1
+    product, array = w * w, w.data
+    loaded = mg.load(tmp_path / "a.npz", into={"w": w, "v": [v]})
+    assert loaded["w"] is w
+    assert loaded["v"][0] is v
+    assert loaded["step"] == 3
+    assert w.data is array
+    assert array.tolist() == [1, 2]
+    assert v.item() == 3
+    with pytest.raises(RuntimeError, match="was changed after"):
+        np.sum(product).backward()
+    mg.save(tmp_path / "b.npz", {"w": w + 5, "v": [np.ones(3)]})
+    with pytest.raises(ValueError, match=r"v.0 doesn't fit .* nothing was changed: the Tensor has shape \(1, 1\)"):
+        mg.load(tmp_path / "b.npz", into={"w": w, "v": [v]})
+    assert w.data.tolist() == [1, 2]
+
+
 def test_models_in_lists_take_over_their_states(tmp_path):
     models, others = [nn.Linear(1, 1), nn.Linear(2, 1)], (nn.Linear(1, 1), nn.Linear(2, 1))
     mg.save(tmp_path / "a", {"models": models})

@@ -348,7 +348,7 @@ def test_a_row_is_a_class_that_may_be_subclassed():
 def test_settings_are_checked_when_a_row_is_made():
     with pytest.raises(ValueError, match=r"^Softplus: beta must be a positive number, got 0$"):
         nn.Softplus(0)
-    with pytest.raises(TypeError, match=r"^CrossEntropyLoss: ignore_index must be an integer, got None$"):
+    with pytest.raises(TypeError, match=r"^CrossEntropyLoss: ignore_index must be an integer, such as 1, got None$"):
         nn.CrossEntropyLoss(ignore_index=None)
     with pytest.raises(
         TypeError, match=r"^ELU: alpha must be a setting of the module, got ndarray; .*nn\.ELU\(\)\(\.\.\.\)$"

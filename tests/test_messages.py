@@ -13,6 +13,7 @@ import contextlib
 import copy
 import datetime
 import importlib
+import inspect
 import io
 import math
 import queue
@@ -57,6 +58,30 @@ INSIDE = re.compile(
     r"|truth value|not supported between|_NoValueType|unhashable type|could not convert|must be a real number, not None"
     r"|is none$|got an unexpected|same number of elements|<lambda>\(\)|not a proper array|\b_\w+\(\)"
 )
+SIZES_OF = {
+    "AdaptiveAvgPool1d": (2,),
+    "AdaptiveAvgPool2d": (2,),
+    "AvgPool1d": (2,),
+    "AvgPool2d": (2,),
+    "BatchNorm1d": (3,),
+    "BatchNorm2d": (3,),
+    "Bilinear": (3, 3, 2),
+    "Conv1d": (2, 3, 3),
+    "Conv2d": (2, 3, 3),
+    "ConvTranspose2d": (2, 3, 3),
+    "Embedding": (5, 3),
+    "GRU": (3, 4),
+    "GroupNorm": (1, 3),
+    "LSTM": (3, 4),
+    "LayerNorm": (3,),
+    "Linear": (3, 2),
+    "MaxPool1d": (2,),
+    "MaxPool2d": (2,),
+    "MultiheadAttention": (4, 2),
+    "RMSNorm": (3,),
+    "RNN": (3, 4),
+    "TransformerEncoderLayer": (4, 2),
+}
 SHORTEST = 46  # characters that it takes to say what happened and what to do
 
 
@@ -375,6 +400,19 @@ def exported(function: Callable[[Any], Any]) -> Callable[[], Any]:
 def within(function: Callable[[Any], Any]) -> Callable[[], Any]:
     """Return a call of a function in `mg.grad`."""
     return lambda: mg.grad(function)(np.array([1.0, 2.0]))
+
+
+class Own(nn.Module):
+    """A module of a user."""
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+def called_with_hook(register: str) -> Callable[[], Any]:
+    layer = nn.ReLU()
+    getattr(layer, register)(lambda module: None)
+    return lambda: layer(np.ones(3))
 
 
 def hooked(result: Any) -> None:
@@ -705,6 +743,50 @@ LIBRARY = {
     ),
     "F.relu(inplace=)": Row(lambda: F.relu(t, inplace=True), TypeError, "F.relu|inplace|leave it out"),
     "F.sigmoid(input=)": Row(lambda: F.sigmoid(input=t), TypeError, "sigmoid|input|by position"),
+    **{
+        f"{type(layer).__name__}()({case})": Row(
+            lambda layer=layer, args=args, kwargs=kwargs: layer(*args, **kwargs), TypeError, words
+        )
+        for layer in (nn.Linear(2, 1), nn.ReLU(), nn.Sequential(nn.ReLU()), nn.GroupNorm(1, 2), Own())
+        for case, args, kwargs, words in (
+            ("x, x", (np.ones(2), np.ones(2)), {}, "takes (x), got 2 positional arguments"),
+            ("", (), {}, "takes (x), but the call lacks 'x'"),
+            ("x, mask", (np.ones(2),), {"mask": None}, "takes (x), got mask=None"),
+        )
+    },
+    "a hook before forward() of one parameter": Row(
+        called_with_hook("register_forward_pre_hook"), TypeError, "a hook of ReLU must take (module, args)"
+    ),
+    "a hook after forward() of one parameter": Row(
+        called_with_hook("register_forward_hook"), TypeError, "a hook of ReLU must|(module, args, out) after"
+    ),
+    **{
+        f"{type(thing).__name__}.{method} of too many": Row(
+            lambda thing=thing, method=method: getattr(thing, method)(1, 2, 3, 4),
+            TypeError,
+            f".{method} was called with",
+        )
+        for thing, methods in (
+            (
+                nn.ReLU(),
+                "apply children eval modules requires_grad_ to train zero_grad state_dict register_forward_hook",
+            ),
+            (nn.ModuleList(), "append extend insert"),
+            (nn.ModuleDict(), "items keys pop update values"),
+            (STEPPER, "step zero_grad add_param_group state_dict load_state_dict"),
+            (lr_scheduler.StepLR(STEPPER, 3), "step get_last_lr state_dict load_state_dict"),
+            (lr_scheduler.ReduceLROnPlateau(STEPPER), "step"),
+        )
+        for method in methods.split()
+    },
+    "np.std(where=numbers)": Row(lambda: np.std(t, where=[1, 2, 0]), TypeError, "std: where= must hold booleans"),
+    "load into a Tensor of another shape": Row(
+        saved_and_loaded({"w": np.ones(3)}, {"w": mg.tensor(np.ones(2))}), ValueError, "w doesn't fit|shape (2,)|(3,)"
+    ),
+    "step(closure=)": Row(lambda: STEPPER.step(closure=len), TypeError, "step takes no keyword 'closure'|backward()"),
+    "step(now=)": Row(lambda: STEPPER.step(now=1), TypeError, "step takes no keyword 'now'; it takes none"),
+    "LRScheduler()": Row(lambda: lr_scheduler.LRScheduler(STEPPER), NotImplementedError, "at(t, lr, base)"),
+    "MSELoss()(p, y, 1)": Row(lambda: nn.MSELoss()(np.ones(1), np.ones(1), 1), TypeError, "F.mse_loss|reduction="),
     "nn.Linear(1)": Row(lambda: nn.Linear(1), TypeError, "Linear takes|lacks|out_features"),
     "nn.Linear(use_bias=)": Row(lambda: nn.Linear(1, 1, use_bias=False), TypeError, "Linear|use_bias|bias="),
     "nn.Linear(device=)": Row(lambda: nn.Linear(1, 1, device="cpu"), TypeError, "Linear|device|leave it out"),
@@ -2333,3 +2415,24 @@ def test_every_message_has_a_row() -> None:
     }
     missing = {f"{Path(file).name}:{line} {text}" for (file, line), text in made.items() if text not in seen}
     assert missing == set()
+
+
+@pytest.mark.parametrize("value", [None, "x", math.nan, [], np.ones(3), 1j], ids=repr)
+def test_every_setting_of_every_layer_says_what_it_must_be(value: Any) -> None:
+    """A value of a wrong kind, in each place of each constructor: right or refused."""
+    for name, kind in vars(nn).items():
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            continue
+        given = SIZES_OF.get(name, ())
+        for place, setting in enumerate(inspect.signature(kind).parameters):
+            args, kwargs = list(given), {}
+            if place < len(args):
+                args[place] = value
+            else:
+                kwargs[setting] = value
+            try:
+                kind(*args, **kwargs)
+            except Exception as error:
+                text = "\n".join([str(error), *getattr(error, "__notes__", ())])
+                assert len(text) >= SHORTEST, f"{name}({setting}={value!r}): {text}"
+                assert not INSIDE.search(text), f"{name}({setting}={value!r}): {text}"

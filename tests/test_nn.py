@@ -270,8 +270,8 @@ def test_parameters_in_a_class_are_refused(value, where):
         (lambda m: nn.Sequential(nn.ReLU), TypeError, r"item 0 must be a Module, got ReLU; pass instances"),
         (lambda m: nn.Sequential([nn.ReLU()]), TypeError, r"must be a Module.*unpack a list with \*"),
         (lambda m: nn.Linear(0, 1), ValueError, "Linear: in_features must be a positive integer, got 0"),
-        (lambda m: m.train("no"), TypeError, "Module.train: mode must be either True or False, got 'no'"),
-        (lambda m: m.requires_grad_(1), TypeError, "requires_grad must be either True or False, got 1"),
+        (lambda m: m.train("no"), TypeError, "Module.train: mode must be a switch, either True or False, got 'no'"),
+        (lambda m: m.requires_grad_(1), TypeError, "requires_grad must be a switch, either True or False, got 1"),
         (lambda m: nn.Linear(1, 2.0), TypeError, "Linear: out_features must be a positive integer, got 2.0"),
         (
             lambda m: nn.LSTM(1, 2, dtype=int),

@@ -81,6 +81,7 @@ WRONG = {
     "cov's weights": (lambda x: np.cov(x, aweights=[-1, 2, 1]), ValueError, "aweights must not be negative"),
     "cov's shapes": (lambda x: np.cov(x, aweights=[[1, 2, 1]]), RuntimeError, r"observation, 3, got shape \(1, 3\)"),
     "cov's freedom": (lambda x: np.cov(x, ddof=1.5), ValueError, "must be an integer, got 1.5"),
+    "numbers as a mask of a variance": (lambda x: np.var(x, where=[1, 2, 0]), TypeError, "var: where= must hold bool"),
     "ediff1d": (lambda x: np.ediff1d(x, to_end=1j), TypeError, "fits float64, .* got complex128"),
     "diff": (lambda x: np.diff(x, -1), ValueError, "n, .* must be 0 or more, got -1"),
     "gradient": (lambda x: np.gradient(x, 1.0, 2.0), TypeError, "one per axis, got 2 for 1 axes"),
@@ -341,6 +342,22 @@ def test_a_maximum_shares_ties_beside_other_elements():
 
 
 # Half precision: counts and sums of many elements
+
+
+REDUCTIONS = [np.sum, np.mean, np.prod, np.max, np.min, np.nansum, np.nanmean, np.nanmax, np.add.reduce]
+
+
+@pytest.mark.parametrize("mask", [[1, 2, 0, 3], (True, 0, 5, 0), [1.5, 0, 2, 1], 2, 2.5, np.float32(2)], ids=repr)
+@pytest.mark.parametrize("reduction", REDUCTIONS, ids=lambda f: f.__name__)
+def test_numbers_in_a_mask_are_truth_values(reduction, mask):
+    """NumPy takes lists of numbers as masks; its mean divides by their sum."""
+    options = {"where": mask, **({"initial": -9.0} if reduction in (np.max, np.min, np.nanmax) else {})}
+    x = np.array([1.0, -2.0, 3.0, 4.0])
+    steps = 1e-6 * np.eye(4)
+    right = [(reduction(x + step, **options) - reduction(x - step, **options)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(mg.grad(lambda x: reduction(x, **options))(x), right, rtol=1e-6, atol=1e-6)
+    moved = [mg.jvp(lambda x: reduction(x, **options), (x,), (e,))[1] for e in np.eye(4)]
+    np.testing.assert_allclose(moved, right, rtol=1e-6, atol=1e-6)
 
 
 def test_many_elements_in_half_precision():

@@ -100,6 +100,33 @@ def test_logsumexp_is_numpys_logaddexp():
     np.testing.assert_allclose([a, b], [c, d], rtol=1e-14)
 
 
+@pytest.mark.parametrize(("dtype", "x"), [(np.float64, 1e16), (np.float32, 1e7), (np.float16, 3000)])
+def test_logsumexp_far_from_0(dtype, x):
+    """The shares are those of the differences, although the result is rounded."""
+    a, b = np.array([x, x, -x], dtype), np.array([1, 3, 1], dtype)
+    assert mg.grad(special.logsumexp)(a).tolist() == [0.5, 0.5, 0]
+    assert mg.jvp(special.logsumexp, (a,), (np.array([1, 0, 5], dtype),))[1] == 0.5
+    by_a, by_b = mg.grad(lambda a, b: special.logsumexp(a, b=b), (0, 1))(a, b)
+    np.testing.assert_allclose(by_a, [0.25, 0.75, 0], 1e-3)
+    np.testing.assert_allclose(by_b, [0.25, 0.25, 0], 1e-3)
+    rows = mg.grad(lambda a: np.sum(special.logsumexp(a, axis=1)))(np.array([a, [-np.inf] * 3], dtype))
+    assert rows.tolist() == [[0.5, 0.5, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float64, 1e-12), (np.float32, 1e-3)])
+def test_erfcx_of_large_numbers(dtype, digits):
+    """The slope approaches -1 / (x^2 sqrt(pi)), a difference of nearly equal terms."""
+    x = np.array([0.5, 49, 51, 1e4, 1e8, 1e12], dtype)
+    with np.errstate(all="ignore"):
+        slopes = mg.elementwise_grad(special.erfcx)(x)
+    direct = -0.5 * special.erfcx(0.5) + 3 * special.erfcx(0.5) / 2 - 2 / np.sqrt(np.pi)
+    np.testing.assert_allclose(slopes[0], direct, digits)
+    far = x[1:].astype(float) ** -2
+    series = -far / np.sqrt(np.pi) * (1 - 3 / 2 * far + 15 / 4 * far**2 - 105 / 8 * far**3)
+    np.testing.assert_allclose(slopes[1:], series, max(digits, 1e-11))
+    np.testing.assert_allclose(mg.grad(mg.grad(special.erfcx))(1e8), 2e-24 / np.sqrt(np.pi))
+
+
 def test_logsumexp_of_a_sum_that_is_0():
     """If no element counts, the sum is 0, and the derivative by a weight infinite."""
     a, b = np.array([0.0, 1.0]), np.zeros(2)

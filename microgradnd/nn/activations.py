@@ -452,7 +452,7 @@ def along(function: str, x: Any, axis: Any) -> Any:
     x = floating(function, x, kinds="iufc")
     if type(axis) is not int:
         check_settings(function, axis=axis)
-    axes, ends = (axis, x.ndim) if isinstance(axis, tuple) else ((axis,), max(x.ndim, 1))
+    axes, ends = (axis, x.ndim) if isinstance(axis, tuple | list) else ((axis,), max(x.ndim, 1))
     if not all(-ends <= a < ends for a in axes):
         raise ValueError(f"{function}: axis must be an axis of x, got axis={axis} for x of shape {x.shape}")
     return x

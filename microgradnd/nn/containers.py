@@ -11,12 +11,14 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, Self, TypeVar
 
+from microgradnd.failures import all_explained
 from microgradnd.nn.module import Module, Parameter, is_parameter
 from microgradnd.tensor import Tensor
 
 Item = TypeVar("Item", Module, Tensor)
 
 
+@all_explained
 class Numbered(Module, Generic[Item]):
     """The base class of `Sequential`, `ModuleList` and `ParameterList`."""
 
@@ -247,6 +249,7 @@ class ParameterList(Numbered[Tensor]):
         return item if isinstance(item, Tensor) else Parameter(item)
 
 
+@all_explained
 class ModuleDict(Module):
     """A dict that registers its modules under their keys; it can't be called itself.
 
@@ -270,7 +273,7 @@ class ModuleDict(Module):
     """
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
-        self.update(modules or ())
+        self.update(() if modules is None else modules)
 
     def __len__(self) -> int:
         return len(list(self.keys()))

@@ -260,7 +260,9 @@ def paddings(function: str, padding: Any, kernel: Sizes, stride: Sizes, dilation
         return tuple((total // 2, total - total // 2) for total in totals)
     if isinstance(padding, str) and padding != "valid":
         raise ValueError(f"{function}: padding must be 'same', 'valid' or a number of zeros, got {padding!r}")
-    return tuple((n, n) for n in counts(function, "padding", 0 if padding == "valid" else padding, len(kernel), 0))
+    return tuple(
+        (n, n) for n in counts(function, "padding", 0 if isinstance(padding, str) else padding, len(kernel), 0)
+    )
 
 
 def convolution(

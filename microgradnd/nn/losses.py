@@ -360,7 +360,7 @@ def binary_entropy(p: Any, y: Any) -> Any:
 
 elementwise(
     binary_entropy,
-    lambda g, out, p, y: g * ((p - y) / np.maximum(p * (1 - p), 1e-12)),
+    lambda g, out, p, y: g * ((p - y) / np.maximum(p * (1 - p), max(1e-12, 1 / float(np.finfo(p.dtype).max)))),
     lambda g, out, p, y: g * (np.maximum(np.log1p(-p), -100) - np.maximum(np.log(p), -100)),
 )
 
@@ -552,7 +552,8 @@ def cross_entropy(
     array([0.24, 0.  ])
     """
     # Skipped for the defaults: it takes a tenth of a small batch's time
-    if label_smoothing or ignore_index != -100 or type(reduction) is not str:
+    types = type(label_smoothing), type(ignore_index), type(reduction)
+    if types != (float, int, str) or label_smoothing or ignore_index != -100:
         settings = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "reduction": reduction}
         check_settings("cross_entropy", **settings)
     logits = array_like(logits)
@@ -870,7 +871,7 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
     >>> F.cosine_similarity(np.array([[3.0, 4.0]]), np.array([[4.0, 3.0]]))
     array([0.96])
     """
-    check_settings("cosine_similarity", eps=eps)
+    check_settings("cosine_similarity", eps=eps, axis=axis)
     x1, x2 = (floating("cosine_similarity", x, name) for x, name in ((x1, "x1"), (x2, "x2")))
     if x1.shape != x2.shape:
         try:

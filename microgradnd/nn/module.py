@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.annotations import Call
-from microgradnd.failures import as_function, explained, fail_member
+from microgradnd.failures import all_explained, as_function, explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.operands import check_kind
 from microgradnd.settings import floating_dtype, switch
@@ -151,6 +151,7 @@ def cut_off(value: Any, since: int) -> Any:
     return value
 
 
+@all_explained
 class Handle:
     """A handle on a hook, to remove it.
 
@@ -171,6 +172,7 @@ class Handle:
         self.module.forward_hooks = tuple(entry for entry in self.module.forward_hooks if entry is not self.entry)
 
 
+@all_explained
 class Module:
     """The base class of layers and networks.
 
@@ -428,7 +430,6 @@ class Module:
         else:
             self._register(name, "parameter", param)
 
-    @explained
     def register_buffer(self, name: str, array: npt.ArrayLike | None) -> None:
         """Register an array that is part of the state, but isn't a parameter.
 
@@ -501,7 +502,6 @@ class Module:
         """Yield the modules directly within this one."""
         return (child for _, child in self.named_children())
 
-    @explained
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield each parameter once, with its first path.
 
@@ -513,12 +513,10 @@ class Module:
         """
         return self._named("parameter")
 
-    @explained
     def parameters(self) -> Iterator[Tensor]:
         """Yield each parameter once, for an optimizer, for example."""
         return (parameter for _, parameter in self._named("parameter"))
 
-    @explained
     def named_buffers(self) -> Iterator[tuple[str, Any]]:
         """Yield each buffer with its path."""
         return self._named("buffer")
@@ -558,7 +556,6 @@ class Module:
 
     # Changes of the whole network
 
-    @explained
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
         changes, parameters = self._walked
@@ -655,7 +652,6 @@ class Module:
                 setattr(module, name, value.astype(new))
         return self
 
-    @explained
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the arrays of parameters and buffers, by path.
 
@@ -667,7 +663,6 @@ class Module:
         """
         return {path: np.array(array) for path, (_, _, array) in self._state().items()}
 
-    @explained
     def load_state_dict(self, state_dict: Mapping[str, npt.ArrayLike], strict: bool = True) -> Mismatch:
         """Set parameters and buffers in place, to values from `state_dict()`.
 
@@ -749,7 +744,7 @@ class Module:
         try:
             out = self._hooked(args, kwargs) if self.forward_hooks else self.forward(*args, **kwargs)
         except Exception as error:
-            name_layer(error, self)
+            name_layer(error, self, args, kwargs)
             raise
         if type(out) is Tensor:  # _mark, inlined for the usual case
             node = out._node

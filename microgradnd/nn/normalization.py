@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microgradnd import refusals
-from microgradnd.nn.arguments import like, of_several, operand, summed, transposed
+from microgradnd.nn.arguments import array_like, like, of_several, operand, summed, transposed
 from microgradnd.nn.calls import check_settings, checked
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
@@ -132,6 +132,7 @@ def normalize(x: Any, weight: Any, bias: Any, axes: Axes, eps: float, centred: b
 
     The mean is None if x isn't centred.
     """
+    weight, bias = (array if array is None else array_like(array) for array in (weight, bias))
     mean = mean_of(x, axes) if centred else None
     variance = variance_of(x, mean, axes)
     return normalized(x, weight, bias, mean, variance, axes, eps), mean, variance
@@ -204,7 +205,7 @@ def batch_norm(
            [ 1.]])
     """
     x = operand("batch_norm", x, kinds="f")
-    check_settings("batch_norm", eps=eps)
+    check_settings("batch_norm", eps=eps, training=training, momentum=momentum)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must have axes (batch, channels, ...), got shape {x.shape}")
     statistics = {"running_mean": running_mean, "running_var": running_var}

@@ -172,6 +172,7 @@ def settings(
     function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> dict[str, Any]:
     """Return the checked settings of windows over the last axes of x."""
+    check_settings(function, ceil_mode=ceil_mode)
     kernel = counts(function, "kernel_size", kernel_size)
     steps = kernel if stride is None else counts(function, "stride", stride)
     spacing, edges = counts(function, "dilation", dilation), counts(function, "padding", padding, least=0)
@@ -201,6 +202,7 @@ def avg_pooling(
     """Return the mean of each window."""
     x, is_single = images(function, floating(function, x, kinds=COMPLEX))  # sums of small integers could wrap
     how = settings(function, x, kernel_size, stride, padding, 1, ceil_mode)
+    check_settings(function, count_include_pad=count_include_pad)
     counted = [low if count_include_pad else 0 for low, _ in how["padding"]]  # of the padding
     shape = [n + 2 * edge for n, edge in zip(x.shape[2:], counted, strict=True)]
     rest = tuple((low - edge, high - edge) for (low, high), edge in zip(how["padding"], counted, strict=True))

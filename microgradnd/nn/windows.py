@@ -34,7 +34,9 @@ def counts(function: str, name: str, value: Any, axes: int | None = None, least:
     """Return an argument that is one integer, or one for each axis, as a tuple."""
     axes = axes or axes_of(function)
     values = value if isinstance(value, tuple | list) else (value,) * axes
-    if len(values) != axes or not all(isinstance(n, int | np.integer) and n >= least for n in values):
+    if len(values) != axes or not all(
+        type(n) is not bool and isinstance(n, int | np.integer) and n >= least for n in values
+    ):
         kind = "a positive integer" if least else "a non-negative integer"
         raise ValueError(
             f"{function}: {name} must be {kind}{f', or {axes} of them' if axes > 1 else ''}, got {value!r}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from microgradnd.failures import all_explained
 from microgradnd.optim.optimizer import Optimizer
 from microgradnd.settings import (
     Configured,
@@ -50,6 +51,7 @@ def increasing(name: str, value: Any) -> list[int]:
 function = check_of("a function of the number of the epoch", lambda value: value if callable(value) else None)
 
 
+@all_explained
 class LRScheduler(Configured):
     """The base of the schedules.
 
@@ -86,7 +88,9 @@ class LRScheduler(Configured):
         settings = self.given(args, kwargs)
         self.optimizer = settings.pop("optimizer")
         if not isinstance(self.optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__}: optimizer must be an Optimizer, got {self.optimizer!r}")
+            raise TypeError(
+                f"{type(self).__name__}: optimizer must be an Optimizer, such as optim.SGD(...), got {self.optimizer!r}"
+            )
         self._settings = self.checked(settings, {})
         self.base_lrs: list[float] = []
         for group in self.optimizer.param_groups:
@@ -125,7 +129,7 @@ class LRScheduler(Configured):
         base : float
             The learning rate before any schedule.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no at(t, lr, base); define it to return a learning rate")
 
     def adjust(self) -> None:
         """Set the learning rates of this epoch."""
@@ -597,6 +601,7 @@ class OneCycleLR(LRScheduler):
         return a + (b - a) * (done if self.anneal_strategy == "linear" else (1 - math.cos(math.pi * done)) / 2)
 
 
+@all_explained
 class ReduceLROnPlateau(LRScheduler):
     """Multiply the learning rate by a factor when a metric stops improving.
 
@@ -660,7 +665,7 @@ class ReduceLROnPlateau(LRScheduler):
         """Go on to the next epoch, given this epoch's metric: a number."""
         value = as_number(metrics)
         if value is None:
-            raise TypeError(f"ReduceLROnPlateau: metrics must be a number, got {shown(metrics)}")
+            raise TypeError(f"ReduceLROnPlateau: metrics must be a number, such as a loss, got {shown(metrics)}")
         self.metric = value
         super().step()
 

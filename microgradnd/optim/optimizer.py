@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from microgradnd.failures import explained, fail_member
+from microgradnd.failures import all_explained, fail_member
 from microgradnd.modes import no_grad
 from microgradnd.optim.flat import Flat, described
 from microgradnd.optim.groups import Group
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 OF_PYTORCH = {"params", "capturable", "differentiable", "foreach", "fused", "initial_lr"}
 
 
+@all_explained
 class Optimizer(Configured):
     """The base class of the optimizers.
 
@@ -168,7 +169,6 @@ class Optimizer(Configured):
 
     # Steps
 
-    @explained
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
         is_traced = current().trace is not None

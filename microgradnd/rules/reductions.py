@@ -24,11 +24,20 @@ from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_f
 # Sums and means
 
 
+def mask_of(where: Any) -> Any:
+    """Return a mask as NumPy reads it: numbers, also in lists, are truth values."""
+    if where is True or isinstance(where, np.ndarray) or np.result_type(getattr(where, "dtype", float)).kind == "b":
+        return where
+    return np.asarray(where, dtype=bool)
+
+
 def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0) -> Any:
     """Return 1 / (n - ddof) for each result of n elements, 0 if they are too few."""
     if where is True:
         n = count(x.shape, axis) - ddof
         return 1 / n if n > 0 else 0
+    if mask_of(where) is not where:
+        where = np.asarray(where).astype(np.intp)  # NumPy adds up numbers
     n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims) - ddof
     return np.where(n > 0, 1 / np.where(n > 0, n, 1), 0).astype(np.finfo(x.dtype).dtype)
 
@@ -76,14 +85,14 @@ def sum_factors(
     where: Any = True,
 ) -> Any:
     """Return the factors of a sum: 1, except for elements that are left out."""
-    return None, None if where is True else where, axis, keepdims
+    return None, None if where is True else mask_of(where), axis, keepdims
 
 
 def mean_factors(
     out: Any, x: Any, axis: Any = None, dtype: Any = None, to: Any = None, keepdims: Any = False, where: Any = True
 ) -> Any:
     """Return the factors of a mean: 1 / n."""
-    return share(x, axis, keepdims, where), None if where is True else where, axis, keepdims
+    return share(x, axis, keepdims, where), None if where is True else mask_of(where), axis, keepdims
 
 
 def sum_cotangent(
@@ -99,7 +108,7 @@ def sum_cotangent(
 ) -> Any:
     """Return g for each element of its sum: faster than `reduction`, for every loss."""
     spread = expand(g, x.shape, axis, keepdims)
-    return spread if where is True else spread * where
+    return spread if where is True else spread * mask_of(where)
 
 
 reduction(np.sum, sum_factors)
@@ -186,6 +195,11 @@ def deviating(function: Any, about: Any) -> Any:
                 f"{function.__name__}: ddof and correction are one thing; pass ddof={ddof} or {correction=}"
             )
         ddof = ddof if correction is None else correction
+        if mask_of(where) is not where and np.asarray(where).dtype != bool:
+            raise TypeError(
+                f"{function.__name__}: where= must hold booleans, because NumPy would add up numbers; pass "
+                f"np.asarray(where, dtype=bool)"
+            )
         if mean is not None:
             return about(mean, a, axis, dtype, ddof, keepdims, where)
         return function(a, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims, **masked(where))
@@ -207,7 +221,7 @@ def extreme_factors(
     plain = initial is None and where is True and not is_recorded(x)
     if plain and holds(np.all(out == out) & (np.count_nonzero(chosen) == out.size)):
         return None, chosen, axis, keepdims  # without NaN, each result is one element
-    chosen = in_dtype(chosen if where is True else chosen & where, np.result_type(out.dtype, np.float32))
+    chosen = in_dtype(chosen if where is True else chosen & mask_of(where), np.result_type(out.dtype, np.float32))
     ties = np.sum(chosen, axis=axis, keepdims=keepdims)
     ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
     # NaN doesn't equal itself: no element is chosen, and the gradient is NaN
@@ -359,7 +373,7 @@ if hasattr(np, "cumulative_sum"):  # NumPy 2.1
 
 def number_where(x: Any, where: Any) -> Any:
     """Return the mask of the elements that are neither NaN nor left out."""
-    return ~np.isnan(x) if where is True else ~np.isnan(x) & where
+    return ~np.isnan(x) if where is True else ~np.isnan(x) & mask_of(where)
 
 
 def skipping(function: Any, neutral: float) -> Any:

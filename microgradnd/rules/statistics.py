@@ -155,9 +155,12 @@ numpys_histogram = on_arrays(np.histogram)
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
 ) -> tuple[Any, Any]:
-    """Compute np.histogram: the bins are constant; each adds up its weights."""
+    """Compute np.histogram: which bin a number is in is constant; each adds up weights.
+
+    Edges that are passed are returned, and density divides by their differences.
+    """
     weights = None if weights is None else array(weights)
-    edges = np.histogram_bin_edges(a, bins, range)
+    edges = array(bins) if np.ndim(bins) else np.histogram_bin_edges(a, bins, range)
     bin_of = np.searchsorted(edges, np.ravel(a), side="right") - 1
     bin_of = np.where(np.ravel(a) == edges[-1], len(edges) - 2, bin_of)  # the last bin includes its end
     bin_of = np.where((bin_of >= 0) & (bin_of < len(edges) - 1), bin_of, len(edges) - 1)  # numbers outside are left out

@@ -16,6 +16,7 @@ import numpy as np
 
 from microgradnd.primitives import array, expand, masked, scatter
 from microgradnd.registry import JVPS, VJPS, composite, defjvp, defvjp, primitive, variadic
+from microgradnd.rules.reductions import mask_of
 from microgradnd.rules.values import in_dtype
 
 
@@ -28,7 +29,7 @@ def with_default_axis(function: Any) -> Any:
         elif dtype is not None:
             options["dtype"] = dtype
         if "where" in options and not hasattr(x, "__primitive__"):  # NumPy's own function would call us again
-            options["where"] = np.asarray(options["where"])
+            options["where"] = mask_of(options["where"])
         return function(x, axis=axis, **options)
 
     return reduce

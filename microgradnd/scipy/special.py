@@ -34,7 +34,7 @@ import numpy as np
 
 from microgradnd.primitives import array, expand
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
-from microgradnd.rules.values import holds, in_dtype, ratio, real, total
+from microgradnd.rules.values import holds, ratio, real, total
 from microgradnd.scipy import missing, scipys
 
 sp = scipys("special")
@@ -98,9 +98,18 @@ elementwise(logit, lambda g, out, x: g / (x * (1 - x)))
 erf, erfc, erfcx, erfinv, erfcinv = sp.erf, sp.erfc, sp.erfcx, sp.erfinv, sp.erfcinv
 ndtr, log_ndtr, ndtri = sp.ndtr, sp.log_ndtr, sp.ndtri
 
+
+def erfcx_slope(out: Any, x: Any) -> Any:
+    """Return 2 x erfcx(x) - 2 / sqrt(pi); where that cancels, its asymptotic series."""
+    far = 1 / np.where(x > 50, x, 50)
+    half = 0.5 * far * far
+    series = far * far / -ROOT_PI * (1 - half * (3 - half * (15 - half * (105 - half * 945))))
+    return np.where(x > 50, series, 2 * x * out - 2 / ROOT_PI)
+
+
 elementwise(erf, lambda g, out, x: g * (2 / ROOT_PI * np.exp(-x * x)))
 elementwise(erfc, lambda g, out, x: g * (-2 / ROOT_PI * np.exp(-x * x)))
-elementwise(erfcx, lambda g, out, x: g * (2 * x * out - 2 / ROOT_PI))
+elementwise(erfcx, lambda g, out, x: g * erfcx_slope(out, x))
 elementwise(erfinv, lambda g, out, x: g * (ROOT_PI / 2 * np.exp(out * out)))
 elementwise(erfcinv, lambda g, out, x: g * (-ROOT_PI / 2 * np.exp(out * out)))
 elementwise(ndtr, lambda g, out, x: g * (np.exp(-0.5 * x * x) / ROOT_2PI))
@@ -242,15 +251,18 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
 def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
     """Return exp(a - out), the terms of a sum over their sum.
 
+    They are divided by their own weighted sum, which is 1 except for out's rounding.
     Where both are inf, the terms share 1 equally; where both are -inf, they are 0.
     """
     shape = np.broadcast_shapes(a.shape, np.shape(b))
     whole = expand(out, shape, axis, keepdims)
     if holds(np.all(np.isfinite(out))):
-        return np.exp(a - whole)
+        found = np.exp(a - whole)
+        return found / total(found if b is None else b * found, axis, keepdims=True)
     ties = np.isinf(whole) & (a == whole)
-    share = in_dtype((real(whole) > 0) / np.maximum(np.sum(ties, axis=axis, keepdims=True), 1), whole.dtype)
-    return np.where(ties, share, np.exp(np.where(ties, 0, a) - np.where(ties, 0, whole)))
+    found = np.where(ties, real(whole) > 0, np.exp(np.where(ties, 0, a) - np.where(ties, 0, whole)))
+    sums = total(found if b is None else b * found, axis, keepdims=True)
+    return found / np.where(np.isfinite(sums) & (sums != 0), sums, 1)
 
 
 def weighted_terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:

@@ -104,8 +104,8 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/losses.py", 'check_alike(name, logits, y, "f")', "check_alike(name, logits, y)", FUNCTIONAL),
     (
         "microgradnd/nn/losses.py",
-        "ignore_index != -100 or type(reduction) is not str:",
-        "ignore_index != -100:",
+        "types != (float, int, str) or label_smoothing",
+        "label_smoothing",
         FUNCTIONAL,
     ),
     ("microgradnd/nn/dropout.py", 'kinds="fc")', 'kinds="biufc")', "tests/test_messages.py"),

@@ -44,7 +44,16 @@ FAULTS: list[tuple[str, ...]] = [
     (SPECIAL, "2 / ROOT_2PI / erfcx(x / -ROOT_2)", "np.exp(-0.5 * x * x) / ROOT_2PI / ndtr(x)", SCIPY),
     (SPECIAL, "g * (out * expit(-x))", "g * (out * (1 - out))", SCIPY),
     (SPECIAL, "np.where((x == 0) & (y == 0), 0, g), y)", "g, y)", KINKS),
-    (SPECIAL, "(real(whole) > 0) / np", "1 / np", f"{KINKS} {SCIPY}"),
+    (SPECIAL, "np.where(ties, real(whole) > 0, ", "np.where(ties, 1, ", f"{KINKS} {SCIPY}"),
+    (SPECIAL, "return found / total(found if b", "return found + 0 * total(found if b", SCIPY),
+    (SPECIAL, "return np.where(x > 50, series, 2 * x * out", "return np.where(x > 1e9, series, 2 * x * out", SCIPY),
+    (
+        REDUCTIONS,
+        "spread if where is True else spread * mask_of(where)",
+        "spread if where is True else spread * where",
+        RULES,
+    ),
+    (REDUCTIONS, "where = np.asarray(where).astype(np.intp)", "where = mask_of(where)", RULES),
     (SPECIAL, "np.where(array(b) == 0, -np.inf, a)", "a", KINKS),
     (SPECIAL, "if return_sign:", "if False:", SCIPY),
     ("microgradnd/scipy/linalg.py", "np.tril(x, -int(unit_diagonal))", "np.tril(x)", SCIPY),
@@ -139,7 +148,7 @@ FAULTS: list[tuple[str, ...]] = [
         "np.argsort(np.argsort(x, axis=axis), axis=axis)",
         RULES,
     ),
-    (REDUCTIONS, "chosen if where is True else chosen & where", "chosen", f"{KINKS} {RULES}"),
+    (REDUCTIONS, "chosen if where is True else chosen & mask_of(where)", "chosen", f"{KINKS} {RULES}"),
     (REDUCTIONS, "np.maximum(ties + (out == initial), 1)", "np.maximum(ties, 1)", KINKS),
     (
         REDUCTIONS,
@@ -148,7 +157,12 @@ FAULTS: list[tuple[str, ...]] = [
         laws("ptp-rows"),
     ),
     # Half precision
-    (REDUCTIONS, "chosen & where, np.result_type(out.dtype, np.float32))", "chosen & where, out.dtype)", RULES),
+    (
+        REDUCTIONS,
+        "chosen & mask_of(where), np.result_type(out.dtype, np.float32))",
+        "chosen & mask_of(where), out.dtype)",
+        RULES,
+    ),
     (f"{R}values.py", "if x.dtype == np.float16:", "if x.dtype == np.float128:", RULES),
     (
         "microgradnd/nn/arguments.py",

@@ -12,6 +12,7 @@ from tests.rows import DISTINCT, POSITIVE, Domain, Row, case
 
 BINS = np.array([[2, 0, 2], [3, 0, 0]])
 VALUES = np.array([[0.0, 1.0, 2.5], [1.9, 9.0, 3.0]])
+BETWEEN = np.array([-1.0, 1.2, 2.2, 5.0])  # edges of bins that hold them
 FREQUENCIES = [2, 0, 1, 1]
 COMPLEX = ((2, 4), DISTINCT, np.complex128)
 INSIDE_BINS = Domain(0.1, 0.9)
@@ -44,6 +45,12 @@ ROWS: list[Row] = [
     case(count_into, "primitive", lambda w: count_into(np.array([1, 0]), w), (2,)),
     case(np.histogram, "weights", lambda w: np.histogram(VALUES, bins=3, weights=w)[0], (2, 3)),
     case(np.histogram, "edges", lambda w: np.histogram(VALUES, [0.0, 1.0, 1.5, 2.5], weights=w)[0], (2, 3)),
+    case(
+        np.histogram,
+        "varied edges",
+        lambda e: np.multiply(*(part[-3:] for part in np.histogram(VALUES, BETWEEN + 0.1 * np.sin(e), density=True))),
+        (4,),
+    ),
     case(np.histogram, "range", lambda w: np.histogram(VALUES, 4, (1.0, 3.0), weights=w)[0], (2, 3)),
     case(np.histogram, "density", lambda w: np.histogram(VALUES, 3, None, True, w)[0], ((2, 3), POSITIVE)),
     case(np.histogram, "values", lambda x: np.histogram(x, [0.0, 1.0, 2.0])[0] * x[0], ((3,), INSIDE_BINS)),
