@@ -330,7 +330,7 @@ class Sizes:
     shapes, seconds : dict of node
         The shapes of values with an open axis, and the arrays of the second call.
     called : dict of TracedOperation
-        The calls whose second call was made, by function and operands.
+        The calls whose second call was made, by function and kinds of operands.
     """
 
     def __init__(
@@ -473,7 +473,7 @@ class Sizes:
         named = {name: pair(value) for name, value in node.kwargs.items()}
         if self.is_fixed([*given, *named.values()]):
             return
-        key = key_of((node.function, node.parents, node.args, node.kwargs))
+        key = key_of((node.function, [self.kind(node, *operand) for operand in given], node.kwargs))
         if key in self.called:  # a loop repeats calls, such as that for an element of an argument
             self.alias(node, self.called[key])
             return
@@ -495,6 +495,19 @@ class Sizes:
             type(arg) in FIXED if parent is None else parent not in self.seconds and type(parent) is not IndexParts
             for arg, parent in operands
         )
+
+    def kind(self, node: TracedOperation, arg: Any, parent: Any) -> Any:
+        """Return what a result's shape depends on: an operand, or of numbers the shape.
+
+        Whole numbers and truth values may be indices or counts, as may those made of
+        others.
+        """
+        if parent is None:
+            return arg
+        if not (is_inexact(arg) and is_inexact(node.out) and is_polynomial(node.function)):
+            return parent
+        shape = self.shape_of(parent, arg)
+        return arg.dtype, tuple([tuple(n.terms.items()) if type(n) is Size else n for n in shape])
 
     def second(self, arg: Any, parent: Any, lengths: list[Size]) -> Any:
         """Return an argument of the second call; add its open lengths to a list."""
@@ -633,6 +646,11 @@ class Sizes:
             stack.callback(lambda: [COMPOSITES.pop(function) for function in spelled])
             COMPOSITES.update(spelled)
             yield
+
+
+def is_inexact(value: Any) -> bool:
+    """Return whether a value has floating-point numbers."""
+    return isinstance(value, np.ndarray | np.inexact) and value.dtype.kind in "fc"
 
 
 def is_polynomial(function: Any) -> bool:
