@@ -72,18 +72,18 @@ def key_of(tree: Any) -> Any:
         return tree
     if kind in NUMBERS and tree:  # in long loops these are frequent
         return kind, tree, ""
-    if isinstance(tree, tuple | list | dict):
-        keys = [key_of(part) for part in (tree.items() if isinstance(tree, dict) else tree)]
+    if issubclass(kind, tuple | list | dict):
+        keys = [key_of(part) for part in (tree.items() if issubclass(kind, dict) else tree)]
         return None if None in keys else (kind, *keys)
     if kind is slice:
         return key_of((slice, tree.start, tree.stop, tree.step))
-    if isinstance(tree, np.ndarray):
+    if issubclass(kind, np.ndarray):
         return id(tree)
     try:
         hash(tree)
     except TypeError:
         return None
-    return type(tree), tree, repr(tree) if isinstance(tree, PRINTED) else ""
+    return kind, tree, repr(tree) if issubclass(kind, PRINTED) else ""
 
 
 def simplify(program: Program) -> Program:
@@ -97,7 +97,8 @@ def simplify(program: Program) -> Program:
     steps = []
     for old in program.steps:
         step = spread_in_place(without_axes(old.substitute(replacements), made, uses), made)
-        made.update(dict.fromkeys(step.outs(), step))
+        for out in step.outs():
+            made[out] = step
         same = unchanged(step, made)
         if same is None or isinstance(step.out, tuple):
             steps.append(step)
@@ -129,7 +130,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     These are numbers, and sums that go back to the shape of their terms.
     """
     function, args = step.function, list(step.args)
-    if not isinstance(function, np.ufunc) or not traits(function).is_elementwise or len(args) != 2 or step.kwargs:
+    if type(function) is not np.ufunc or len(args) != 2 or step.kwargs or not traits(function).is_elementwise:
         return step
     assert isinstance(step.out, Value)
     for i, arg in enumerate(args):
@@ -202,14 +203,16 @@ def fold_signs(program: Program) -> Program:
         step = old
         while (new := folded(step, made, uses)) is not None:
             step = new
-        made.update(dict.fromkeys(step.outs(), step))
+        for out in step.outs():
+            made[out] = step
         steps.append(step)
     return replace(program, steps=tuple(steps))
 
 
 def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step | None:
     """Return an equal step of the operands' own operands, or None."""
-    if not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
+    is_signed = step.function in (np.negative, np.multiply, np.add, np.subtract)
+    if not is_signed or not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
         return None
 
     def operand(arg: Any, function: Any) -> Any:

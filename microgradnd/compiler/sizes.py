@@ -93,14 +93,15 @@ class Guard(NamedTuple):
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
     """Return an argument with the numbers that its open lengths stand for."""
+    return mapped(lambda part: number_at(part, lengths), tree)
 
-    def number(part: Any) -> Any:
-        if type(part) is not Size:
-            return part
-        top = value_of(part.terms, lengths)
-        return top if part.over is None else top / value_of(part.over, lengths)
 
-    return mapped(number, tree)
+def number_at(part: Any, lengths: Mapping[str, int]) -> Any:
+    """Return the number that an open length stands for, or anything else itself."""
+    if type(part) is not Size:
+        return part
+    top = value_of(part.terms, lengths)
+    return top if part.over is None else top / value_of(part.over, lengths)
 
 
 def value_of(terms: Terms, lengths: Mapping[str, int]) -> int:
@@ -116,6 +117,11 @@ def value_of(terms: Terms, lengths: Mapping[str, int]) -> int:
 def sizes_in(tree: Any) -> list[Size]:
     """Return the open lengths in an argument."""
     return [part for part in parts_of(tree) if type(part) is Size]
+
+
+def formula_of(number: Any) -> Any:
+    """Return a key for an open length, which is quicker to compare, or anything else."""
+    return tuple([tuple(terms.items()) for terms in number.parts]) if type(number) is Size else number
 
 
 def shown(number: Any) -> str:
@@ -431,7 +437,7 @@ class Sizes:
 
     def closed(self, shapes: Sequence[Any]) -> list[list[int]]:
         """Return the lengths of the arguments' axes that have never been open."""
-        open_axes = [place for places in self.places.values() for place in places]
+        open_axes = {place for places in self.places.values() for place in places}
         return [[n for axis, n in enumerate(shape) if (i, axis) not in open_axes] for i, shape in enumerate(shapes)]
 
     def serves(self, shapes: Sequence[Any]) -> bool:
@@ -503,11 +509,11 @@ class Sizes:
         others.
         """
         if parent is None:
-            return arg
+            return arg if type(arg) in FIXED else mapped(formula_of, arg)
         if not (is_inexact(arg) and is_inexact(node.out) and is_polynomial(node.function)):
             return parent
         shape = self.shape_of(parent, arg)
-        return arg.dtype, tuple([tuple(n.terms.items()) if type(n) is Size else n for n in shape])
+        return arg.dtype, tuple(map(formula_of, shape))
 
     def second(self, arg: Any, parent: Any, lengths: list[Size]) -> Any:
         """Return an argument of the second call; add its open lengths to a list."""
