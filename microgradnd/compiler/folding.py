@@ -18,6 +18,7 @@ the trace, which takes half as long as rolling up the finished program.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Set
 from itertools import chain
 from operator import attrgetter
@@ -49,21 +50,19 @@ def fold(recorder: Any, start: int, results: Set[Any] = frozenset()) -> None:
     kinds = map(kind_of, recorder.operations[start:])
     tokens = np.array([known.setdefault(kind, len(known)) for kind in kinds])
     places = {node: i for i, node in enumerate(recorder.operations)}
+    run_of = functools.partial(Run, recorder, results, places)
     inner: list[int] = []  # where loops begin that are repeated themselves
-
-    def run_of(begin: int, stop: int, period: int) -> Run:
-        return Run(recorder, results, places, start + begin, period, (stop - begin) // period)
-
     for period in periods(tokens):
         ranges = repeated(tokens, period)
         if len(ranges) >= FEWEST:
-            inner += [first for first, stop in ranges[:TRIED] if run_of(first, stop, period).fits()]
+            tried = ranges[:TRIED]
+            inner += [first for first, stop in tried if run_of(period, start + first, start + stop).fits()]
             continue
         for first, stop in ranges:
             if stop - first < LONG or any(first <= place < stop for place in inner):
                 continue
             for begin in (first, first + period):  # the first turn may have another dtype or shape
-                run = run_of(begin, stop, period)
+                run = run_of(period, start + begin, start + stop)
                 if run.fits():
                     run.replace()
                     return
@@ -103,11 +102,11 @@ class Run:
     """
 
     def __init__(
-        self, recorder: Any, results: Set[Any], places: dict[Any, int], start: int, period: int, count: int
+        self, recorder: Any, results: Set[Any], places: dict[Any, int], period: int, start: int, stop: int
     ) -> None:
         self.operations, self.recorder, self.results, self.places = recorder.operations, recorder, results, places
-        self.start, self.period, self.count = start, period, count
-        self.stop = start + count * period
+        self.start, self.period, self.count = start, period, (stop - start) // period
+        self.stop = start + self.count * period
         self.begins: dict[int, tuple[Any, Any]] = {}
         self.rows: dict[int, tuple[Any, int]] = {}
         self.series: dict[tuple[int, int], Any] = {}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import is_
 from types import FunctionType
 from typing import Any
 
@@ -97,8 +98,7 @@ def simplify(program: Program) -> Program:
     steps = []
     for old in program.steps:
         step = spread_in_place(without_axes(old.substitute(replacements), made, uses), made)
-        for out in step.outs():
-            made[out] = step
+        made.update(dict.fromkeys(step.outs(), step))
         same = unchanged(step, made)
         if same is None or isinstance(step.out, tuple):
             steps.append(step)
@@ -144,8 +144,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
         if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):
             keepdims = source.kwargs.get("keepdims", len(source.args) > 3 and source.args[3])
             args[i] = source.args[0] if source.args[0].shape == () or keepdims else arg
-    same = all(new is old for new, old in zip(args, step.args, strict=True))
-    return step if same else replace(step, args=tuple(args))
+    return step if all(map(is_, args, step.args)) else replace(step, args=tuple(args))
 
 
 def loop_of(function: Any, args: Sequence[Any]) -> Any:
@@ -203,8 +202,7 @@ def fold_signs(program: Program) -> Program:
         step = old
         while (new := folded(step, made, uses)) is not None:
             step = new
-        for out in step.outs():
-            made[out] = step
+        made.update(dict.fromkeys(step.outs(), step))
         steps.append(step)
     return replace(program, steps=tuple(steps))
 

@@ -219,29 +219,20 @@ class Recorder:
         self.refuse_handlers()
         if type(function) is Anew and self.watch is not None:
             self.drawing.append(self.watch.of_made(function.function))
-        if kwargs:
-            args, kwargs = self.kept(args, kwargs, parents)
-        else:
-            for arg, parent in zip(args, parents, strict=True):
-                if parent is None and type(arg) not in WITHOUT_ARRAYS:  # few calls have such an argument
-                    args, kwargs = self.kept(args, kwargs, parents)
-                    break
+        plain = [arg for arg, parent in zip(args, parents, strict=True) if parent is None]
+        if kwargs or not WITHOUT_ARRAYS.issuperset(map(type, plain)):
+            self.refuse_changes(plain, kwargs)
+            # As Tensors, so that rules don't compute with the arrays of this call alone
+            kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
+            if not LISTS.isdisjoint(map(type, (*plain, *kwargs.values()))):
+                args, kwargs = mapped(lambda part: part, (args, kwargs))
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
-        node.where = user_line(4)
+        node.where = user_line(3)
         self.operations.append(node)
         if self.sizes is not None:
             self.sizes.follow(node)
         return node
-
-    def kept(self, args: Any, kwargs: Any, parents: Any) -> tuple[Any, Any]:
-        """Return a call's arguments as they are now, whatever the function changes."""
-        plain = [arg for arg, parent in zip(args, parents, strict=True) if parent is None]
-        if not LISTS.isdisjoint(map(type, (*plain, *kwargs.values()))):
-            args, kwargs = mapped(lambda part: part, (args, kwargs))
-        self.refuse_changes(plain, kwargs)
-        # As Tensors, so that rules don't compute with the arrays of this call alone
-        return args, {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
 
     def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Record a call of a function that has no derivative."""

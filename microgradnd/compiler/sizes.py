@@ -120,7 +120,7 @@ def sizes_in(tree: Any) -> list[Size]:
 
 
 def formula_of(number: Any) -> Any:
-    """Return a key for an open length, which is quicker to compare, or anything else."""
+    """Return a key for an open length, quicker to compare, or anything else itself."""
     return tuple([tuple(terms.items()) for terms in number.parts]) if type(number) is Size else number
 
 
@@ -510,10 +510,10 @@ class Sizes:
         """
         if parent is None:
             return arg if type(arg) in FIXED else mapped(formula_of, arg)
-        if not (is_inexact(arg) and is_inexact(node.out) and is_polynomial(node.function)):
+        are_inexact = all(isinstance(x, np.ndarray | np.inexact) and x.dtype.kind in "fc" for x in (arg, node.out))
+        if not are_inexact or not is_polynomial(node.function):
             return parent
-        shape = self.shape_of(parent, arg)
-        return arg.dtype, tuple(map(formula_of, shape))
+        return arg.dtype, tuple(map(formula_of, self.shape_of(parent, arg)))
 
     def second(self, arg: Any, parent: Any, lengths: list[Size]) -> Any:
         """Return an argument of the second call; add its open lengths to a list."""
@@ -652,11 +652,6 @@ class Sizes:
             stack.callback(lambda: [COMPOSITES.pop(function) for function in spelled])
             COMPOSITES.update(spelled)
             yield
-
-
-def is_inexact(value: Any) -> bool:
-    """Return whether a value has floating-point numbers."""
-    return isinstance(value, np.ndarray | np.inexact) and value.dtype.kind in "fc"
 
 
 def is_polynomial(function: Any) -> bool:

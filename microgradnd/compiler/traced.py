@@ -23,7 +23,6 @@ from microgradnd.assignment import entering, fitting
 from microgradnd.compiler.bytecode import takers, words_at
 from microgradnd.lines import PACKAGE, installed, is_standard_file, is_users
 from microgradnd.modes import no_grad
-from microgradnd.operators import SEQUENCES
 from microgradnd.operands import check_differentiable, new_data
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, several, wrap
@@ -114,17 +113,15 @@ class TracedTensor(Tensor):
         return object.__hash__(self)
 
     def __mul__(self, other: Any) -> Any:
-        if type(other) in SEQUENCES:
-            self._refuse_repetition()
-        return Tensor.__mul__(self, other)
+        self._refuse_repetition(other)
+        return super().__mul__(other)
 
     def __rmul__(self, other: Any) -> Any:
-        if type(other) in SEQUENCES:
-            self._refuse_repetition()
-        return Tensor.__rmul__(self, other)
+        self._refuse_repetition(other)
+        return super().__rmul__(other)
 
-    def _refuse_repetition(self) -> None:
-        if issubclass(self._class_outside(), np.generic):
+    def _refuse_repetition(self, other: Any) -> None:
+        if type(other) in (list, tuple) and issubclass(self._class_outside(), np.generic):
             raise tracer().refusal("a list times a number", "Write np.array(list) * t to multiply its elements")
 
     def updating(self) -> Any:
