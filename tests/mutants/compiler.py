@@ -575,6 +575,19 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dispatch.py", 'doubts.append(f"{other}.base is not None and ({views})")', "pass", PARTS),
     (
         "dispatch.py",
+        'doubts.append(f"len(own := {{{ids}}}) < {len(own)}")',
+        'doubts.append(f"not (own := {{{ids}}})")',
+        PARTS,
+    ),
+    (
+        "dispatch.py",
+        'doubts += [f"id({other}) in own or id({other}.base) in own"',
+        'doubts += [f"id({other}) in own"',
+        PARTS,
+    ),
+    ("ownership.py", "if end > low]", "if end > low + 8]", PARTS),
+    (
+        "dispatch.py",
         'doubts = ["is_known", ',
         'doubts = ["False", ',
         "tests/test_contract_parts.py::test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_call",
