@@ -48,10 +48,11 @@ def is_standard_file(filename: str) -> bool:
     return filename.startswith((standard, "<frozen ")) and not filename.startswith((*packages, PACKAGE))
 
 
-def user_line() -> tuple[str, int] | None:
+def user_line(depth: int = 1) -> tuple[str, int] | None:
     """Return the file and line of the user's code that is running.
 
-    It is None in a backward pass, which has no line of its own.
+    It is None in a backward pass, which has no line of its own. So many calls around
+    this one, `depth`, are certainly ours.
 
     Examples
     --------
@@ -59,7 +60,7 @@ def user_line() -> tuple[str, int] | None:
     >>> user_line() is None
     False
     """
-    frame = sys._getframe(1)
+    frame = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
         if is_users_file(code.co_filename):

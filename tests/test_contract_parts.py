@@ -1911,6 +1911,46 @@ def test_one_array_is_not_updated_as_two():
     alike(x, np.full(4, 2.0))
 
 
+def test_many_arrays_that_are_updated_share_memory_with_no_other():
+    seen = np.full(4, 3.0)
+
+    @mg.compile
+    def step(params, x):
+        for p in params:
+            p += x + seen
+
+    params, x = [np.zeros(4) for _ in range(9)], np.ones(4)
+    for count in (1, 2):
+        step(params, x)
+        alike(params[8], np.full(4, 4.0 * count))
+    whole = np.zeros(8)
+    shared = {
+        "twice": ([*params[:8], params[0]], x),
+        "overlapping": ([*params[:7], whole[:4], whole[3:7]], x),
+        "passed": (params, params[3]),
+        "passed as a view": (params, params[3][::-1]),
+        "captured": ([*params[:8], seen], x),
+    }
+    before = [p.copy() for p in params]
+    for what, args in shared.items():
+        with pytest.raises(ValueError, match="shares memory"):
+            step(*args)
+        assert all(map(np.array_equal, params, before)), what
+    alike(seen, np.full(4, 3.0))
+    step([*params[:7], whole[:4], whole[4:]], x)  # side by side
+    alike(whole, np.full(8, 4.0))
+
+
+def test_the_check_of_updated_arrays_grows_evenly_with_their_number():
+    def length(count):
+        compiled = mg.compile(lambda params: [p.__iadd__(1.0) for p in params] and None)
+        compiled([np.zeros(3) for _ in range(count)])
+        code = compiled._dispatch.__code__
+        return len(code.co_code)
+
+    assert length(80) < 2.5 * length(40)
+
+
 def test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_call():
     w = mg.tensor(np.ones(3), name="w")
 

@@ -160,14 +160,20 @@ class Dispatcher:
         watched = {self.name(array): name for name, array, *_ in self.entry.traced.surroundings.arrays}
         watched = {array: name for array, name in watched.items() if array not in given}
         captured = [*given[len(self.entry.traced.inputs) :], *watched]  # the slow way checks these, and Tensors
-        own = [array for array in updated if array in self.arrays]
+        arrays = {*self.arrays}
+        own = [array for array in updated if array in arrays]
+        others = [array for array in (*self.arrays, *captured) if array not in {*own}] if own else []
         doubts = ["is_known", *(f"{array}.base is not None" for array in own)]
-        doubts += [f"{array} is {other}" for array, other in combinations(own, 2) if self.may_be_one(array, other)]
-        for other in (*self.arrays, *captured) if own else ():
-            if other not in own:
+        if len(own) <= SHORT:
+            doubts += [f"{array} is {other}" for array, other in combinations(own, 2) if self.may_be_one(array, other)]
+            for other in others:
                 doubts += [f"{array} is {other}" for array in own if self.may_be_one(array, other)]
                 views = " or ".join(f"{array} is {other}.base" for array in own)
                 doubts.append(f"{other}.base is not None and ({views})")
+        else:
+            ids = ", ".join(f"id({array})" for array in own)
+            doubts.append(f"len(own := {{{ids}}}) < {len(own)}")
+            doubts += [f"id({other}) in own or id({other}.base) in own" for other in others]
         names = [*(value.name or "an argument" for value in self.entry.traced.program.inputs), *watched.values()]
         slowly = f"{self.name(check_apart)}({names}, [{', '.join([*given, *watched])}], {self.entry.updated})"
         return [f"if {' or '.join(doubts)}: {slowly}"]
@@ -379,9 +385,10 @@ def identities(things: Sequence[tuple[str, Any]]) -> list[str]:
     first: dict[int, str] = {}
     known = [(name, first.setdefault(id(thing), name)) for name, thing in things]
     equal = [f"{name} is {other}" for name, other in known if name is not other]
-    apart = [f"{name} is not {other}" for name, other in combinations(first.values(), 2)]
-    if len(apart) > 3:
+    if len(first) > 3:
         apart = [f"len({{{', '.join(f'id({name})' for name in first.values())}}}) == {len(first)}"]
+    else:
+        apart = [f"{name} is not {other}" for name, other in combinations(first.values(), 2)]
     return equal + apart
 
 

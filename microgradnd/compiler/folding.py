@@ -18,7 +18,10 @@ the trace, which takes half as long as rolling up the finished program.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Set
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -46,18 +49,20 @@ def fold(recorder: Any, start: int, results: Set[Any] = frozenset()) -> None:
     known: dict[Any, int] = {}
     kinds = map(kind_of, recorder.operations[start:])
     tokens = np.array([known.setdefault(kind, len(known)) for kind in kinds])
+    places = {node: i for i, node in enumerate(recorder.operations)}
+    run_of = functools.partial(Run, recorder, results, places)
     inner: list[int] = []  # where loops begin that are repeated themselves
     for period in periods(tokens):
         ranges = repeated(tokens, period)
         if len(ranges) >= FEWEST:
-            runs = [Run(recorder, results, start + first, period, (stop - first) // period) for first, stop in ranges]
-            inner += [first for (first, _), run in zip(ranges[:TRIED], runs, strict=False) if run.fits()]
+            tried = ranges[:TRIED]
+            inner += [first for first, stop in tried if run_of(period, start + first, start + stop).fits()]
             continue
         for first, stop in ranges:
             if stop - first < LONG or any(first <= place < stop for place in inner):
                 continue
             for begin in (first, first + period):  # the first turn may have another dtype or shape
-                run = Run(recorder, results, start + begin, period, (stop - begin) // period)
+                run = run_of(period, start + begin, start + stop)
                 if run.fits():
                     run.replace()
                     return
@@ -65,11 +70,11 @@ def fold(recorder: Any, start: int, results: Set[Any] = frozenset()) -> None:
 
 def kind_of(node: Any) -> Any:
     """Return a key that is equal for operations which differ in their operands only."""
-    outs = node.out if type(node.out) is Results else (node.out,)
+    out, note = node.out, node.note
     options = key_of(node.kwargs) if node.kwargs else ()
-    shapes = [(out.shape, out.dtype) for out in outs]
-    has_marks_alone = node.note is None or vars(node.note).keys() <= {"marks"}  # for pictures
-    note = None if has_marks_alone else node.note
+    shapes = [(part.shape, part.dtype) for part in out] if type(out) is Results else [out.shape, out.dtype]
+    if note is not None and vars(note).keys() <= {"marks"}:  # for pictures
+        note = None
     return (node.function, node.where, note, options, len(node.args), *shapes)
 
 
@@ -78,6 +83,8 @@ class Run:
 
     Attributes
     ----------
+    places : dict of node to int
+        The numbers of all operations.
     begins : dict of int to (array or number, node)
         The initial values of what a turn hands on to the next, by the place in the turn
         of the operation that computes it.
@@ -94,10 +101,12 @@ class Run:
         The operations that give these values another axis, which become superfluous.
     """
 
-    def __init__(self, recorder: Any, results: Set[Any], start: int, period: int, count: int) -> None:
-        self.operations, self.recorder, self.results = recorder.operations, recorder, results
-        self.start, self.period, self.count = start, period, count
-        self.stop = start + count * period
+    def __init__(
+        self, recorder: Any, results: Set[Any], places: dict[Any, int], period: int, start: int, stop: int
+    ) -> None:
+        self.operations, self.recorder, self.results, self.places = recorder.operations, recorder, results, places
+        self.start, self.period, self.count = start, period, (stop - start) // period
+        self.stop = start + self.count * period
         self.begins: dict[int, tuple[Any, Any]] = {}
         self.rows: dict[int, tuple[Any, int]] = {}
         self.series: dict[tuple[int, int], Any] = {}
@@ -120,10 +129,11 @@ class Run:
     def fits(self) -> bool:
         """Return whether the turns can be one operation."""
         count = self.count
-        self.numbers = {node: i for i, node in enumerate(self.operations)}
         inside = self.operations[self.start : self.stop]
-        leaves = [leaf for node in inside for leaf in zip(node.args, node.parents, strict=True)]
-        codes = np.array([self.numbers[p] if p in self.numbers else self.code(arg, p) for arg, p in leaves])
+        args, parents = ([*chain.from_iterable(map(attrgetter(name), inside))] for name in ("args", "parents"))
+        made = map(self.places.get, parents)
+        leaves = zip(args, parents, made, strict=True)
+        codes = np.array([self.code(arg, parent) if i is None else i for arg, parent, i in leaves])
         flags = np.array([node.requires_grad for node in inside]).reshape(count, -1)
         if (flags[1:] != flags[1]).any():  # initial values may have no derivative
             return False
@@ -182,7 +192,7 @@ class Run:
     def note_stack(self, node: Any) -> None:
         """Note whether a concatenation contains one value of all turns."""
         parts = node.parents[2:]
-        made = [self.numbers.get(p.parents[0], -1) if is_row_of_one(p) else -1 for p in parts]
+        made = [self.places.get(p.parents[0], -1) if is_row_of_one(p) else -1 for p in parts]
         for at in range(len(made) - self.count + 1):
             places = range(made[at], made[at] + self.count * self.period, self.period)
             if self.start <= made[at] < self.start + self.period and made[at : at + self.count] == [*places]:

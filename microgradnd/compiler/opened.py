@@ -32,7 +32,7 @@ from microgradnd.compiler.ownership import is_foreign
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, mapped, shared, values_in
 from microgradnd.compiler.saving import Written
-from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, shown, sizes_in
+from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, number_at, shown, sizes_in
 from microgradnd.compiler.source import spelled
 from microgradnd.compiler.traits import traits
 
@@ -81,8 +81,8 @@ def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> A
     """Return an argument with numbers for lengths, and new values for its values."""
 
     def change(part: Any) -> Any:
-        if not isinstance(part, Value):
-            return at(part, lengths)
+        if type(part) is not Value:
+            return number_at(part, lengths)
         if part not in known:
             known[part] = Value(at(part.shape, lengths), part.dtype, part.name)
         return known[part]

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
@@ -90,12 +91,17 @@ def is_foreign(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).partition(".")[0] not in ("numpy", "microgradnd")
 
 
-def check_apart(names: Sequence[str], arrays: Sequence[Any], updated: Iterable[int]) -> None:
+def check_apart(names: Sequence[str], arrays: Sequence[Any], updated: Sequence[int]) -> None:
     """Raise if an array that a program updates shares memory with another argument."""
-    for i in updated:
-        for j, other in enumerate(arrays):
-            if i != j and isinstance(other, np.ndarray) and np.may_share_memory(arrays[i], other, WORK):
+    spans = [(*byte_bounds(x), i) for i, x in enumerate(arrays) if isinstance(x, np.ndarray)]
+    before: list[tuple[int, int]] = []  # where the arrays end in whose spans the latest one begins
+    for low, high, i in sorted(spans):
+        before = [(end, j) for end, j in before if end > low]
+        for _, j in before:
+            first, second = (j, i) if j in updated else (i, j)
+            if first in updated and np.may_share_memory(arrays[i], arrays[j], WORK):
                 raise ValueError(
-                    f"a compiled function updates {names[i]!r} in place, but the array passed for it shares "
-                    f"memory with {names[j]!r}, so the update would change both; pass a copy of one of them"
+                    f"a compiled function updates {names[first]!r} in place, but the array passed for it shares "
+                    f"memory with {names[second]!r}, so the update would change both; pass a copy of one of them"
                 )
+        before.append((high, i))

@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import is_
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from microgradnd.compiler.traits import traits
 
 PRINTED = (float, complex, np.inexact, Turn)  # 0.0 and -0.0 are equal, but not the same; so are turns with one start
 NUMBERS = (float, int)
+THEMSELVES = {Value, np.ufunc, FunctionType, str}  # classes whose objects are equal to none of another class
 POWERS = (np.power, np.float_power)  # they compute x**0.5 differently if the exponent is a number
 
 
@@ -39,7 +42,7 @@ def drop_dead(program: Program) -> Program:
     wanted = set(program.results())
     kept = []
     for step in reversed(program.steps):
-        if isinstance(step.function, Anew) or any(out in wanted for out in step.outs()):
+        if isinstance(step.function, Anew) or not wanted.isdisjoint(step.outs()):
             wanted.update(step.operands())
             kept.append(step)
     return replace(program, steps=tuple(reversed(kept)))
@@ -52,7 +55,7 @@ def share_equal(program: Program) -> Program:
     steps = []
     for old in program.steps:
         step = old.substitute(replacements)
-        key = key_of((step.function, step.args, dict(step.kwargs)))
+        key = key_of((step.function, step.args, step.kwargs))
         if isinstance(step.out, tuple) or key is None:
             steps.append(step)
         elif key in seen:
@@ -66,23 +69,22 @@ def share_equal(program: Program) -> Program:
 def key_of(tree: Any) -> Any:
     """Return a hashable key that is equal for equal calls; None if there isn't any."""
     kind = type(tree)
-    if kind is Value:
+    if kind in THEMSELVES:
         return tree
     if kind in NUMBERS and tree:  # in long loops these are frequent
         return kind, tree, ""
-    if isinstance(tree, tuple | list | dict):
-        parts = tree.items() if isinstance(tree, dict) else tree
-        keys = [key_of(part) for part in parts]
+    if issubclass(kind, tuple | list | dict):
+        keys = [key_of(part) for part in (tree.items() if issubclass(kind, dict) else tree)]
         return None if None in keys else (kind, *keys)
-    if isinstance(tree, slice):
+    if kind is slice:
         return key_of((slice, tree.start, tree.stop, tree.step))
-    if isinstance(tree, np.ndarray):
+    if issubclass(kind, np.ndarray):
         return id(tree)
     try:
         hash(tree)
     except TypeError:
         return None
-    return type(tree), tree, repr(tree) if isinstance(tree, PRINTED) else ""
+    return kind, tree, repr(tree) if issubclass(kind, PRINTED) else ""
 
 
 def simplify(program: Program) -> Program:
@@ -128,7 +130,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     These are numbers, and sums that go back to the shape of their terms.
     """
     function, args = step.function, list(step.args)
-    if not isinstance(function, np.ufunc) or not traits(function).is_elementwise or len(args) != 2 or step.kwargs:
+    if type(function) is not np.ufunc or len(args) != 2 or step.kwargs or not traits(function).is_elementwise:
         return step
     assert isinstance(step.out, Value)
     for i, arg in enumerate(args):
@@ -142,7 +144,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
         if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):
             keepdims = source.kwargs.get("keepdims", len(source.args) > 3 and source.args[3])
             args[i] = source.args[0] if source.args[0].shape == () or keepdims else arg
-    return replace(step, args=tuple(args))
+    return step if all(map(is_, args, step.args)) else replace(step, args=tuple(args))
 
 
 def loop_of(function: Any, args: Sequence[Any]) -> Any:
@@ -207,7 +209,8 @@ def fold_signs(program: Program) -> Program:
 
 def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step | None:
     """Return an equal step of the operands' own operands, or None."""
-    if not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
+    is_signed = step.function in (np.negative, np.multiply, np.add, np.subtract)
+    if not is_signed or not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
         return None
 
     def operand(arg: Any, function: Any) -> Any:

@@ -11,8 +11,9 @@ anywhere.
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -22,6 +23,7 @@ import numpy as np
 from microgradnd import primitives
 
 FEWEST = 4  # turns of a loop
+NESTED = {tuple, list, slice, dict}  # the types of arguments that have parts
 
 
 class Value:
@@ -170,15 +172,14 @@ class Step:
 
     def operands(self) -> tuple[Value, ...]:
         """Return the values that it uses, each as often as it uses it."""
-        return self._operands
-
-    @functools.cached_property
-    def _operands(self) -> tuple[Value, ...]:
-        return (*values_in(self.args), *values_in(tuple(self.kwargs.values())))
+        found: tuple[Value, ...] | None = self.__dict__.get("found")  # many passes ask for them
+        if found is None:
+            found = self.__dict__["found"] = (*values_in(self.args), *values_in(self.kwargs))
+        return found
 
     def substitute(self, replacements: Mapping[Value, Any]) -> Step:
         """Return the same step with some operands replaced."""
-        if replacements.keys().isdisjoint(self.operands()):
+        if not replacements or replacements.keys().isdisjoint(self.operands()):
             return self
         kwargs = {key: substituted(arg, replacements) for key, arg in self.kwargs.items()}
         return replace(self, args=substituted(self.args, replacements), kwargs=kwargs)
@@ -222,16 +223,12 @@ class Program:
 
     def uses(self) -> dict[Value, int]:
         """Return how often each value is used, including by the program's results."""
-        count: dict[Value, int] = {}
-        for step in self.steps:
-            for value in step.operands():
-                count[value] = count.get(value, 0) + 1
-        for value in self.results():
-            count[value] = count.get(value, 0) + 1
-        return count
+        return Counter(itertools.chain(*map(Step.operands, self.steps), self.results()))
 
     def substitute(self, replacements: Mapping[Value, Any]) -> Program:
         """Return the program with values replaced by others or by constants."""
+        if not replacements:
+            return self
         updates = {old: replacements.get(new, new) for old, new in self.updates.items()}
         steps = tuple(step.substitute(replacements) for step in self.steps)
         return replace(self, steps=steps, outputs=substituted(self.outputs, replacements), updates=updates)
@@ -296,6 +293,8 @@ def as_arrays(tree: Any) -> Any:
 
 def values_in(tree: Any) -> list[Value]:
     """Return the values in an argument."""
+    if type(tree) is tuple and NESTED.isdisjoint(map(type, tree)):  # as most calls' arguments
+        return [part for part in tree if type(part) is Value]
     return [part for part in parts_of(tree) if type(part) is Value]
 
 

@@ -84,6 +84,7 @@ class IndexParts:
 WITHOUT_ARRAYS = ORDINARY - {np.ndarray, tuple}  # classes of arguments that hold no array
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 STAND_INS = (TracedTensor, TracedNumber)
+SETTING = np._core.umath._extobj_contextvar  # what `geterr` reads: another object after each change
 OF_WARNINGS = vars(warnings)  # read for each operation, and faster than attributes
 UNBOUND = re.compile(r"\(\) (takes|missing|got)")  # in the error for a call that doesn't fit a function's parameters
 
@@ -187,7 +188,7 @@ class Recorder:
         self.catching: set[int] = set()  # the ids of the users' codes that may catch an error
         self.ignored: set[str] = set()  # the kinds of floating-point errors that `np.errstate` hid
         self.start = next_position()
-        self.outside = geterr(), warnings.filters, warned_by(), written_by()
+        self.outside = SETTING.get(), geterr(), warnings.filters, warned_by(), written_by()
 
     @contextmanager
     def active(self, record: Any = None) -> Iterator[None]:
@@ -213,20 +214,21 @@ class Recorder:
 
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
         """Record a call that no derivative passes, as under `no_grad`."""
-        self.refuse_shapes(function, args, kwargs, parents, out)
+        if type(function) is not np.ufunc:
+            self.refuse_shapes(function, args, kwargs, parents, out)
         self.refuse_handlers()
-        if not LISTS.isdisjoint(map(type, (*args, *kwargs.values()))):
-            args, kwargs = mapped(lambda part: part, (args, kwargs))
         if type(function) is Anew and self.watch is not None:
             self.drawing.append(self.watch.of_made(function.function))
         plain = [arg for arg, parent in zip(args, parents, strict=True) if parent is None]
         if kwargs or not WITHOUT_ARRAYS.issuperset(map(type, plain)):
             self.refuse_changes(plain, kwargs)
-        if kwargs:  # as Tensors, so that rules don't compute with the arrays of this call alone
+            # As Tensors, so that rules don't compute with the arrays of this call alone
             kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
+            if not LISTS.isdisjoint(map(type, (*plain, *kwargs.values()))):
+                args, kwargs = mapped(lambda part: part, (args, kwargs))
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
-        node.where = user_line()
+        node.where = user_line(3)
         self.operations.append(node)
         if self.sizes is not None:
             self.sizes.follow(node)
@@ -491,7 +493,7 @@ class Recorder:
 
     def shows(self) -> bool:
         """Return whether texts and warnings go where they went before the trace."""
-        return self.outside[2:] == (warned_by(), written_by())
+        return self.outside[3:] == (warned_by(), written_by())
 
     def failed(self, error: Exception) -> None:
         """Note an error of a call: it may depend on values, so nobody may catch it."""
@@ -507,15 +509,15 @@ class Recorder:
 
         It may hide floating-point errors, which is noted for the program.
         """
-        errors, filters, shown, _ = self.outside
+        setting, errors, filters, shown, _ = self.outside
         if warned_by() != shown or (
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
-        before: Any = errors
-        if (now := geterr()) == before:
+        if SETTING.get() is setting:
             return
-        changed = {kind: how for kind, how in now.items() if how != before[kind]}
+        before: Any = errors
+        changed = {kind: how for kind, how in geterr().items() if how != before[kind]}
         if not {"raise", "call", "log"}.isdisjoint(changed.values()):
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
         self.ignored |= {kind for kind, how in changed.items() if how == "ignore"}

@@ -41,10 +41,10 @@ def rolled(program: Program) -> Program:
 
 def with_loops(program: Program) -> Program:
     """Roll up the runs of a program's own steps."""
-    program = begun(program)
-    while runs := (search := search_of(program)).runs():
-        program = Rolling(search, runs).written()
-    return restacked(in_bodies(lambda body, _: share_equal(unbegun(body)), program))
+    found, is_rolled = begun(program), False
+    while runs := (search := search_of(found)).runs():
+        found, is_rolled = Rolling(search, runs).written(), True
+    return restacked(in_bodies(lambda body, _: share_equal(unbegun(body)), found) if is_rolled else program)
 
 
 class Rolling:

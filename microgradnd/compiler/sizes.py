@@ -93,14 +93,15 @@ class Guard(NamedTuple):
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
     """Return an argument with the numbers that its open lengths stand for."""
+    return mapped(lambda part: number_at(part, lengths), tree)
 
-    def number(part: Any) -> Any:
-        if type(part) is not Size:
-            return part
-        top = value_of(part.terms, lengths)
-        return top if part.over is None else top / value_of(part.over, lengths)
 
-    return mapped(number, tree)
+def number_at(part: Any, lengths: Mapping[str, int]) -> Any:
+    """Return the number that an open length stands for, or anything else itself."""
+    if type(part) is not Size:
+        return part
+    top = value_of(part.terms, lengths)
+    return top if part.over is None else top / value_of(part.over, lengths)
 
 
 def value_of(terms: Terms, lengths: Mapping[str, int]) -> int:
@@ -116,6 +117,11 @@ def value_of(terms: Terms, lengths: Mapping[str, int]) -> int:
 def sizes_in(tree: Any) -> list[Size]:
     """Return the open lengths in an argument."""
     return [part for part in parts_of(tree) if type(part) is Size]
+
+
+def formula_of(number: Any) -> Any:
+    """Return a key for an open length, quicker to compare, or anything else itself."""
+    return tuple([tuple(terms.items()) for terms in number.parts]) if type(number) is Size else number
 
 
 def shown(number: Any) -> str:
@@ -330,7 +336,7 @@ class Sizes:
     shapes, seconds : dict of node
         The shapes of values with an open axis, and the arrays of the second call.
     called : dict of TracedOperation
-        The calls whose second call was made, by function and operands.
+        The calls whose second call was made, by function and kinds of operands.
     """
 
     def __init__(
@@ -431,7 +437,7 @@ class Sizes:
 
     def closed(self, shapes: Sequence[Any]) -> list[list[int]]:
         """Return the lengths of the arguments' axes that have never been open."""
-        open_axes = [place for places in self.places.values() for place in places]
+        open_axes = {place for places in self.places.values() for place in places}
         return [[n for axis, n in enumerate(shape) if (i, axis) not in open_axes] for i, shape in enumerate(shapes)]
 
     def serves(self, shapes: Sequence[Any]) -> bool:
@@ -473,7 +479,7 @@ class Sizes:
         named = {name: pair(value) for name, value in node.kwargs.items()}
         if self.is_fixed([*given, *named.values()]):
             return
-        key = key_of((node.function, node.parents, node.args, node.kwargs))
+        key = key_of((node.function, [self.kind(node, *operand) for operand in given], node.kwargs))
         if key in self.called:  # a loop repeats calls, such as that for an element of an argument
             self.alias(node, self.called[key])
             return
@@ -495,6 +501,19 @@ class Sizes:
             type(arg) in FIXED if parent is None else parent not in self.seconds and type(parent) is not IndexParts
             for arg, parent in operands
         )
+
+    def kind(self, node: TracedOperation, arg: Any, parent: Any) -> Any:
+        """Return what a result's shape depends on: an operand, or of numbers the shape.
+
+        Whole numbers and truth values may be indices or counts, as may those made of
+        others.
+        """
+        if parent is None:
+            return arg if type(arg) in FIXED else mapped(formula_of, arg)
+        are_inexact = all(isinstance(x, np.ndarray | np.inexact) and x.dtype.kind in "fc" for x in (arg, node.out))
+        if not are_inexact or not is_polynomial(node.function):
+            return parent
+        return arg.dtype, tuple(map(formula_of, self.shape_of(parent, arg)))
 
     def second(self, arg: Any, parent: Any, lengths: list[Size]) -> Any:
         """Return an argument of the second call; add its open lengths to a list."""

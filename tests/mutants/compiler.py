@@ -140,22 +140,22 @@ ENTRIES: list[tuple[str, ...]] = [
     # passes.py
     (
         "passes.py",
-        "any(out in wanted for out in step.outs()):",
+        "not wanted.isdisjoint(step.outs()):",
         "step.out in wanted:",
         "tests/test_compiler.py tests/test_outputs.py tests/test_guards.py " + OWNED,
     ),
     (
         "passes.py",
-        "key = key_of((step.function, step.args, dict(step.kwargs)))",
+        "key = key_of((step.function, step.args, step.kwargs))",
         "key = key_of((step.function, step.args))",
         PASSES,
     ),
     ("passes.py", "(slice, tree.start, tree.stop, tree.step)", "(slice, tree.start, tree.stop)", PASSES + " " + TRAPS),
-    ("passes.py", "repr(tree) if isinstance(tree, PRINTED) else", "", PASSES),
+    ("passes.py", "repr(tree) if issubclass(kind, PRINTED) else", "", PASSES),
     (
         "passes.py",
-        "or not traits(function).is_elementwise or len(args) != 2",
-        "or len(args) != 2",
+        "len(args) != 2 or step.kwargs or not traits(function).is_elementwise:",
+        "len(args) != 2 or step.kwargs:",
         f"{VALUES}products_of_matrices_with_constants",
     ),
     (
@@ -513,9 +513,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ("ownership.py", "WORK: Any = 10_000", "WORK: Any = 0", OWNED),
     (
         "ownership.py",
-        "if i != j and isinstance(other, np.ndarray)",
-        "if i < j and isinstance(other, np.ndarray)",
-        OWNED,
+        "first, second = (j, i) if j in updated else (i, j)",
+        "first, second = i, j",
+        f"{PARTS} {OWNED}",
     ),
     # fast.py
     (
@@ -573,6 +573,19 @@ ENTRIES: list[tuple[str, ...]] = [
         PARTS,
     ),
     ("dispatch.py", 'doubts.append(f"{other}.base is not None and ({views})")', "pass", PARTS),
+    (
+        "dispatch.py",
+        'doubts.append(f"len(own := {{{ids}}}) < {len(own)}")',
+        'doubts.append(f"not (own := {{{ids}}})")',
+        PARTS,
+    ),
+    (
+        "dispatch.py",
+        'doubts += [f"id({other}) in own or id({other}.base) in own"',
+        'doubts += [f"id({other}) in own"',
+        PARTS,
+    ),
+    ("ownership.py", "if end > low]", "if end > low + 8]", PARTS),
     (
         "dispatch.py",
         'doubts = ["is_known", ',
@@ -877,12 +890,12 @@ ENTRIES: list[tuple[str, ...]] = [
     ("draws.py", "self.add(name, lambda: (thing.state, children(thing)))", "pass", PARTS),
     ("draws.py", "self.add(name, functools.partial(thing.get_state, legacy=False))", "pass", PARTS),
     ("draws.py", "self.add(name, thing.getstate)", "pass", PARTS),
-    ("passes.py", "isinstance(step.function, Anew) or any(", "any(", PARTS),
+    ("passes.py", "isinstance(step.function, Anew) or not wanted", "not wanted", PARTS),
     ("source.py", "if isinstance(step.function, Anew):", "if False:", PARTS),
     (
         "passes.py",
-        "key = key_of((step.function, step.args, dict(step.kwargs)))",
-        "key = key_of((getattr(step.function, '__name__', step.function), step.args, dict(step.kwargs)))",
+        "key = key_of((step.function, step.args, step.kwargs))",
+        "key = key_of((getattr(step.function, '__name__', step.function), step.args, step.kwargs))",
         PARTS,
     ),
     # recorder.py, trace.py
