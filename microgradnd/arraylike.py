@@ -87,6 +87,7 @@ class ArrayLike:
         """Return the array, or in a trace the Python number, that a function gets."""
         return self._array
 
+    @traceable
     def item(self, *index: Any) -> Any:
         """Return the only element, or the one at an index, as a Python number."""
         return computed(self._known("item()"), None if index else 1).item(*index)

@@ -149,20 +149,22 @@ def hvp(f: Function) -> Function:
     return product
 
 
-def elementwise_grad(f: Function) -> Function:
-    """Return the derivative of an elementwise `f` by its first argument.
+def elementwise_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """Return the derivative of an elementwise `f`.
 
     Parameters
     ----------
     f : callable
-        Each element of its result depends on one element of its first argument. (For
-        other functions, you get the gradient of the sum of the result.)
+        Each element of its result depends on one element of the argument. (For other
+        functions, you get the gradient of the sum of the result.)
+    argnums : int or sequence of int
+        The positions of the arguments to differentiate; for a sequence, the result is a
+        tuple.
 
     Returns
     -------
     callable
-        Takes what `f` takes; returns the derivatives, with the shape of the first
-        argument.
+        Takes what `f` takes; returns the derivatives, with the shape of the argument.
 
     See Also
     --------
@@ -182,11 +184,10 @@ def elementwise_grad(f: Function) -> Function:
         fix_lengths(trace)
         outputs = [primitives.array(plain(out)) for out in trace.outputs]
         ones = [np.ones(out.shape, out.dtype) for out in outputs]
-        return trace.arguments(
-            row(trace, ones, primitives.array(sum(np.zeros((), out.dtype) for out in outputs))), True
-        )
+        gradients = row(trace, ones, primitives.array(sum(np.zeros((), out.dtype) for out in outputs)))
+        return trace.arguments(gradients, isinstance(argnums, (int, np.integer)))
 
-    return on_trace(f, 0, body)
+    return on_trace(f, argnums, body)
 
 
 def matrices(trace: Trace, mode: str | None) -> list[list[Any]]:

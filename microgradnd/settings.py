@@ -102,12 +102,15 @@ class Configured:
 
 
 def as_number(value: Any) -> int | float | None:
-    """Return a number, or an array or Tensor of one, as a Python number, or None."""
+    """Return a number, or an array or Tensor of one, as a Python number, or None.
+
+    A number that only a compiled program will compute stays a Tensor.
+    """
     if isinstance(value, Tensor | np.ndarray | np.generic):
         value = value.item() if value.size == 1 and not is_variable(value) else None
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == bool):
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Tensor):
         return value
     return float(value) if isinstance(value, numbers.Real) else None
 
@@ -133,12 +136,13 @@ def shown(value: Any) -> str:
 def check_of(expected: str, read: Callable[[Any], Any], fits: Callable[[Any], bool] = lambda value: True) -> Check:
     """Return a check, from a function that reads a value and one that tests it.
 
-    The first returns None for a value of a wrong type.
+    The first returns None for a value of a wrong type. A number that only a compiled
+    program will compute isn't tested.
     """
 
     def checked(name: str, value: Any) -> Any:
         found = read(value)
-        if found is None or not fits(found):
+        if found is None or not (isinstance(found, Tensor) or fits(found)):
             raise (TypeError if found is None else ValueError)(f"{name} must be {expected}, got {shown(value)}")
         return found
 

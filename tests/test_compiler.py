@@ -536,7 +536,8 @@ REFUSED = {
     "if": lambda x: x if x.sum() > 0 else -x,
     "float": lambda x: x * float(x[0]),
     "int": lambda x: x[int(x[0])],
-    "item": lambda x: x.sum().item(),
+    "item": lambda x: x if x.sum().item() > 0 else -x,
+    "tolist": lambda x: x.tolist(),
     "range": lambda x: sum(range(x[0])),
     "mask": lambda x: x[(x > 0,)],
 }

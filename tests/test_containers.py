@@ -259,6 +259,14 @@ def test_a_summary_names_each_call_and_does_not_change_the_network():
     assert not model.shared.forward_hooks
 
 
+def test_a_summary_between_a_loss_and_its_backward_pass_does_not_outdate_the_loss():
+    model = nn.Sequential(nn.Linear(2, 2, rng=RNG), nn.BatchNorm1d(2))
+    loss = np.sum(model(X) ** 2)
+    nn.summary(model, X)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 def test_a_summary_ends_with_the_layer_that_failed():
     model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Tanh(), nn.Linear(4, 1)), nn.Tanh())
     text = repr(nn.summary(model, X)).splitlines()

@@ -447,7 +447,9 @@ def bound(x):
 
 
 def test_a_name_that_a_draw_uses_may_not_be_assigned_again():
-    with pytest.raises(TypeError, match=r"mg.anew, uses 'scale', which the compiled function changed later"):
+    with pytest.raises(
+        TypeError, match=r"line \d+: .*mg.anew.*uses 'scale', which the compiled function changed later"
+    ):
         mg.compile(looped)(X)
     alike(mg.compile(bound)(X), bound(X))
 

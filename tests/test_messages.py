@@ -801,8 +801,8 @@ LIBRARY = {
     "mg.vjp()": Row(lambda: mg.vjp(), TypeError, "vjp|it also needs f"),
     "mg.hessian(argnum=)": Row(lambda: mg.hessian(np.sin, argnum=1), TypeError, "hessian|argnum|argnums="),
     "mg.hvp(f, x)": Row(lambda: mg.hvp(np.sin, 1.0), TypeError, "hvp|2 arguments|f"),
-    "mg.elementwise_grad(argnums=)": Row(
-        lambda: mg.elementwise_grad(np.sin, argnums=1), TypeError, "elementwise_grad|argnums|f"
+    "mg.elementwise_grad(argnum=)": Row(
+        lambda: mg.elementwise_grad(np.sin, argnum=1), TypeError, "elementwise_grad|argnum|argnums="
     ),
     "mg.tensor(require_grad=)": Row(lambda: mg.tensor(1.0, require_grad=True), TypeError, "tensor|requires_grad="),
     "mg.tensor(device=)": Row(lambda: mg.tensor(1.0, device="cpu"), TypeError, "tensor|device|leave it out"),

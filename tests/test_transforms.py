@@ -233,6 +233,11 @@ def test_elementwise_grad():
     np.testing.assert_allclose(mg.elementwise_grad(np.tanh)(x), 1 - np.tanh(x) ** 2)
     np.testing.assert_allclose(mg.elementwise_grad(mg.elementwise_grad(np.sin))(x), -np.sin(x))
     np.testing.assert_allclose(mg.elementwise_grad(lambda x, y: x * y)(x, 3.0), np.full(7, 3.0))
+    by_y, by_both = mg.elementwise_grad(np.multiply, 1), mg.elementwise_grad(np.multiply, argnums=(1, 0))
+    np.testing.assert_array_equal(by_y(x, 2 * x), x)
+    np.testing.assert_array_equal(mg.vmap(by_y)(x, 2 * x), x)
+    np.testing.assert_array_equal(np.stack(by_both(x, 2 * x)), [x, 2 * x])
+    np.testing.assert_array_equal(np.stack(mg.compile(by_both)(x, 2 * x)), [x, 2 * x])
 
 
 def test_closures_over_variables():

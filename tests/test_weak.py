@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import optim
 from microgradnd.compiler.trace import TraceError
+from microgradnd.nn import functional as F
 from microgradnd.transforms import plain
 from microgradnd.trees import flatten
 
@@ -167,6 +168,15 @@ def updated(t, x):
     return y
 
 
+def clipped(t, x):
+    w = mg.tensor(x, requires_grad=True)
+    np.sum(w * w).backward()
+    norm = optim.clip_grad_norm_([w], max_norm=t)
+    by_norm = w.grad * 1
+    optim.clip_grad_value_([w], t / 2)
+    return norm, by_norm, w.grad * 1
+
+
 def gradient_of_a_power(t, x):
     return mg.grad(lambda x: np.sum((x + 2) ** (t + 1)))(x)
 
@@ -194,6 +204,12 @@ FUNCTIONS = {
     "a second derivative": lambda t, x: mg.hessian(lambda x: np.sum(x**3 / (1 - 0.999**t)))(x),
     "a length": lambda t, x: (x * (t / len(x)), t / len(x), len(x) - t),
     "complex numbers": lambda t, x: (x * (t * 1j), t * 1j),
+    "elements": lambda t, x: (x.item(1), x.item(0) / 3 * x, x.reshape(2, -1).item(1, 0) + t, np.exp(x[2]).item()),
+    "elements of other kinds": lambda t, x: ((x > t).sum().item() * x, (x > t)[1].item() * x, (x * 1j).item(0) * x),
+    "an element's derivative": lambda t, x: mg.grad(lambda x: np.sum(x * x[0].item()) * t)(x),
+    "an element of a variable": lambda t, x: (W.item(1) * x, W[:1].item() * t),
+    "settings": lambda t, x: (F.huber_loss(x, -x, delta=t), F.leaky_relu(x, t), F.layer_norm(x, x.shape, eps=t)),
+    "clipped gradients": clipped,
 }
 within = mg.compile(lambda t, x: x / (1 - 0.999**t))
 

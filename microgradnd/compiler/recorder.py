@@ -52,8 +52,9 @@ from microgradnd.views import Family, overlap, picked, replace
 INDEXED = (primitives.getitem, primitives.scatter)
 ADVICE = (
     "Choose between arrays with np.where, join Tensors with np.stack instead of np.array, compute with the Tensor "
-    "itself, make a plain array a Tensor to pick from it (mg.tensor(array)[index]) or to fill it (t[index] = value), "
-    "or pass the deciding value as a non-array argument (an int, a bool, a str) or as mg.static(value)"
+    "itself (t.item() is a number without a derivative), make a plain array a Tensor to pick from it "
+    "(mg.tensor(array)[index]) or to fill it (t[index] = value), or pass the deciding value as a non-array argument "
+    "(an int, a bool, a str) or as mg.static(value)"
 )
 
 

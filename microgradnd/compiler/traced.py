@@ -107,6 +107,9 @@ class TracedTensor(Tensor):
         name = f", name={self.name!r}" if self.name else ""
         return f"tensor({UNKNOWN}, shape={self.shape}, dtype={self.dtype}{name})"
 
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
     def __hash__(self) -> int:
         if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):
             raise tracer().refusal("hash() (a key of a dict, a member of a set)")
@@ -132,6 +135,16 @@ class TracedTensor(Tensor):
         raise tracer().refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
 
     # Values without a derivative
+
+    def item(self, *index: Any) -> Any:
+        place = np.arange(self.size).reshape(self.shape).item(*index)
+        example = self._array.flat[place].item()
+        if self._node is None:
+            return example
+        if type(example) not in (bool, int, float, complex):
+            raise tracer().refusal("item()")
+        picked = self.detach().reshape(-1)[place].astype(type(example))
+        return tracer().number(picked._array, picked._node)
 
     def values_of(self) -> TracedTensor:
         """Return a variable's `.data`."""

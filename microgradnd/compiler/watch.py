@@ -647,7 +647,9 @@ class WatchOfMade(Watch):
         self.known |= watch.known
         self.names.add("anew")  # it may read the clock
         self.advancing: list[str] = []  # names of iterators and of generators of random numbers
-        self.f = getattr(f, "__name__", "the function")
+        code = getattr(f, "__code__", None)
+        where = quoted_line((code.co_filename, code.co_firstlineno) if code else None)
+        self.f = f"{getattr(f, '__name__', 'the function')}{where}"
 
     def look(self, name: str, thing: Any) -> None:
         if isinstance(thing, (Iterator, *GENERATORS)) and id(thing) not in self.known:

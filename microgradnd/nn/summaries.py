@@ -151,7 +151,9 @@ def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
             handle.remove()
         for module, was in training.items():
             module.training = was
-        model.load_state_dict(state)
+        now = model.state_dict()  # setting a parameter, even to equal values, would outdate losses that used it
+        changed = {name: array for name, array in state.items() if array.tobytes() != now[name].tobytes()}
+        model.load_state_dict(changed, strict=False)
     return result
 
 
