@@ -272,7 +272,7 @@ def test_shapes(shape):
 
 
 def test_any_element_of_a_large_array_may_be_compared():
-    """A rule is wrong at the last three quarters of 256 elements, of which 64 are drawn."""
+    """A rule is wrong at the last 192 of 256 elements, of which 64 are drawn."""
     wrong = np.r_[np.ones(64), np.full(192, 1.5)]
     rule = planted(lambda g, out, x: 3 * g * x**2 * wrong)
     with pytest.raises(GradientError, match="reverse mode"):
