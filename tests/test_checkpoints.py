@@ -182,6 +182,14 @@ def test_tensors_take_over_their_values(tmp_path):
     assert w.data.tolist() == [1, 2]
 
 
+def test_a_tuple_stays_a_tuple(tmp_path):
+    w = mg.tensor([1.0], requires_grad=True)
+    mg.save(tmp_path / "a.npz", {"pair": (w, 2), "list": [w]})
+    loaded = mg.load(tmp_path / "a.npz", into={"pair": (w, 0), "list": [w]})
+    assert loaded["pair"] == (w, 2)
+    assert type(loaded["list"]) is list
+
+
 def test_models_in_lists_take_over_their_states(tmp_path):
     models, others = [nn.Linear(1, 1), nn.Linear(2, 1)], (nn.Linear(1, 1), nn.Linear(2, 1))
     mg.save(tmp_path / "a", {"models": models})

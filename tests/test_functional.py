@@ -585,3 +585,39 @@ def test_functions_take_the_same_dtypes_of_arrays_and_tensors_compiled_or_not(f,
     for wrapped in (f, mg.compile(f)):
         for argument in (x, mg.tensor(x)):
             assert outcome(wrapped, argument) == want
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_binary_cross_entropy_of_certain_predictions_has_no_nan(dtype):
+    """A probability that is rounded to 0 or 1 has a finite slope in every precision."""
+    logits, y = np.array([40, -40, 0.5], dtype), np.array([0.5, 0.5, 1], dtype)
+    with np.errstate(all="ignore"):
+        by_logits = mg.grad(lambda x: F.binary_cross_entropy(F.sigmoid(x), y, reduction="sum"))(logits)
+        by_p = mg.grad(lambda p: F.binary_cross_entropy(p, y, reduction="sum"))(np.array([0, 1, 0.5], dtype))
+    assert np.isfinite(by_logits).all()
+    assert np.isfinite(by_p).all()
+    np.testing.assert_allclose(by_p[2], -2, 1e-2)
+
+
+def test_parameters_of_a_norm_may_be_lists():
+    x = np.arange(6.0).reshape(2, 3)
+    for norm in (F.layer_norm, F.rms_norm):
+        assert np.array_equal(norm(x, 3, [1, 2, 3]), norm(x, 3, np.array([1.0, 2.0, 3.0])))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: F.avg_pool1d(x, 2, ceil_mode=np.ones(3)),
+        lambda x: F.avg_pool1d(x, 2, count_include_pad="yes"),
+        lambda x: F.max_pool1d(x, 2, ceil_mode=None),
+        lambda x: F.batch_norm(x, training="yes"),
+        lambda x: F.conv1d(x, np.ones((2, 3, 3)), padding=np.ones(3)),
+        lambda x: F.cross_entropy(x[0], [0, 1, 2], ignore_index=np.ones(3)),
+        lambda x: F.cross_entropy(x[0], [0, 1, 2], label_smoothing=None),
+        lambda x: nn.Conv1d(2, True, 3),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused(call):
+    with pytest.raises((TypeError, ValueError), match=r"must be .*, got "):
+        call(np.ones((2, 3, 8)))

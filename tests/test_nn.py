@@ -305,8 +305,8 @@ def test_bad_input_is_explained(register, error, message):
         (lambda: nn.Linear(3, 2, banana=1), r"Linear takes \(in_features, out_features, bias=True, .*\), got banana=1"),
         (lambda: nn.Linear(3), r"Linear takes .*, but the call lacks 'out_features'"),
         (lambda: nn.Linear(1, 2, True, float, 0), "Linear takes .* got 5 positional arguments"),
-        (lambda: Plain(1, hidden=64), "^Plain takes no arguments, got hidden=64$"),
-        (lambda: Own(1, 2, hidden=64), r"^Own takes \(size, \*, bias=False\), got hidden=64$"),
+        (lambda: Plain(1, hidden=64), "^Plain takes no arguments, got hidden=64; leave it out$"),
+        (lambda: Own(1, 2, hidden=64), r"^Own takes \(size, \*, bias=False\), got hidden=64; leave it out$"),
         (lambda: Passing(3), "^Passing takes no arguments, got 1 positional argument$"),
     ],
 )

@@ -333,3 +333,26 @@ def test_accumulated_gradients_of_other_computations() -> None:
     np.sum(w**2).backward()
     dead = np.sum(nn.functional.relu(w - 100.0))
     assert any("'w' has a gradient that is zero" in sentence for sentence in mg.explain(dead))
+
+
+def test_an_operand_with_some_zeros_is_not_0_everywhere() -> None:
+    w, mask = variable([1.0, 2.0], "w"), np.array([0.0, 1.0])
+    sentence = told(np.sum(w * mask * (1 - mask)))
+    assert "'w' has a gradient that is zero everywhere" in sentence
+    assert "multiplied by 0 everywhere" not in sentence
+
+
+def test_a_constant_of_equal_elements_is_nobodys_array() -> None:
+    w, v = variable([1.0, 1.0], "w"), variable([2.0, 3.0], "v")
+    sentence = told(w, np.sum(v * np.ones(2)))
+    assert "'w' has no gradient: the result wasn't computed from it." in sentence
+    assert "used its array" not in sentence
+
+
+def test_a_stop_on_the_way_to_another_variable_is_not_the_reason() -> None:
+    w, v = variable([1.0, 2.0], "w"), variable([3.0, 4.0], "v")
+    stopped = np.sum(np.maximum(w * 1.0 - 100, 0))
+    sentences = mg.explain(stopped + np.sum(v * 2 - v - v))
+    of_v = next(sentence for sentence in sentences if "'v'" in sentence)
+    assert "vanishes on the way back" in of_v
+    assert "it stops at" not in of_v

@@ -133,3 +133,28 @@ def test_a_result_that_does_not_move_has_the_tangent_0():
         _, tangent = mg.jvp(block, (2.0,), (1.0,))
         assert tuple(map(float, map(mg.Tensor.item, map(mg.tensor, tangent)))) == (3.0, 0.0)
         np.testing.assert_allclose(mg.jacobian(lambda a, f=block: np.stack(f(a)), mode="fwd")(2.0).data, [3.0, 0.0])
+
+
+def test_an_unused_input_of_another_shape_has_a_gradient_of_its_own_shape():
+    f = mg.checkpoint(lambda a, b: 2 * a)
+    by_a, by_b = mg.grad(lambda a, b: np.sum(f(a, b)), (0, 1))(np.ones(3), np.ones((2, 1)))
+    assert by_a.tolist() == [2.0, 2.0, 2.0]
+    assert by_b.tolist() == [[0.0], [0.0]]
+
+
+def test_hooks_that_the_function_registers_run():
+    def scaled(x):
+        if isinstance(x, mg.Tensor):
+            x.register_hook(lambda g: 10 * g)
+        return x * 3
+
+    assert mg.grad(mg.checkpoint(scaled))(1.0) == mg.grad(scaled)(1.0) == 30.0
+
+
+def test_one_of_several_results_that_differs_is_noticed():
+    state = [1.0]
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    same, other = mg.checkpoint(lambda v: (v * 2, v * state[0]))(x)
+    state[0] = 5.0
+    with pytest.raises(RuntimeError, match="another result"):
+        np.sum(same + other).backward()

@@ -269,3 +269,21 @@ def test_distinct_arrays_avoid_kinks_too(x):
 def test_shapes(shape):
     assert len(shape) <= 2
     assert 0 not in shape
+
+
+def test_any_element_of_a_large_array_may_be_compared():
+    """A rule is wrong at the last 192 of 256 elements, of which 64 are drawn."""
+    wrong = np.r_[np.ones(64), np.full(192, 1.5)]
+    rule = planted(lambda g, out, x: 3 * g * x**2 * wrong)
+    with pytest.raises(GradientError, match="reverse mode"):
+        check_grads(rule, np.linspace(1, 2, 256), order=1, modes=("rev",))
+
+
+@pytest.mark.parametrize("mode", ["rev", "fwd"])
+def test_cotangents_and_tangents_have_imaginary_parts(mode):
+    """These rules are right for real vectors."""
+    double = mg.primitive(lambda x: 2 * x)
+    mg.defvjp(double, lambda g, out, x: 2 * np.conj(g))
+    mg.defjvp(double, lambda t, out, x: 2 * np.conj(t))
+    with pytest.raises(GradientError):
+        check_grads(double, np.array([1.0 + 2.0j, -0.5j]), order=1, modes=(mode,))

@@ -205,7 +205,7 @@ def batch_norm(
            [ 1.]])
     """
     x = operand("batch_norm", x, kinds="f")
-    check_settings("batch_norm", eps=eps, training=training, momentum=momentum)
+    check_settings("batch_norm", eps=eps, training=training)
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must have axes (batch, channels, ...), got shape {x.shape}")
     statistics = {"running_mean": running_mean, "running_var": running_var}

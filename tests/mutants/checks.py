@@ -35,6 +35,8 @@ FAULTS: list[tuple[str, ...]] = [
             ("for i, gradient in enumerate(gradients):", "for i, gradient in enumerate(gradients[:1]):"),
             ("worst = int(np.argmax(excess))", "worst = int(np.argmin(excess))"),
             ("MOST_ELEMENTS = 64", "MOST_ELEMENTS = 10**9"),
+            ("sorted(self.rng.choice(len(indices), MOST_ELEMENTS, replace=False))", "range(MOST_ELEMENTS)"),
+            ("return v + 1j * self.rng.uniform(-1, 1, like.shape) if", "return v + 0j if"),
             ('"strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],', '"strided": lambda a: a,'),
             ("np.all([np.abs(v - kink) >= margin", "np.any([np.abs(v - kink) >= margin"),
             ("float(nearest) >= bound else", "True else"),
@@ -51,12 +53,18 @@ FAULTS: list[tuple[str, ...]] = [
                 "return 0 * inputs[position - 1] if part is None else part",
                 "return inputs[position - 1] if part is None else part",
             ),
+            ("return 0 * inputs[position - 1] if part is None", "return 0 * inputs[0] if part is None"),
+            ("gradients.run_hooks_of_inputs(trace.nodes, ends)", "None"),
+            ("if not is_same or not all(same(", "if not is_same or not any(same("),
         )
     ),
     *(
         ("microgradnd/reasons.py", old, new, REASONS)
         for old, new in (
             ("node.out.shape[-1]).any(axis=0)", "node.out.shape[-1]).all(axis=0)"),
+            ("a.size and not a.any() for a in others", "a.size and not a.all() for a in others"),
+            ("np.array_equal(arg, leaf.data) and np.ptp(arg) > 0", "np.array_equal(arg, leaf.data)"),
+            ("lost = [node for node in self.stops if node in after]", "lost = self.stops"),
             ("reshape(-1, node.out.shape[-1]).any(axis=0)", "reshape(node.out.shape[-1], -1).any(axis=1)"),
             ("is_zero = any(isinstance(a, np.ndarray) and a.size and not a.any() for a in others)", "is_zero = True"),
             ("if p is not leaf]", "]"),
