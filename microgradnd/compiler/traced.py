@@ -169,13 +169,29 @@ class TracedTensor(Tensor):
         become(self, primitives.setitem(self, index, value), index)
 
     def _changed(self, function: Any, other: Any) -> Tensor:
-        """Do what an augmented assignment does."""
+        """Do what an augmented assignment does; a NumPy number doesn't change."""
+        if not tracer().is_tensor(self._node) and issubclass(self._class_outside(), np.generic):
+            return function(self, other)  # type: ignore[no-any-return]
         become(self, fitting(self, function, other), ...)
         return self
 
     def detach(self) -> Tensor:
         with no_grad():
             return primitives.identity(self)
+
+
+def _in_place(function: Any) -> Any:
+    return lambda self, other: self._changed(function, other)
+
+
+for _name, _function in (
+    ("and", np.bitwise_and),
+    ("or", np.bitwise_or),
+    ("xor", np.bitwise_xor),
+    ("lshift", np.left_shift),
+    ("rshift", np.right_shift),
+):
+    setattr(TracedTensor, f"__i{_name}__", _in_place(_function))
 
 
 def tracer() -> Any:
