@@ -170,8 +170,8 @@ class TracedTensor(Tensor):
 
     def _changed(self, function: Any, other: Any) -> Tensor:
         """Do what an augmented assignment does; a NumPy number doesn't change."""
-        is_tensor = self._node is None or tracer().is_tensor(self._node)
-        if not is_tensor and issubclass(self._class_outside(), np.generic):
+        is_tensor = type(self) is Tensor or tracer().is_tensor(self._node)  # such as mg.tensor(x)
+        if not is_tensor and issubclass(TracedTensor._class_outside(self), np.generic):
             return function(self, other)  # type: ignore[no-any-return]
         become(self, fitting(self, function, other), ...)
         return self
