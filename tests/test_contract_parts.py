@@ -1941,6 +1941,23 @@ def test_numbers_and_arrays_without_axes_are_told_apart(f, x):
             alike(got, want)
 
 
+SPECIAL = {
+    "masked": lambda: np.ma.masked_array([1.0, 2.0], [False, True]),
+    "matrix": lambda: np.asmatrix(np.eye(2)),
+    "records": lambda: np.rec.array([(1, 2.0)], dtype=[("a", int), ("b", float)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("name", SPECIAL)
+def test_results_are_no_masked_arrays_matrices_or_records(name):
+    captured = SPECIAL[name]()
+    for f in (lambda x: captured, lambda x: (x, captured[:1]), lambda x: {"a": captured.T}):
+        with pytest.raises(TypeError, match=f"a compiled function returned a {type(captured).__name__}"):
+            mg.compile(f)(X)
+    assert mg.compile(lambda x: x * np.asarray(captured).size)(X).shape == (3,)
+
+
 AUGMENTED = ("iadd", "isub", "imul", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "ilshift", "irshift")
 
 
