@@ -172,7 +172,7 @@ class TracedTensor(Tensor):
         """Do what an augmented assignment does; a NumPy number doesn't change."""
         is_tensor = type(self) is Tensor or tracer().is_tensor(self._node)  # such as mg.tensor(x)
         if not is_tensor and issubclass(TracedTensor._class_outside(self), np.generic):
-            return function(self, other)  # type: ignore[no-any-return]
+            return function(self, other)
         become(self, fitting(self, function, other), ...)
         return self
 
