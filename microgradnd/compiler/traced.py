@@ -185,13 +185,8 @@ def _in_place(function: Any) -> Any:
     return lambda self, other: self._changed(function, other)
 
 
-for _name, _function in (
-    ("and", np.bitwise_and),
-    ("or", np.bitwise_or),
-    ("xor", np.bitwise_xor),
-    ("lshift", np.left_shift),
-    ("rshift", np.right_shift),
-):
+BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+for _name, _function in (BITS | {"lshift": np.left_shift, "rshift": np.right_shift}).items():
     setattr(TracedTensor, f"__i{_name}__", _in_place(_function))
 
 
