@@ -74,7 +74,7 @@ def defined_form(
     if not kwargs:
         return args, kwargs
     kwargs = {name: gated(function, arg) for name, arg in kwargs.items() if arg is not np._NoValue}  # "not given"
-    refuse_out(function, kwargs)
+    refuse_keywords(function, args, kwargs)
     return by_position(function, args, kwargs), kwargs
 
 
@@ -115,6 +115,19 @@ def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -
             [primitives.astype(x, d) if hasattr(x, "dtype") else x for x, d in zip(inputs, found, strict=False)]
         )
     return ufunc(*inputs) if mask is True else primitives.masked(ufunc, mask, *inputs)
+
+
+def refuse_keywords(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    """Raise for `out=`, and for a `dtype=` that drops the imaginary part of a variable.
+
+    Rules compute with the whole arguments.
+    """
+    refuse_out(function, keywords)
+    if (dtype := keywords.get("dtype")) is None or hasattr(function, "body"):
+        return
+    is_complex = any(getattr(x, "requires_grad", False) and x.dtype.kind == "c" for x in args)
+    if is_complex and np.dtype(dtype).kind != "c":
+        raise refusals.drops_imaginary(name_of(function), np.dtype(dtype).name)
 
 
 def refuse_out(function: Any, keywords: dict[str, Any]) -> None:

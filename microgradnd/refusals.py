@@ -44,6 +44,14 @@ def fills_out(function: str) -> TypeError:
     )
 
 
+def drops_imaginary(function: str, dtype: str) -> TypeError:
+    """Return the error for a real `dtype=` of complex numbers."""
+    return TypeError(
+        f"{function}: dtype={dtype} drops the imaginary part of a complex Tensor, which its derivative "
+        f"needs; pass np.real(t) if you mean that"
+    )
+
+
 def without_derivative(function: str, reason: str | None) -> NotImplementedError:
     """Return the error for a call of a function without rules on a Tensor."""
     if reason is not None:

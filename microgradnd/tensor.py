@@ -32,7 +32,7 @@ from microgradnd.assignment import plain_index
 from microgradnd.batching import Batched, highest
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
-from microgradnd.forms import OUT_SLOTS, by_position, defined_form, out_slot, positional, refuse_out, without_out
+from microgradnd.forms import OUT_SLOTS, by_position, defined_form, out_slot, positional, refuse_keywords, without_out
 from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.operands import (
@@ -179,7 +179,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if kwargs:
         args = args or by_position(function, args, kwargs)
         kwargs = {k: v if type(v) in ORDINARY else named_argument(function, v) for k, v in kwargs.items()}
-        refuse_out(function, kwargs)
+        refuse_keywords(function, args, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
         args = positional(function, args, kwargs, named) if named else args
     if len(args) > 1 and len(args) > (slot := OUT_SLOTS.get(function) or out_slot(function)):

@@ -83,7 +83,7 @@ class Trace:
         self.path = gradients.path_to(ends, self.nodes, self.start)
         self.outside = self.path.outside or mode.trace or not {Leaf}.issuperset(map(type, self.nodes))
         self.is_passed = bool(is_on and self.outside)
-        self.lift = lift if self.is_passed else mode.trace and (lambda data, node: ended(lift(data, node), True))
+        self.lift = lift if self.is_passed else None if mode.trace is None else lambda *x: ended(lift(*x), True)
 
     def value(self) -> Tree:
         """Return the result of the call; copied unless something depends on it."""

@@ -1983,6 +1983,105 @@ def test_numbers_and_arrays_without_axes_are_told_apart(f, x):
             alike(got, want)
 
 
+SPECIAL = {
+    "masked": lambda: np.ma.masked_array([1.0, 2.0], [False, True]),
+    "matrix": lambda: np.asmatrix(np.eye(2)),
+    "records": lambda: np.rec.array([(1, 2.0)], dtype=[("a", int), ("b", float)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("name", SPECIAL)
+def test_results_are_no_masked_arrays_matrices_or_records(name):
+    captured = SPECIAL[name]()
+    for f in (lambda x: captured, lambda x: (x, captured[:1]), lambda x: {"a": captured.T}):
+        with pytest.raises(TypeError, match=f"a compiled function returned a {type(captured).__name__}"):
+            mg.compile(f)(X)
+    assert mg.compile(lambda x: x * np.asarray(captured).size)(X).shape == (3,)
+
+
+AUGMENTED = ("iadd", "isub", "imul", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "ilshift", "irshift")
+
+
+@pytest.mark.parametrize("name", AUGMENTED)
+@pytest.mark.parametrize("x", [np.array([5, 6, 7]), np.array(5), np.int64(5), 5, np.array([True, False])])
+def test_augmented_assignments_change_arrays_but_not_numbers(name, x):
+    change, is_bool = getattr(operator, name), np.asarray(x).dtype.kind == "b"
+
+    def f(x):
+        total = x if isinstance(x, int) else x.sum()
+        before, same = total, x
+        total = change(total, 2)
+        same = change(same, is_bool or 2)
+        return before, total, x, same
+
+    compiled = mg.compile(f)
+    for _ in range(3):
+        given, other = copy.copy(x), copy.copy(x)
+        try:
+            want = f(given)
+        except TypeError:
+            with pytest.raises(TypeError):
+                compiled(other)
+            continue
+        for left, right in zip((*compiled(other), other), (*want, given), strict=True):
+            alike(left, right)
+
+
+@pytest.mark.parametrize(
+    "loss_of",
+    [
+        lambda w, x: (w * x).sum(),
+        lambda w, x: mg.no_grad()(np.sum)(w * x),
+        lambda w, x: w.detach().sum(),
+        lambda w, x: w.data.sum(),
+        lambda w, x: (w > x).sum(),
+        lambda w, x: x.sum(),
+    ],
+    ids=["derived", "no_grad", "detached", "data", "compared", "array"],
+)
+def test_augmented_assignments_change_tensors_without_axes_too(loss_of):
+    w = mg.tensor(X, requires_grad=True)
+
+    def f(x):
+        loss = loss_of(w, x)
+        before = loss
+        for i in range(6):
+            loss += i
+        return before, loss
+
+    compiled = mg.compile(f)
+    for x in (X, 2 * X, X):
+        for left, right in zip(compiled(x), f(x), strict=True):
+            alike(left, right)
+
+
+FILLS = [
+    lambda m, x: np.greater(x, 1.0, out=m),
+    lambda m, x: np.isnan(x, m),
+    lambda m, x: np.logical_or.accumulate(x > 1.0, out=m),
+    lambda m, x: operator.ior(m, x > 1.0),
+    lambda m, x: operator.iand(m, x > 1.0),
+]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("is_captured", [True, False])
+def test_no_computed_value_fills_a_plain_array(fill, is_captured):
+    outside = np.zeros(3, bool)
+
+    def f(x):
+        m = outside if is_captured else np.zeros(3, bool)
+        fill(m, x)
+        return m
+
+    compiled = mg.compile(f)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="out= can't be recorded"):
+            compiled(X)
+    assert not outside.any()
+
+
 @pytest.mark.parametrize("inner", [mg.no_grad, mg.enable_grad, nullcontext])
 @pytest.mark.parametrize("outer", [mg.no_grad, mg.enable_grad])
 def test_what_is_recorded_depends_on_the_modes_inside_and_outside(inner, outer):

@@ -1629,6 +1629,11 @@ ENGINE = {
     "out= by position": Row(lambda: np.exp(t, np.ones(3)), TypeError, "exp|out="),
     "out= by keyword": Row(lambda: np.sum(t, out=np.ones(())), TypeError, "sum|out="),
     "out= of a ufunc": Row(lambda: np.add(t, t, out=np.ones(3)), TypeError, "add|out="),
+    "a real dtype= of complex numbers": Row(
+        lambda: np.prod(mg.tensor([1j, 2.0], requires_grad=True), dtype=float),
+        TypeError,
+        "prod|dtype=float64|np.real(t)",
+    ),
     "out= of a composite": Row(lambda: np.std(t, out=np.ones(())), TypeError, "std|out="),
     "casting= of a ufunc": Row(lambda: np.add(t, t, casting="safe"), TypeError, "np.add|casting="),
     "np.asarray(t)": Row(lambda: np.asarray(t), TypeError, "np.stack|t.data"),

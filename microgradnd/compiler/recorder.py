@@ -37,6 +37,7 @@ from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.weak import TracedNumber, number
+from microgradnd.forms import refuse_out
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, is_users_file, quoted_line, user_line
 from microgradnd.modes import no_grad
@@ -184,6 +185,7 @@ class Recorder:
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
         self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
+        self.of_numpy: set[Any] = set()  # the nodes of values that would be arrays and numbers without compiling
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.catching: set[int] = set()  # the ids of the users' codes that may catch an error
@@ -230,6 +232,9 @@ class Recorder:
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
         node.where = user_line(3)
+        is_variable = function is primitives.identity  # also what `detach()` returns
+        if function in PLAIN or not (is_variable or any(map(self.is_tensor, parents))):
+            self.of_numpy.add(node)
         self.operations.append(node)
         if self.sizes is not None:
             self.sizes.follow(node)
@@ -237,6 +242,7 @@ class Recorder:
 
     def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Record a call of a function that has no derivative."""
+        refuse_out(function, kwargs)
         if function.__name__ == "at":
             raise self.refusal(f"np.{function.__self__.__name__}.at()", "Write x[index] = ..., or np.where")
         values = tuple(arg._array if isinstance(arg, Tensor) else arg for arg in args)
@@ -293,6 +299,10 @@ class Recorder:
         recorded = isinstance(node, TracedOperation) and node.position >= self.start
         return node in self.formals or (self.has_scanned and recorded)
 
+    def is_tensor(self, node: Any) -> bool:
+        """Return whether a value would be a Tensor, or may be, without compiling."""
+        return node is not None and node not in self.of_numpy and node not in self.given
+
     def changes(self) -> tuple[int, ...]:
         """Return a key that differs after a variable or a gradient was changed."""
         changed: tuple[Any, ...] = self.assigned, self.gradients, self.firsts, self.walked, self.positions
@@ -303,6 +313,7 @@ class Recorder:
         values = wrap(variable._array, self.without_derivative(variable))
         values.__class__ = TracedTensor
         self.values[id(values)] = values, variable
+        self.of_numpy.add(values._node)
         return values
 
     def without_derivative(self, value: Tensor) -> Any:

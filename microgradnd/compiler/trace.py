@@ -346,7 +346,12 @@ def results_of(recording: Recording, translation: Translation) -> Any:
                 f"return the value, and format it outside"
             )
         parts = tuple(leaf.flat) if isinstance(leaf, np.ndarray) and leaf.dtype.hasobject else leaf
-        if not isinstance(parts, Tensor | np.ndarray | Size) and (part := unsettled(parts, known)) is not None:
+        if isinstance(parts, Tensor | np.ndarray | Size):  # a program returns no masks and no matrices
+            kind = type(leaf)
+            part = leaf if kind not in (np.ndarray, np.memmap) and kind.__module__.startswith("numpy") else None
+        else:
+            part = unsettled(parts, known)
+        if part is not None:
             raise TraceError(
                 f"a compiled function returned a {type(part).__name__}: it can return arrays, numbers, strings, None, "
                 f"and tuples, lists, dicts, dataclasses and modules of these; return the arrays themselves"

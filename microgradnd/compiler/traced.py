@@ -181,13 +181,25 @@ class TracedTensor(Tensor):
         become(self, primitives.setitem(self, index, value), index)
 
     def _changed(self, function: Any, other: Any) -> Tensor:
-        """Do what an augmented assignment does."""
+        """Do what an augmented assignment does; a NumPy number doesn't change."""
+        is_tensor = type(self) is Tensor or tracer().is_tensor(self._node)  # such as mg.tensor(x)
+        if not is_tensor and issubclass(TracedTensor._class_outside(self), np.generic):
+            return function(self, other)
         become(self, fitting(self, function, other), ...)
         return self
 
     def detach(self) -> Tensor:
         with no_grad():
             return primitives.identity(self)
+
+
+def _in_place(function: Any) -> Any:
+    return lambda self, other: self._changed(function, other)
+
+
+BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+for _name, _function in (BITS | {"lshift": np.left_shift, "rshift": np.right_shift}).items():
+    setattr(TracedTensor, f"__i{_name}__", _in_place(_function))
 
 
 def tracer() -> Any:

@@ -152,7 +152,7 @@ for _name in (*ARITHMETIC, *LOGICAL, *COMPARISONS):
     setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__", _name in ARITHMETIC))
 for _name in (*ARITHMETIC, *LOGICAL):
     setattr(TracedNumber, f"__r{_name}__", _between(f"__r{_name}__", _name in ARITHMETIC))
-for _name in ARITHMETIC:  # an augmented assignment rebinds the name, as for Python numbers
+for _name in (*ARITHMETIC, *LOGICAL):  # an augmented assignment rebinds the name, as for Python numbers
     if _name != "divmod":
         setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
 for _name in ("real", "imag"):

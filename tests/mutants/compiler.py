@@ -500,7 +500,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "ownership.py",
-        "        if result.shape:\n            return copy",
+        "        if result.shape or result.dtype.hasobject:\n            return copy",
         "        if True:\n            return copy",
         OWNED + " " + PASSES,
     ),
@@ -631,7 +631,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "np.generic):\n            pass",
         PARTS,
     ),
-    ("dispatch.py", "if traced.sources and entry.mode.record is not None:", "if False:", PARTS),
+    ("dispatch.py", "if traced.sources:", "if False:", PARTS),
     ("dispatch.py", "self.checks.append(self.there(place))", "pass", WATCH),
     ("dispatch.py", "if any(place.changed() for place in self.places):", "if False:", WATCH),
     # arguments.py

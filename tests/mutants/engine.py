@@ -151,8 +151,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/transforms.py",
-        "(mode.trace is None or mode.record == mode.trace.record)",
-        "True",
+        "else mode.record == mode.trace.record",
+        "else True",
         UNDER_NO_GRAD,
     ),
     (
@@ -163,8 +163,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/transforms.py",
-        "if needed and (mode := current()).record is not None and mode.trace is None:",
-        "if needed:",
+        "if self.is_passed and ((mode := current()).record is None or mode.trace is not None):",
+        "if False:",
         TRANSFORMS,
     ),
     ("microgradnd/tape.py", "is not Leaf and parent not in stops:", "is not Leaf:", TRANSFORMS),
