@@ -68,7 +68,8 @@ def settings(n: int) -> Callable[[Any], Any]:
     """Read the attributes of one object."""
     watched = Setting(0.0)
     names = [f"s{i}" for i in range(n)]
-    vars(watched).update(dict.fromkeys(names, 0.5))
+    for name in names:
+        setattr(watched, name, 0.5)  # as code does, whose names Python looks up quickly
     return lambda x: x + sum(getattr(watched, name) for name in names)
 
 

@@ -37,7 +37,9 @@ import pytest
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.compiler import trace
 from microgradnd.nn import functional as F
+from microgradnd.tape import Path
 from microgradnd.transforms import plain
 from microgradnd.trees import flatten
 
@@ -1941,6 +1943,29 @@ def test_many_arrays_that_are_updated_share_memory_with_no_other():
     alike(seen, np.full(4, 3.0))
     step([*params[:7], whole[:4], whole[4:]], x)  # side by side
     alike(whole, np.full(8, 4.0))
+
+
+def test_the_variables_behind_many_results_are_found_in_one_walk(monkeypatch):
+    walks = []
+    monkeypatch.setattr(trace, "Path", lambda *args: walks.append(args) or Path(*args))
+    w, v = mg.tensor(X.copy(), requires_grad=True), mg.tensor(np.ones(3), requires_grad=True)
+
+    @mg.compile
+    def f(x):
+        h, results = w * x, []
+        for _ in range(20):
+            h = np.tanh(h)
+            results.append(h)
+        return [*results, h * v, v * 2.0, h.detach(), x]
+
+    results = f(X)
+    assert len(walks) == 1
+    for y, names in zip(results, [{"w"}] * 20 + [{"w", "v"}, {"v"}, set(), set()], strict=True):
+        assert getattr(y, "requires_grad", False) == bool(names)
+        w.grad = v.grad = None
+        if names:
+            np.sum(y).backward(retain_graph=True)
+        assert {name for name, t in (("w", w), ("v", v)) if t.grad is not None and t.grad.any()} == names
 
 
 def test_the_check_of_updated_arrays_grows_evenly_with_their_number():

@@ -510,3 +510,32 @@ def test_lengths_that_only_few_numbers_may_have(name, optimize):
         for shape in (*shapes, *shapes[::-1], (8, 4), (5, 4)):
             x = np.linspace(0.5, 2.0, math.prod(shape)).reshape(shape)
             np.testing.assert_allclose(compiled(x), f(x), rtol=1e-12)
+
+
+def test_equal_calls_are_looked_at_once(monkeypatch):
+    looks = []
+    look = Sizes.has_shape
+    monkeypatch.setattr(Sizes, "has_shape", lambda self, *args: looks.append(args) or look(self, *args))
+    counts = []
+    for n in (4, 40):
+        looks.clear()
+        tree = {f"w{i}": np.ones(3) for i in range(n)}
+        value = mg.compile(mg.value_and_grad(lambda tree: sum(np.sum(v**2) for v in tree.values())))
+        same(value(tree)[0], 3.0 * n)
+        counts.append(len(looks))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_calls_of_equal_shapes_are_told_apart_by_their_other_operands(backend):
+    def f(x, y):
+        first, last = x.astype(int), y.astype(int)  # both are indices, of different arrays
+        short, long = np.arange(3.0) + 0 * x[0], np.arange(50.0) + 0 * y[0]
+        doubled, halved = np.concatenate([x, y]), x[: len(x) // 2]
+        repeated = np.repeat(x, 2), np.repeat(y, 3)
+        return short[first], long[last], np.sum(doubled) + np.sum(halved), repeated, np.sum(x) / len(y)
+
+    compiled = mg.compile(f, backend=with_backend(backend))
+    for n in LENGTHS:
+        args = np.arange(n) % 3.0, np.arange(n) % 50.0
+        same(compiled(*args), f(*args))

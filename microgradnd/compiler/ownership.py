@@ -98,7 +98,7 @@ def check_apart(names: Sequence[str], arrays: Sequence[Any], updated: Sequence[i
     for low, high, i in sorted(spans):
         before = [(end, j) for end, j in before if end > low]
         for _, j in before:
-            first, second = (j, i) if j in updated else (i, j)
+            first, second = sorted((i, j), key=lambda number: (number not in updated, number))
             if first in updated and np.may_share_memory(arrays[i], arrays[j], WORK):
                 raise ValueError(
                     f"a compiled function updates {names[first]!r} in place, but the array passed for it shares "

@@ -86,7 +86,7 @@ class IndexParts:
 WITHOUT_ARRAYS = ORDINARY - {np.ndarray, tuple}  # classes of arguments that hold no array
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 STAND_INS = (TracedTensor, TracedNumber)
-SETTING = np._core.umath._extobj_contextvar  # what `geterr` reads: another object after each change
+SETTING = vars(np)["_core"].umath._extobj_contextvar  # what `geterr` reads: another object after each change
 OF_WARNINGS = vars(warnings)  # read for each operation, and faster than attributes
 UNBOUND = re.compile(r"\(\) (takes|missing|got)")  # in the error for a call that doesn't fit a function's parameters
 

@@ -46,7 +46,7 @@ from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
 from microgradnd.compiler.weak import NUMBERS, TracedNumber
-from microgradnd.tape import Leaf, Path, current
+from microgradnd.tape import POSITION, Leaf, Path, current
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
@@ -397,7 +397,7 @@ def finished(recording: Recording, translation: Translation, program: Program) -
         (places.get(thing.leaf, thing) if isinstance(thing, Gradient) else thing, value is not None)
         for thing, value in recording.left
     ]
-    sources = [sources_of(leaf, recorder) for leaf in recording.leaves]
+    sources = sources_of(recording.leaves, recorder)
     stand_ins = (*recorder.stand_ins.values(), *(thing for thing, _ in recording.left))
     buffers = {(id(thing.owner), thing.attribute) for thing in stand_ins if isinstance(thing, Buffer)}
     return Traced(
@@ -418,13 +418,18 @@ def finished(recording: Recording, translation: Translation, program: Program) -
     )
 
 
-def sources_of(result: Any, recorder: Recorder) -> list[Any]:
-    """Return the outside variables that a derivative of a result would reach."""
-    ends: list[Any] = [result._node] if isinstance(result, Tensor) else []
+def sources_of(results: Sequence[Any], recorder: Recorder) -> list[list[Any]]:
+    """Return the outside variables that a derivative of each result would reach."""
+    ends: list[Any] = [x._node if isinstance(x, Tensor) else None for x in results]
     path = Path(ends, (), recorder.start)
-    if not recorder.walked.isdisjoint(path.reached):
-        return []  # backward() has freed the path to it
-    return [node for node in path.outside if not isinstance(node, Leaf) or recorder.is_outer(recorder.first(node))]
+    outer = [node for node in path.outside if not isinstance(node, Leaf) or recorder.is_outer(recorder.first(node))]
+    found = {node: 1 << i for i, node in enumerate(outer, 1)}  # a bit for each
+    found |= {node: found.get(node, 0) | 1 for node in recorder.walked}  # backward() has freed the path to it
+    for node in sorted(path.reached.difference(path.outside, [None]), key=POSITION) if outer else ():
+        for parent in node.parents:
+            found[node] = found.get(node, 0) | found.get(parent, 0)
+    bits = (found.get(node, 0) for node in ends)
+    return [[] if known & 1 else [node for node in outer if known & found[node]] for known in bits]
 
 
 def is_plain_tree(form: Form) -> bool:

@@ -513,8 +513,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("ownership.py", "WORK: Any = 10_000", "WORK: Any = 0", OWNED),
     (
         "ownership.py",
-        "first, second = (j, i) if j in updated else (i, j)",
-        "first, second = i, j",
+        "sorted((i, j), key=lambda number: (number not in updated, number))",
+        "sorted((i, j))",
         f"{PARTS} {OWNED}",
     ),
     # fast.py
