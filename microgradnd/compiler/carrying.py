@@ -212,10 +212,10 @@ def readings(program: Program) -> dict[Value, dict[int, int]]:
     end = len(program.steps)
     uses, found = program.uses(), {value: {end: end} for value in program.results()}
     for i, step in reversed(list(enumerate(program.steps))):
-        out, function = step.out, step.function
-        is_inlined = isinstance(out, Value) and uses.get(out, 0) <= 1 and end not in found.get(out, {})
-        outlives = isinstance(out, Value) and (is_inlined or may_share(step)) and function is not primitives.setitem
-        last = max([i, *found.get(out, {}).values()]) if outlives else i  # type: ignore[call-overload]
+        ends = {j: last for out in step.outs() for j, last in found.get(out, {}).items()}
+        is_inlined = all(uses.get(out, 0) <= 1 for out in step.outs()) and end not in ends
+        outlives = (is_inlined or may_share(step)) and step.function is not primitives.setitem
+        last = max([i, *ends.values()]) if outlives else i
         for value in step.operands():
             found.setdefault(value, {})[i] = last
     return found
