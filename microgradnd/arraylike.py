@@ -147,8 +147,8 @@ class ArrayLike:
 
     __lt__, __le__ = _comparison(np.less, operator.lt), _comparison(np.less_equal, operator.le)
     __gt__, __ge__ = _comparison(np.greater, operator.gt), _comparison(np.greater_equal, operator.ge)
-    __eq__ = _comparison(np.equal, operator.eq)  # type: ignore[assignment]  # Python's gives a bool
-    __ne__ = _comparison(np.not_equal, operator.ne)  # type: ignore[assignment]
+    # Python's give a bool
+    __eq__, __ne__ = _comparison(np.equal, operator.eq), _comparison(np.not_equal, operator.ne)  # type: ignore[assignment]
     __hash__ = object.__hash__  # a variable is itself, not its value
 
     __getitem__, __divmod__ = _method(primitives.getitem), _method(np.divmod)

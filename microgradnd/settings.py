@@ -101,7 +101,7 @@ class Configured:
         """Raise if settings that are valid one by one conflict."""
 
 
-def as_number(value: Any) -> int | float | None:
+def as_number(value: Any) -> Any:
     """Return a number, or an array or Tensor of one, as a Python number, or None.
 
     A number that only a compiled program will compute stays a Tensor.

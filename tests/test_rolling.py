@@ -740,3 +740,61 @@ def test_runs_that_share_a_step_are_disjoint_loops(delay, turns):
     for options in ({}, {"optimize": False}):
         for found, right in zip(mg.compile(f, **options)(x), f(x), strict=True):
             np.testing.assert_array_equal(found, right)
+
+
+def filled(x, a):
+    y = np.zeros_like(x)
+    for i in reversed(range(len(x) - 1)):
+        y[i] = a * y[i + 1] + x[i]
+    return y
+
+
+def two_tables(x, a):
+    y, z = np.zeros_like(x), np.zeros_like(x)
+    for i in range(1, 9):
+        old = y * 1.0
+        y[i] = np.tanh(a * z[i - 1]) + x[i]
+        z[i - 1] += np.sum(old[2:5]) * y[i - 1]
+        y, z = z, y
+    return y, z
+
+
+def table(x, a):
+    y = np.zeros_like(x)
+    for i in range(1, 6):
+        for j in range(1, 6):
+            y[i, j] = a * y[i - 1, j] + y[i, j - 1] * x[i, j]
+    return y
+
+
+def overlapping(x, a):
+    y = x.copy()
+    for i in range(8):
+        y[1:] = a * y[:-1] + x[i]
+        y[0] = np.sum(y[i : i + 2])
+    return y
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 6)], ids=str)
+@pytest.mark.parametrize("f", [filled, two_tables, table, overlapping], ids=lambda f: f.__name__)
+def test_elements_are_assigned_in_place_only_where_nothing_reads_the_old_array_later(f, shape):
+    if f is table and len(shape) == 1:
+        shape = (6, 7)
+    x = np.random.default_rng(0).normal(size=shape)
+    slopes = mg.grad(lambda x, a: sum(np.sum(np.tanh(y)) for y in flatten(f(x, a))[0]), argnums=(0, 1))
+
+    for function in (f, slopes):
+        for optimize in (True, False):
+            compiled = mg.compile(function, optimize=optimize)
+            for scale in (1.0, -0.5):
+                got, want = flatten(compiled(scale * x, 0.7))[0], flatten(function(scale * x, 0.7))[0]
+                for a, b in zip(got, want, strict=True):
+                    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_loop_that_fills_an_array_copies_it_once():
+    compiled = mg.compile(filled)
+    compiled(np.ones(50), 0.5)
+    turn = [line for line in compiled.source.partition("    for ")[2].splitlines() if line.startswith(" " * 8)]
+    assert turn
+    assert not any("setitem" in line or "[...] =" in line for line in turn)

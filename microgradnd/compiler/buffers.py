@@ -24,7 +24,7 @@ from microgradnd import primitives
 from microgradnd.compiler.blocks import SUM, Chain
 from microgradnd.compiler.bodies import Loop, Row
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, moves, values_in
-from microgradnd.compiler.spelling import added_at
+from microgradnd.compiler.spelling import IN_PLACE
 from microgradnd.compiler.traits import is_reducer, traits
 
 LENT = 2**14  # largest vector, in bytes, of which the caller may hold parts: each part keeps all of it
@@ -129,7 +129,7 @@ class Planner:
 
     def look_at(self, step: Step) -> None:
         """Find out whether a step makes a view, and of which value."""
-        operands = list(values_in(step.args[:1] if step.function is added_at else step.args))
+        operands = list(values_in(step.args[:1] if step.function in IN_PLACE else step.args))
         out, function = step.out, step.function
         view = traits(function).is_view or (function is primitives.getitem and primitives.is_basic(step.args[1]))
         may = view and len(operands) == 1 and not (step.kwargs or moves(step.args))

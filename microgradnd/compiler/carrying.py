@@ -9,14 +9,18 @@ Read next: `fast.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop, Row, is_free
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.spelling import assigned_at
+from microgradnd.compiler.traits import traits
 
 
 class Carried(NamedTuple):
@@ -177,3 +181,41 @@ def in_place(step: Step, changes: Callable[[Step], bool], named: bool = False, p
             laid.base[inner.outs()[0]] = laid.base.get(inner.args[0], inner.args[0])
     laid.lay_out()
     return laid
+
+
+def assigned_in_place(program: Program, own: Sequence[Value]) -> Program:
+    """Assign to elements in place where nothing reads the array before it later.
+
+    Steps may write over the values in `own`. Arrays that the next turn of a loop takes
+    over are assigned to at the end of a turn, when the old ones have been read.
+    """
+    late = {*program.results()} if own else set()
+    late -= {v for step in program.steps for v in step.operands()}
+    steps = sorted(program.steps, key=lambda step: step.function is primitives.setitem and step.out in late)
+    program = replace(program, steps=tuple(steps))
+    found, fresh = readings(program), {*own}
+    for i, step in enumerate(steps):
+        base = step.args[0] if step.function is primitives.setitem else None
+        if isinstance(base, Value) and base in fresh and all(j == i or end <= i for j, end in found[base].items()):
+            steps[i] = replace(step, function=assigned_at)
+        if steps[i].function is assigned_at or traits(step.function).memory == "fresh":
+            fresh.update(step.outs())
+    return replace(program, steps=tuple(steps))
+
+
+def readings(program: Program) -> dict[Value, dict[int, int]]:
+    """Return the steps that read each value, and the last ones where each may do so.
+
+    A value that is used once may be read where its user's result is, and a value whose
+    memory a result shares wherever that is read. The program's results are read last.
+    """
+    end = len(program.steps)
+    uses, found = program.uses(), {value: {end: end} for value in program.results()}
+    for i, step in reversed(list(enumerate(program.steps))):
+        ends = {j: last for out in step.outs() for j, last in found.get(out, {}).items()}
+        is_inlined = all(uses.get(out, 0) <= 1 for out in step.outs()) and end not in ends
+        outlives = (is_inlined or may_share(step)) and step.function is not primitives.setitem
+        last = max([i, *ends.values()]) if outlives else i
+        for value in step.operands():
+            found.setdefault(value, {})[i] = last
+    return found

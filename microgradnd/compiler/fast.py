@@ -27,7 +27,7 @@ from microgradnd.compiler.carrying import in_place
 from microgradnd.compiler.passes import holds, loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, filled
 from microgradnd.compiler.source import Names, Writer, function_text, printable, repeated, statement, updates
-from microgradnd.compiler.spelling import added_at
+from microgradnd.compiler.spelling import IN_PLACE
 from microgradnd.compiler.traits import POWER, UNARY, traits
 
 
@@ -74,7 +74,7 @@ def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str
             lines.append(f"{into(step, writer)}  # {printable(out.name or 'a step')} {out.shape}")
         elif out in views or out in plan.joined:
             continue
-        elif step.function is added_at and isinstance(out, Value):
+        elif step.function in IN_PLACE and isinstance(out, Value):
             names.of[out] = names.of[step.args[0]]
             lines.append(writer.adding(step))
         elif line := in_python(step, writer):
@@ -102,7 +102,7 @@ def turns(
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
-    laid = in_place(step, lambda inner: inner.function is added_at, passes=one_turn is None)
+    laid = in_place(step, lambda inner: inner.function in IN_PLACE, passes=one_turn is None)
     body, counter = laid.program(), names.new("t")
     before, head = list[str](), list[str]()
     for out in step.outs():

@@ -21,6 +21,7 @@ from microgradnd.compiler.arguments import Arguments, value_of
 from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.bodies import hoisted, in_bodies
 from microgradnd.compiler.buffers import plan
+from microgradnd.compiler.carrying import assigned_in_place
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.formulas import formulated
 from microgradnd.compiler.joining import joined
@@ -123,7 +124,7 @@ def printed(program: Program, name: str, optimize: bool, is_open: bool = False) 
         # Last: until then, equal results are one value
         program = own_results(program) if is_open else own_results(*joined(program))
         program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)), program)
-        program = in_bodies(lambda body, _: blocks(body), program)
+        program = in_bodies(lambda body, own: assigned_in_place(blocks(body), own), program)
         text = fast(program, name, names, plan(program))
     else:
         program = in_bodies(lambda body, own: drop_dead(spell(body, LAST, own)) if own else body, program)

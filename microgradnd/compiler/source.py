@@ -315,10 +315,12 @@ class Writer:
         return self.text(index)
 
     def adding(self, step: Step) -> str:
-        """Return the statement that adds values to an array in place."""
+        """Return the statement that changes an array in place at an index."""
         array, index, values = map(self.text, step.args)
-        basic = primitives.is_basic(step.args[1])
-        return f"{array}[{self.index(step.args[1])}] += {values}" if basic else f"np.add.at({array}, {index}, {values})"
+        values = self.names.numbers.get(step.args[2], values) if isinstance(step.args[2], Value) else values
+        if step.function is added_at and not primitives.is_basic(step.args[1]):
+            return f"np.add.at({array}, {index}, {values})"
+        return f"{array}[{self.index(step.args[1])}] {'+' * (step.function is added_at)}= {values}"
 
     def expanded(self, step: Step) -> str:
         """Return the NumPy expression that spreads a sum out again."""

@@ -174,6 +174,14 @@ def added_at(x: Any, index: Any, values: Any) -> Any:
     return out
 
 
+def assigned_at(x: Any, index: Any, values: Any) -> Any:
+    """Return an array with values assigned at an index; programs assign in place."""
+    return primitives.setitem(x, index, values)
+
+
+IN_PLACE = (added_at, assigned_at)  # steps that change their first operand
+
+
 def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add in place to another array instead of scattering into zeros."""
     out: Any = step.out

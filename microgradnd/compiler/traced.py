@@ -139,10 +139,8 @@ class TracedTensor(Tensor):
     def item(self, *index: Any) -> Any:
         place = np.arange(self.size).reshape(self.shape).item(*index)
         example = self._array.flat[place].item()
-        if self._node is None:
-            return example
-        if type(example) not in (bool, int, float, complex):
-            raise tracer().refusal("item()")
+        if self._node is None or type(example) not in (bool, int, float, complex):
+            return self._known("item()").item(*index)  # raises if it would be computed
         picked = self.detach().reshape(-1)[place].astype(type(example))
         return tracer().number(picked._array, picked._node)
 

@@ -452,7 +452,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("buffers.py", "self.owners[value] = (owners - found.keys()) | {out}", "pass", PASSES + " " + TRAPS),
     (
         "buffers.py",
-        "operands = list(values_in(step.args[:1] if step.function is added_at else step.args))",
+        "operands = list(values_in(step.args[:1] if step.function in IN_PLACE else step.args))",
         "operands = list(values_in(step.args))",
         PASSES,
     ),
