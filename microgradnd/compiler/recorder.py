@@ -86,7 +86,6 @@ class IndexParts:
 WITHOUT_ARRAYS = ORDINARY - {np.ndarray, tuple}  # classes of arguments that hold no array
 LISTS = {list, dict}  # arguments that are copied, as the function may change them later
 STAND_INS = (TracedTensor, TracedNumber)
-SETTING = vars(np)["_core"].umath._extobj_contextvar  # what `geterr` reads: another object after each change
 OF_WARNINGS = vars(warnings)  # read for each operation, and faster than attributes
 UNBOUND = re.compile(r"\(\) (takes|missing|got)")  # in the error for a call that doesn't fit a function's parameters
 
@@ -191,7 +190,7 @@ class Recorder:
         self.catching: set[int] = set()  # the ids of the users' codes that may catch an error
         self.ignored: set[str] = set()  # the kinds of floating-point errors that `np.errstate` hid
         self.start = next_position()
-        self.outside = SETTING.get(), geterr(), warnings.filters, warned_by(), written_by()
+        self.outside = geterr(), warnings.filters, warned_by(), written_by()
 
     @contextmanager
     def active(self, record: Any = None) -> Iterator[None]:
@@ -505,7 +504,7 @@ class Recorder:
 
     def shows(self) -> bool:
         """Return whether texts and warnings go where they went before the trace."""
-        return self.outside[3:] == (warned_by(), written_by())
+        return self.outside[2:] == (warned_by(), written_by())
 
     def failed(self, error: Exception) -> None:
         """Note an error of a call: it may depend on values, so nobody may catch it."""
@@ -521,15 +520,15 @@ class Recorder:
 
         It may hide floating-point errors, which is noted for the program.
         """
-        setting, errors, filters, shown, _ = self.outside
+        errors, filters, shown, _ = self.outside
         if warned_by() != shown or (
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
-        if SETTING.get() is setting:
-            return
         before: Any = errors
-        changed = {kind: how for kind, how in geterr().items() if how != before[kind]}
+        if (now := geterr()) == before:
+            return
+        changed = {kind: how for kind, how in now.items() if how != before[kind]}
         if not {"raise", "call", "log"}.isdisjoint(changed.values()):
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
         self.ignored |= {kind for kind, how in changed.items() if how == "ignore"}
