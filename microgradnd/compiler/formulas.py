@@ -27,16 +27,17 @@ from microgradnd import primitives
 from microgradnd.compiler import choices
 from microgradnd.compiler.cancelling import keeps_order
 from microgradnd.compiler.passes import drop_dead, fold_signs, simplify
-from microgradnd.compiler.program import Program, Step, Value, call
+from microgradnd.compiler.program import Program, Step, Value, call, fills
 from microgradnd.compiler.spelling import Made, Rule, arrays_of, axes_of, ending, is_real, spell, summed
 from microgradnd.rules.elementwise import share_of_maximum
 
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
 KNOWN = {*DEFAULTS, "axis", "keepdims"}
+COMPARISONS = {np.less: 1, np.less_equal: 1, np.greater: -1, np.greater_equal: -1}  # and the order of their arguments
 FACTORED = 16  # steps of a product that are looked at
 
-step_of = choices.step_of
+multiple, step_of = choices.multiple, choices.step_of
 
 
 # Sums
@@ -271,7 +272,19 @@ def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
             return by_softmax(total.outs()[0], p, last, made, uses) or [total, last]
         if new := by_softmax(terms, e, step, made, uses):
             return new
-    return None
+    return with_one_number(step, made, uses)
+
+
+def with_one_number(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write (x * a) * (b * y) with numbers a and b as (x * y) * (a * b)."""
+    (x, a), (y, b) = (multiple(arg, made) for arg in step.args)
+    pairs = (x, step.args[0]), (y, step.args[1])
+    if any(new is old or not choices.alike(new, step) or uses.get(old) != 1 for new, old in pairs):
+        return None
+    product = call(np.multiply, x, y, like=step, shape=x.shape)
+    if a * b == 1:
+        return [replace(product, out=step.out)]
+    return [product, replace(step, args=(product.out, a * b))] if fills(a * b, x.dtype) else None
 
 
 def by_known_quotient(
@@ -322,10 +335,12 @@ def by_softmax(terms: Value, p: Any, step: Step, made: Made, uses: dict[Value, i
 
 
 def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Add equal terms once; recognise the derivative of half of h + abs(h)."""
+    """Add equal terms once, and choose once; recognise the derivative of half of h +
+    abs(h).
+    """
     if step.where is not None or step.kwargs or not is_real(step.out) or not step.out.size:  # type: ignore[union-attr]
         return None
-    return half_share(step, made) or like_terms(step, made, uses)
+    return half_share(step, made) or sum_of_choices(step, made) or like_terms(step, made, uses)
 
 
 def like_terms(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -373,6 +388,62 @@ def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
     return found, number
 
 
+# Choices
+
+
+def chosen(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Choose once, by both masks, or not at all."""
+    if step.kwargs or len(step.args) != 3 or not is_real(step.out):
+        return None
+    mask, *values = step.args
+    for place, value in enumerate(values):
+        other, *inner = step_of(value, made, np.where) or (None,)
+        if len(inner) != 2 or uses.get(value) != 1 or not (choices.is_mask(mask) and choices.is_mask(other)):
+            continue
+        if choices.is_zero(values[1 - place]) and choices.is_zero(inner[1 - place]):
+            shape = np.broadcast_shapes(mask.shape, other.shape)
+            join = np.logical_or if place else np.logical_and
+            both = call(join, mask, other, like=step, shape=shape, dtype=mask.dtype)
+            inner[1 - place] = 0
+            return [both, replace(step, args=(both.out, *inner))]
+    return bounded(step, made)
+
+
+def bounded(step: Step, made: Made) -> list[Step] | None:
+    """Write a bound, where x lies beyond it, and x elsewhere as the smaller or the
+    larger of the two.
+
+    A bound of 0 stays: which of two zeros is the smaller isn't specified.
+    """
+    mask, c, value = step.args
+    comparison = made.get(mask)
+    order = COMPARISONS.get(comparison.function, 0) if comparison is not None and not comparison.kwargs else 0
+    if not order or not fills(c, step.out.dtype) or not step.out.dtype.type(c):  # type: ignore[union-attr]
+        return None
+    low, high = comparison.args[::order]  # type: ignore[union-attr]
+    x, bound, extreme, other = (high, low, np.minimum, np.maximum) if low == c else (low, high, np.maximum, np.minimum)
+    inner, limit = step_of(value, made, other) or (value, c)  # where x isn't beyond its own limit
+    is_ordered = type(limit) in (int, float) and (limit <= c if low == c else limit >= c)
+    if bound != c or inner is not x or not is_ordered or not choices.alike(x, step):
+        return None
+    return [replace(step, function=extreme, args=(value, c))]
+
+
+def sum_of_choices(step: Step, made: Made) -> list[Step] | None:
+    """Choose once between multiples of g, which derivatives by two choices add up."""
+    (x, a), (y, b) = (multiple(arg, made) for arg in step.args)
+    mask, g, zero = step_of(x, made, np.where) or (None, None, None)
+    other, first, second = step_of(y, made, np.where) or (None, None, None)
+    if choices.is_zero(g):
+        (mask, g, zero, a), (other, first, second, b) = (other, first, second, b), (mask, g, zero, a)
+    is_one = mask is other and g is second and choices.is_zero(zero) and choices.is_zero(first)
+    if not is_one or not choices.alike(g, step):
+        return None
+    parts = [call(np.multiply, g, c, like=step, shape=g.shape) for c in (a, b) if c != 1]
+    values = iter([part.out for part in parts])
+    return [*parts, replace(step, function=np.where, args=(mask, *(g if c == 1 else next(values) for c in (a, b))))]
+
+
 # Maxima
 
 
@@ -414,6 +485,7 @@ FORMULAS: dict[str, Rule] = {
     "multiplied": products,
     "divided": positive_part,
     "added": added,
+    "where": chosen,
 }
 
 

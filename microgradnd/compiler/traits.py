@@ -202,8 +202,10 @@ ROWS: dict[Any, Row] = {
     np.absolute: {"loop": "abs({0})", "kinds": "iuf"},
     np.fabs: of_floats("abs"),
     np.sign: {"loop": "sign({0}, {1})", "kinds": "f"},
-    np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "maximum"},
-    np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False},
+    np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
+    np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
+    np.fmax: {"spelling": "bound"},
+    np.fmin: {"spelling": "bound"},
     # Comparisons, and logic
     np.less: operator("<", COMPARISON),
     np.less_equal: operator("<=", COMPARISON),
@@ -231,7 +233,10 @@ ROWS: dict[Any, Row] = {
         )
     },
     np.where: fresh(lowering="where", spelling="where"),
-    **dict.fromkeys((choices.kept, choices.larger), fresh(is_elementwise=True)),
+    **dict.fromkeys(
+        (choices.kept, choices.larger, choices.differing, choices.flipped, choices.marked),
+        fresh(is_elementwise=True),
+    ),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
     share_of_maximum: fresh(is_step=True, lowering="share", spelling="decided"),  # it can't write into an array
     np.clip: fresh(lowering="clip"),
