@@ -20,6 +20,8 @@ from microgradnd import primitives
 from microgradnd.compiler.program import Step, Value, call, fills
 from microgradnd.rules import choice
 
+RARE = (np.isnan, np.isinf)  # flags that are seldom set
+
 
 def kept(x: Any, ones: Any, out: Any = None) -> Any:
     """Return x where an integer is 1, and 0 where it is 0, whatever x is."""
@@ -42,13 +44,13 @@ def flipped(x: Any, bits: Any, out: Any = None) -> Any:
     return out
 
 
-def marked(flags: Any, number: float, x: Any, out: Any = None) -> Any:
-    """Return a number where a flag is set, as few or none are, and x elsewhere."""
-    out = np.empty(x.shape, x.dtype) if out is None else out
-    if out is not x:
-        np.copyto(out, x)
+def marked(flags: Any, x: Any, y: Any, out: Any = None) -> Any:
+    """Return x where a flag is set, as few or none are, and y elsewhere."""
     if flags.item(flags.argmax()):
-        np.copyto(out, number, where=flags)
+        y = np.where(flags, x, y)
+    out = np.empty(np.broadcast_shapes(flags.shape, np.shape(y)), np.result_type(x, y)) if out is None else out
+    if out is not y:
+        np.copyto(out, y)
     return out
 
 
@@ -95,17 +97,20 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
     if step.kwargs or len(step.args) != 3 or out.size < choice.LARGE or out.dtype not in choice.WORDS:
         return None
     mask, x, y = step.args
-    if not is_mask(mask) or mask.shape != out.shape:
+    if not is_mask(mask):
         return None
     if not all(type(a) in (int, float) or getattr(a, "dtype", None) == out.dtype for a in (x, y)):
+        return None
+    is_rare = any(step_of(mask, made, function) for function in RARE)
+    if is_rare and (alike(y, step) or (mask.shape == out.shape and alike(x, step) and not hasattr(y, "shape"))):
+        return [replace(step, function=marked, args=(mask, x, y))]
+    if mask.shape != out.shape:
         return None
     (z, a), (same, b) = multiple(x, made), multiple(y, made)
     if z is same and a != b and alike(z, step):
         factor = Value(out.shape, out.dtype)
         found = where(replace(step, args=(mask, a, b), out=factor), made, uses) or []
         return [*found, replace(step, function=np.multiply, args=(z, factor))]
-    if alike(y, step) and x != x and step_of(mask, made, np.isnan):
-        return [replace(step, function=marked, args=(mask, x, y))]
     words: Any = {"like": step, "shape": out.shape, "dtype": choice.WORDS[out.dtype]}
     inverted = is_zero(x) and alike(y, step)
     steps = [call(np.logical_not, mask, like=step, shape=out.shape, dtype=mask.dtype)] if inverted else []

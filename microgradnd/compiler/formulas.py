@@ -34,7 +34,8 @@ from microgradnd.rules.elementwise import share_of_maximum
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
 KNOWN = {*DEFAULTS, "axis", "keepdims"}
-COMPARISONS = {np.less: 1, np.less_equal: 1, np.greater: -1, np.greater_equal: -1}  # and the order of their arguments
+# And the order in which their arguments grow
+COMPARISONS: dict[Any, int] = {np.less: 1, np.less_equal: 1, np.greater: -1, np.greater_equal: -1}
 FACTORED = 16  # steps of a product that are looked at
 
 multiple, step_of = choices.multiple, choices.step_of
@@ -137,6 +138,25 @@ def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
     squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
     return ending([*centre, apart, squares, *mean_along(squares.out, axes, step, made, uses)], step)  # type: ignore[arg-type]
+
+
+def deviation(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take the root of the variance, as NumPy does."""
+    of_squares = Value(step.out.shape, step.out.dtype)  # type: ignore[union-attr]
+    steps = variance(replace(step, out=of_squares), made, uses)
+    return steps and [*steps, replace(step, function=np.sqrt, args=(of_squares,), kwargs={})]
+
+
+def norm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take the root of the sum of squares, as NumPy does."""
+    x, *others = step.args
+    given = dict(zip(("ord", "axis", "keepdims"), others, strict=False)) | dict(step.kwargs)
+    if not is_real(x) or not x.size or given.get("ord") is not None:
+        return None
+    axes = axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
+    squares, root = call(np.multiply, x, x, like=step, shape=x.shape), Value(step.out.shape, step.out.dtype)  # type: ignore[union-attr]
+    total = ending([squares, summed(squares.out, axes or (), step)], replace(step, out=root))  # type: ignore[arg-type]
+    return [*total, replace(step, function=np.sqrt, args=(root,), kwargs={})]
 
 
 def expanded(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -276,15 +296,28 @@ def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
 
 
 def with_one_number(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write (x * a) * (b * y) with numbers a and b as (x * y) * (a * b)."""
-    (x, a), (y, b) = (multiple(arg, made) for arg in step.args)
-    pairs = (x, step.args[0]), (y, step.args[1])
-    if any(new is old or not choices.alike(new, step) or uses.get(old) != 1 for new, old in pairs):
-        return None
-    product = call(np.multiply, x, y, like=step, shape=x.shape)
-    if a * b == 1:
-        return [replace(product, out=step.out)]
-    return [product, replace(step, args=(product.out, a * b))] if fills(a * b, x.dtype) else None
+    """Write (x * a) * (y * b) with numbers a and b as (x * y) * (a * b), and where x
+    has fewer elements, x * (y * b) as (x * b) * y.
+    """
+    for old, other in (step.args, step.args[::-1]):
+        (y, b), (x, a) = multiple(old, made), multiple(other, made)
+        row = next(iter(step_of(other, made, primitives.expand)), other)
+        if y is old or uses.get(old) != 1 or not choices.alike(y, step):
+            continue
+        if (
+            isinstance(row, Value)
+            and row.dtype == y.dtype
+            and len(row.shape) in (0, len(y.shape))
+            and row.size < y.size
+        ):
+            factor = call(np.multiply, row, b, like=step, shape=row.shape)
+            return [factor, replace(step, args=(y, factor.out))]
+        if x is not other and uses.get(other) == 1 and choices.alike(x, step) and fills(a * b, y.dtype):
+            product = call(np.multiply, x, y, like=step, shape=y.shape)
+            return (
+                [replace(product, out=step.out)] if a * b == 1 else [product, replace(step, args=(product.out, a * b))]
+            )
+    return None
 
 
 def by_known_quotient(
@@ -416,15 +449,16 @@ def bounded(step: Step, made: Made) -> list[Step] | None:
     A bound of 0 stays: which of two zeros is the smaller isn't specified.
     """
     mask, c, value = step.args
-    comparison = made.get(mask)
+    comparison = made.get(mask) if isinstance(mask, Value) else None
     order = COMPARISONS.get(comparison.function, 0) if comparison is not None and not comparison.kwargs else 0
     if not order or not fills(c, step.out.dtype) or not step.out.dtype.type(c):  # type: ignore[union-attr]
         return None
     low, high = comparison.args[::order]  # type: ignore[union-attr]
-    x, bound, extreme, other = (high, low, np.minimum, np.maximum) if low == c else (low, high, np.maximum, np.minimum)
+    is_upper = type(low) in (int, float)
+    x, bound, extreme, other = (high, low, np.minimum, np.maximum) if is_upper else (low, high, np.maximum, np.minimum)
     inner, limit = step_of(value, made, other) or (value, c)  # where x isn't beyond its own limit
-    is_ordered = type(limit) in (int, float) and (limit <= c if low == c else limit >= c)
-    if bound != c or inner is not x or not is_ordered or not choices.alike(x, step):
+    is_ordered = type(limit) in (int, float) and (limit <= c if is_upper else limit >= c)
+    if type(bound) not in (int, float) or bound != c or inner is not x or not is_ordered or not choices.alike(x, step):
         return None
     return [replace(step, function=extreme, args=(value, c))]
 
@@ -480,6 +514,8 @@ FORMULAS: dict[str, Rule] = {
     "expanded": expanded,
     "mean": mean,
     "variance": variance,
+    "deviation": deviation,
+    "norm": norm,
     "logarithm": logarithm,
     "exponential": exponential,
     "multiplied": products,

@@ -247,6 +247,7 @@ ROWS: dict[Any, Row] = {
     **dict.fromkeys((np.vdot, np.outer), fresh()),
     **dict.fromkeys((np.inner, np.tensordot), fresh(spelling="contraction")),
     # Linear algebra
+    np.linalg.norm: fresh(spelling="norm"),
     np.linalg.solve: fresh(spelling="solve"),
     np.linalg.cholesky: fresh(spelling="cholesky"),
     **dict.fromkeys((triangular.solve_triangular, triangular.multiply_triangular, triangular.unscale), fresh()),
@@ -260,7 +261,8 @@ ROWS: dict[Any, Row] = {
     np.min: reduction("smallest", np.minimum.reduce, "reduced"),
     np.mean: reduction("add", None, "mean"),
     np.var: reduction("", None, "variance"),
-    **dict.fromkeys((np.std, np.any, np.all, np.argmin), reduction()),
+    np.std: reduction("", None, "deviation"),
+    **dict.fromkeys((np.any, np.all, np.argmin), reduction()),
     np.argmax: reduction() | method("{0}.argmax({1})"),
     np.add.reduce: {"fold": "add", "lowering": "reduction"},
     np.multiply.reduce: {"fold": "multiply", "lowering": "reduction"},
