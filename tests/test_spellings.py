@@ -181,6 +181,8 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
         ["np.where(", "differing("],
     ),
     "clip from below": (lambda x: np.where(x < 0.5, 0.5, x), ["np.maximum(", "kept("], ["np.where("]),
+    "clip at 0": (lambda x: np.where(x > 0, 0.0, x), ["kept("], ["np.minimum(", "np.where("]),
+    "clip twice": (lambda x: np.where(x > 0, x, 0) * 2 + np.where(x > 1, 0, x), ["kept("], ["np.where("]),
     "clip with crossed bounds": (
         lambda x: np.where(x > -0.5, -0.5, np.where(x < 0.25, 0.25, x)),
         ["np.maximum(", "differing("],
@@ -205,6 +207,7 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "fourth power by products": (lambda x: x * x * x * x, [], []),
     "equal terms and others": (lambda x: x * x * x + x * np.sin(x) - (x * 2) * x * x, [], []),
     "inverse root": (lambda x: (x * x + 1) ** -0.5, ["inverse_root("], ["np.power("]),
+    "numbers in a chain": (lambda x: np.sin(0.3 * x**2), ["c_0_6"], ["c_2_0"]),
     "fifth power": (lambda x: np.power(x, 5.0), [], ["np.power("]),
     "eighth power": (lambda x: x**8, [], ["np.power("]),
     "ninth power": (lambda x: x**9, ["np.power("], []),
