@@ -548,24 +548,30 @@ def test_a_condition_of_numbers_is_true_where_it_is_not_0(kind):
     np.testing.assert_array_equal(nested(X, numbers), np.where(numbers, np.where(X > 0, X, 0), 0), strict=True)
 
 
-def test_deviations_next_to_nan_and_infinity():
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_deviations_next_to_nan_and_infinity(backend):
     """Where the eager gradient is finite, so is the compiled one; NaN stays NaN."""
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
     x = X.copy()
     x[3, 0], x[5, 1] = np.nan, np.inf
     f = derivative(WORDS["a variance by hand"][0], G[0])
     with np.errstate(all="ignore"):
-        (_, found), (_, expected) = mg.compile(f)(x), f(x)
+        (_, found), (_, expected) = mg.compile(f, backend=backend)(x), f(x)
     agree(found[:, 2:], expected[:, 2:])
     assert np.isnan(found[:, 0]).all()
     assert not np.isfinite(found[:, 1]).any()
 
 
-def test_lengths_of_infinite_vectors():
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_lengths_of_infinite_vectors(backend):
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
     x = X.copy()
     x[3, 0], x[5, 1:3], x[7, 7], x[9] = np.nan, [np.inf, -np.inf], -np.inf, 0
     f = mg.value_and_grad(lambda x: np.sum(np.linalg.norm(x, axis=1)[[0, 3, 5, 7, 9]] * G[0, :5]))
     with np.errstate(all="ignore"):
-        agree(mg.compile(f)(x), f(x))
+        agree(mg.compile(f, backend=backend)(x), f(x))
 
 
 @BOTH
