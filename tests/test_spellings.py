@@ -182,7 +182,7 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     ),
     "clip from below": (lambda x: np.where(x < 0.5, 0.5, x), ["np.maximum(", "kept("], ["np.where("]),
     "clip at 0": (lambda x: np.where(x > 0, 0.0, x), ["kept("], ["np.minimum(", "np.where("]),
-    "clip twice": (lambda x: np.sin(np.where(x > 0, x, 0) + np.where(x > 1, 0, x)), ["kept("], ["np.where("]),
+    "clip twice": (lambda x: np.square(np.where(x > 0, x, 0) + np.where(x > 1, 0, x)), ["kept("], ["np.where("]),
     "clip with crossed bounds": (
         lambda x: np.where(x > -0.5, -0.5, np.where(x < 0.25, 0.25, x)),
         ["np.maximum(", "differing("],
