@@ -48,6 +48,7 @@ def normal(*shape: int) -> Any:
 
 X, G = normal(ROWS, COLUMNS), normal(ROWS, COLUMNS)
 W, B = normal(COLUMNS), normal(COLUMNS)
+IMAGES, KERNELS = normal(16, 8, 16, 16), normal(16, 8, 3, 3)
 HEADS = tuple(normal(8, 4, 64, 32) for _ in range(3))
 
 
@@ -74,6 +75,38 @@ def norm_by_var(x: Any, w: Any, b: Any) -> Any:
 
 def gelu(x: Any, cube: Any) -> Any:
     return 0.5 * x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * cube)))
+
+
+def huber_by_where(e: Any) -> Any:
+    return np.where(np.abs(e) <= 1, 0.5 * e**2, np.abs(e) - 0.5)
+
+
+def huber_by_minimum(e: Any) -> Any:
+    near = np.minimum(np.abs(e), 1.0)
+    return near * (np.abs(e) - 0.5 * near)
+
+
+def batch_norm_by_mean(x: Any, w: Any, b: Any) -> Any:
+    z = x - np.mean(x, axis=0)
+    return w * z / np.sqrt(np.mean(z**2, axis=0) + 1e-5) + b
+
+
+def batch_norm_by_var(x: Any, w: Any, b: Any) -> Any:
+    return (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) * w + b
+
+
+def softplus_by_maximum(x: Any) -> Any:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def conv_by_slices(x: Any, w: Any) -> Any:
+    windows = [x[:, :, i : i + 14, j : j + 14] for i in range(3) for j in range(3)]
+    return sum(np.einsum("nchw,oc->nohw", window, w[:, :, k // 3, k % 3]) for k, window in enumerate(windows))
+
+
+def conv_by_windows(x: Any, w: Any) -> Any:
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows, w)
 
 
 def attention_by_matmul(q: Any, k: Any, v: Any) -> Any:
@@ -143,6 +176,96 @@ GROUPS: dict[str, tuple[tuple[Any, ...], dict[str, Callable[..., Any]]]] = {
         {"np.sqrt(x)": np.sqrt, "x**0.5": lambda x: x**0.5, "np.power(x, 0.5)": lambda x: np.power(x, 0.5)},
     ),
     "root of the inverse": ((abs(X) + 1,), {"1 / np.sqrt(x)": lambda x: 1 / np.sqrt(x), "x**-0.5": lambda x: x**-0.5}),
+    "clip": (
+        (X,),
+        {
+            "np.clip(x, -1, 1)": lambda x: np.clip(x, -1, 1),
+            "maximum, minimum": lambda x: np.minimum(np.maximum(x, -1), 1),
+            "by np.where": lambda x: np.where(x > 1, 1, np.where(x < -1, -1, x)),
+            "np.where the other way": lambda x: np.where(x < 1, np.where(x > -1, x, -1.0), 1.0),
+        },
+    ),
+    "leaky relu": (
+        (X,),
+        {
+            "F.leaky_relu(x)": F.leaky_relu,
+            "np.where(x > 0, x, 0.01 * x)": lambda x: np.where(x > 0, x, 0.01 * x),
+            "x * np.where(x > 0, 1, 0.01)": lambda x: x * np.where(x > 0, 1.0, 0.01).astype(np.float32),
+            "np.maximum(x, 0.01 * x)": lambda x: np.maximum(x, 0.01 * x),
+            "maximum and minimum": lambda x: np.maximum(x, 0) + 0.01 * np.minimum(x, 0),
+        },
+    ),
+    "huber": (
+        (X, G),
+        {
+            "F.huber_loss(x, y)": lambda x, y: F.huber_loss(x, y, "none"),
+            "by np.where": lambda x, y: huber_by_where(x - y),
+            "by np.minimum": lambda x, y: huber_by_minimum(x - y),
+        },
+    ),
+    "variance": (
+        (X,),
+        {
+            "np.var(x, axis=0)": lambda x: np.var(x, axis=0),
+            "mean of squares": lambda x: np.mean((x - np.mean(x, axis=0)) ** 2, axis=0),
+            "sum of squares / n": lambda x: np.sum((x - x.sum(axis=0) / len(x)) ** 2, axis=0) / len(x),
+            "np.std(x, axis=0) ** 2": lambda x: np.std(x, axis=0) ** 2,
+        },
+    ),
+    "variance of rows": (
+        (X,),
+        {
+            "np.var(x, axis=1)": lambda x: np.var(x, axis=1),
+            "mean of squares": lambda x: np.mean((x - np.mean(x, axis=1, keepdims=True)) ** 2, axis=1),
+        },
+    ),
+    "deviation": (
+        (X,),
+        {
+            "np.sqrt(np.var(x, axis=0))": lambda x: np.sqrt(np.var(x, axis=0)),
+            "np.std(x, axis=0)": lambda x: np.std(x, axis=0),
+        },
+    ),
+    "batch norm": (
+        (X, W, B),
+        {
+            "F.batch_norm(x, w, b)": lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+            "by np.mean": batch_norm_by_mean,
+            "by x.var": batch_norm_by_var,
+        },
+    ),
+    "softplus": (
+        (X,),
+        {
+            "F.softplus(x)": F.softplus,
+            "np.logaddexp(0, x)": lambda x: np.logaddexp(0, x),
+            "np.log1p(np.exp(x))": lambda x: np.log1p(np.exp(x)),
+            "shifted by the maximum": softplus_by_maximum,
+        },
+    ),
+    "squared length": (
+        (X,),
+        {
+            "np.sum(x * x)": lambda x: np.sum(x * x),
+            "np.linalg.norm(x) ** 2": lambda x: np.linalg.norm(x) ** 2,
+            "np.vdot(x, x)": lambda x: np.vdot(x, x),
+        },
+    ),
+    "lengths": (
+        (X,),
+        {
+            "np.sqrt(np.sum(x ** 2, axis=1))": lambda x: np.sqrt(np.sum(x**2, axis=1)),
+            "np.linalg.norm(x, axis=1)": lambda x: np.linalg.norm(x, axis=1),
+        },
+    ),
+    "convolution": (
+        (IMAGES, KERNELS),
+        {
+            "F.conv2d(x, w)": F.conv2d,
+            "by slices": conv_by_slices,
+            "by sliding windows": conv_by_windows,
+        },
+    ),
     "gelu": (
         (X,),
         {

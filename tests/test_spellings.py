@@ -162,11 +162,52 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "standard scores": (lambda x: (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0)), [], ["np.mean(", "var("]),
     "a variance with ddof": (lambda x: x / x.var(axis=0, ddof=1), ["var("], []),
     "a mean of some": (lambda x: x - np.mean(x, axis=0, where=X[:160] > 0), ["np.mean("], []),
+    "a variance by hand": (lambda x: np.mean((x - np.mean(x, axis=0)) ** 2, axis=0), [], ["np.negative("]),
+    "a variance by sums": (
+        lambda x: np.sum((x - x.mean(axis=1, keepdims=True)) ** 2, axis=1, keepdims=True) / 40,
+        ["np.vecdot("],
+        ["np.negative("],
+    ),
+    "a mean of other squares": (lambda x: np.mean((x - np.mean(x, axis=0)) ** 3, axis=0), ["np.negative("], []),
+    "a deviation": (lambda x: np.std(x, axis=0), ["np.sqrt("], ["std("]),
+    "a deviation with ddof": (lambda x: np.std(x, axis=0, ddof=1), ["std("], []),
+    "lengths": (lambda x: np.linalg.norm(x, axis=1)[:, None], ["np.vecdot(", "marked("], ["norm("]),
+    "one length": (lambda x: np.linalg.norm(x), ["np.vdot("], ["norm("]),
+    "lengths that keep their axis": (lambda x: np.linalg.norm(x, None, 0, True), [], ["norm("]),
+    "another norm": (lambda x: np.linalg.norm(x, 1, axis=0), ["norm("], []),
+    "clip by where": (
+        lambda x: np.where(x > 1, 1.0, np.where(x < -1, -1, x)),
+        ["np.maximum(", "np.minimum(", "kept("],
+        ["np.where(", "differing("],
+    ),
+    "clip from below": (lambda x: np.where(x < 0.5, 0.5, x), ["np.maximum(", "kept("], ["np.where("]),
+    "clip at 0": (lambda x: np.where(x > 0, 0.0, x), ["kept("], ["np.minimum(", "np.where("]),
+    "clip twice": (lambda x: np.square(np.where(x > 0, x, 0) + np.where(x > 1, 0, x)), ["kept("], ["np.where("]),
+    "clip with crossed bounds": (
+        lambda x: np.where(x > -0.5, -0.5, np.where(x < 0.25, 0.25, x)),
+        ["np.maximum(", "differing("],
+        ["np.where(", "np.minimum("],
+    ),
+    "leaky relu": (lambda x: np.where(x > 0, x, 0.01 * x), ["flipped("], ["np.where(", "kept(", "differing("]),
+    "leaky relu, the other way": (lambda x: np.where(x <= 0, x * 0.25, x), ["flipped("], ["np.where(", "kept("]),
+    "F.leaky_relu": (F.leaky_relu, ["flipped("], ["np.where(", "kept("]),
+    "two slopes": (lambda x: np.where(x > 0, 3 * x, 0.5 * x), ["flipped("], ["np.where(", "kept("]),
+    "one of two arrays": (lambda x: np.where(x > 0, np.sin(x), x * x), ["differing("], ["np.where("]),
+    "an array or a row": (lambda x: np.where(x > 0, np.sin(x), x[0]), ["differing("], ["np.where("]),
+    "numbers by a mask": (lambda x: x * np.where(x > 0, 1.5, -0.5).astype(x.dtype), ["flipped("], ["np.where("]),
+    "Huber": (
+        lambda x: np.where(np.abs(x) <= 1, 0.5 * x**2, np.abs(x) - 0.5),
+        ["differing("],
+        ["np.where(", "c_2_0"],
+    ),
+    "F.huber_loss": (lambda x: F.huber_loss(x, np.zeros(x.shape, x.dtype), "none"), ["differing("], ["np.where("]),
+    "clip": (lambda x: np.clip(x, -1, 1), ["marked("], ["np.where("]),
     "third power": (lambda x: x**3, [], ["np.power("]),
     "third power by products": (lambda x: x * x * x, ["c_3_0"], ["np.add("]),
     "fourth power by products": (lambda x: x * x * x * x, [], []),
     "equal terms and others": (lambda x: x * x * x + x * np.sin(x) - (x * 2) * x * x, [], []),
     "inverse root": (lambda x: (x * x + 1) ** -0.5, ["inverse_root("], ["np.power("]),
+    "numbers in a chain": (lambda x: np.sin(0.3 * x**2), ["c_0_6"], ["c_2_0"]),
     "fifth power": (lambda x: np.power(x, 5.0), [], ["np.power("]),
     "eighth power": (lambda x: x**8, [], ["np.power("]),
     "ninth power": (lambda x: x**9, ["np.power("], []),
@@ -458,6 +499,79 @@ def test_kept(make, dtype):
     out, ones = np.array(x), mask.astype(f"i{x.itemsize}")
     assert bits(choices.kept(x, ones)) == bits(choices.kept(out, ones, out)) == bits(np.where(mask, x, 0))
     assert bits(out) == bits(np.where(mask, x, 0))
+
+
+@BOTH
+@pytest.mark.parametrize("other", [SPECIAL[::-1], 0.01, -0.0], ids=["array", "number", "zero"])
+def test_bits(other, dtype):
+    """They choose as np.where does, also over their operands."""
+    x = np.tile(SPECIAL.astype(dtype), (6, 1))
+    other = np.array(x[:, ::-1]) if isinstance(other, np.ndarray) else other
+    mask = RNG.random(x.shape) < 0.5
+    ones = mask.astype(f"i{x.itemsize}")
+    change = choices.differing(x, other) * ones
+    y = np.array(other, dtype)
+    for out in (None, np.empty_like(x), y if y.shape else None):
+        assert bits(choices.flipped(y, change, out)) == bits(np.where(mask, x, other))
+    x, y = x.copy(), np.array(x[:, ::-1])
+    for flags in (mask, mask[:, :1], np.zeros_like(mask)):
+        want = bits(np.where(flags, x, y))
+        for out in (None, np.empty_like(x), np.array(x), np.array(y)):
+            given = [out if out is not None and bits(out) == bits(a) else a for a in (x, y)]
+            assert bits(choices.marked(flags, *given, out)) == want
+    assert bits(choices.marked(mask, x, 0)) == bits(np.where(mask, x, 0))
+
+
+@BOTH
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", [name for name in WORDS if "clip" in name or "leaky" in name or "slopes" in name])
+def test_choices_of_special_numbers(name, backend, dtype):
+    """Values are equal to the last bit; in a gradient, zeros may have another sign."""
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
+    f = WORDS[name][0]
+    bounds = np.array([0.5, -0.5, 0.25, np.nextafter(dtype(1), dtype(2)), 3e38, -3e38])
+    x = np.resize(np.concatenate([SPECIAL, bounds]).astype(dtype), (160, 40))
+    g = np.resize(SPECIAL[:-1].astype(dtype), (40, 160)).T
+    with np.errstate(all="ignore"):
+        assert bits(mg.compile(f, backend=backend)(x)) == bits(f(x))
+        pulled = mg.compile(lambda x, g: mg.vjp(f, x)[1](g)[0], backend=backend)
+        np.testing.assert_array_equal(pulled(x, g), mg.vjp(f, x)[1](g)[0], strict=True)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float64])
+def test_a_condition_of_numbers_is_true_where_it_is_not_0(kind):
+    numbers = RNG.integers(0, 3, X.shape).astype(kind)
+    for f in (lambda x, c: np.where(c, x, 0), lambda x, c: np.where(c, x, 2 * x), lambda x, c: np.where(c, 0, x)):
+        np.testing.assert_array_equal(mg.compile(f)(X, numbers), f(X, numbers), strict=True)
+    nested = mg.compile(lambda x, c: np.where(c, np.where(x > 0, x, 0), 0))
+    np.testing.assert_array_equal(nested(X, numbers), np.where(numbers, np.where(X > 0, X, 0), 0), strict=True)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_deviations_next_to_nan_and_infinity(backend):
+    """Where the eager gradient is finite, so is the compiled one; NaN stays NaN."""
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
+    x = X.copy()
+    x[3, 0], x[5, 1] = np.nan, np.inf
+    f = derivative(WORDS["a variance by hand"][0], G[0])
+    with np.errstate(all="ignore"):
+        (_, found), (_, expected) = mg.compile(f, backend=backend)(x), f(x)
+    agree(found[:, 2:], expected[:, 2:])
+    assert np.isnan(found[:, 0]).all()
+    assert not np.isfinite(found[:, 1]).any()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_lengths_of_infinite_vectors(backend):
+    if backend == "numba":
+        pytest.importorskip("numba", reason="numba is an extra")
+    x = X.copy()
+    x[3, 0], x[5, 1:3], x[7, 7], x[9] = np.nan, [np.inf, -np.inf], -np.inf, 0
+    f = mg.value_and_grad(lambda x: np.sum(np.linalg.norm(x, axis=1)[[0, 3, 5, 7, 9]] * G[0, :5]))
+    with np.errstate(all="ignore"):
+        agree(mg.compile(f, backend=backend)(x), f(x))
 
 
 @BOTH

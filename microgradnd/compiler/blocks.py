@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.program import Constant, Program, Step, Value
+from microgradnd.compiler.program import Constant, Program, Step, Value, fills
 from microgradnd.compiler.traits import traits
 
 LARGE = 2**17  # elements from which an array is taken in blocks
@@ -201,7 +201,7 @@ def axes_of(step: Step, count: int, known: Mapping[Value, int | None]) -> dict[V
     out, function = step.out, step.function
     if not isinstance(out, Value):
         return None
-    if (traits(function).is_elementwise or is_choice(step)) and not step.kwargs:
+    if traits(function).is_elementwise and not step.kwargs:
         wanted = elementwise(step.args, out, count)
     elif count < TALL:
         return None
@@ -260,13 +260,8 @@ def is_tall(x: Any, count: int) -> bool:
 
 
 def is_filled(x: Any) -> bool:
-    """Return whether an operand is all zeros or ones, so that all rows are equal."""
-    return isinstance(x, Constant) and x.text.startswith(("np.zeros(", "np.ones("))
-
-
-def is_choice(step: Step) -> bool:
-    """Return whether a step is `np.where(condition, x, y)`; blocks copy in place."""
-    return step.function is np.where and len(step.args) == 3
+    """Return whether an operand is full of a number, so that all rows are equal."""
+    return isinstance(x, Constant) and x.text.startswith(("np.zeros(", "np.ones(", "np.full("))
 
 
 def is_view(step: Step) -> bool:
@@ -276,4 +271,5 @@ def is_view(step: Step) -> bool:
 
 def is_slow(step: Step) -> bool:
     """Return whether a maximum with a number gains by blocks (see `spelling.py`)."""
-    return step.function is np.maximum and any(type(a) in (int, float) and a == 0 for a in step.args)
+    dtype = step.out.dtype  # type: ignore[union-attr]
+    return traits(step.function).spelling == "bound" and any(fills(a, dtype) for a in step.args)

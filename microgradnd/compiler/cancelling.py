@@ -29,7 +29,7 @@ from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Program, Step, Value, rename
 
 TERMS, FACTORS = 8, 16  # beyond these numbers the algebra gives up
-EXTREMES = (np.max, np.min)
+CENTRES = (np.max, np.min, np.mean)
 
 
 class Factor(NamedTuple):
@@ -143,10 +143,12 @@ def result(step: Step, known: Mapping[Value, Terms]) -> Terms | None:
     if not isinstance(x, Value) or x.dtype != out.dtype:
         return None
     terms, old, new = terms_of(x, known), list(x.shape), list(out.shape)
-    if function is np.sum:
+    if function in (np.sum, np.mean):
         given = dict(zip(("a", "axis"), step.args, strict=False)) | dict(step.kwargs)
         if set(given) - {"a", "axis", "keepdims"}:
             return None
+        if function is np.mean and x.size:
+            terms = multiplied(terms, {frozenset(): Fraction(out.size, x.size)})
         for axis in axes_of(given.get("axis"), len(old)):
             terms = summed(terms, tuple(old), axis)
             old[axis] = 1
@@ -173,9 +175,20 @@ def axes_of(axis: Any, rank: int) -> list[int]:
     return sorted((a % rank - rank for a in axes), reverse=True)
 
 
+def is_centred(x: Terms) -> bool:
+    """Return whether x is the difference of something and its sum, with factors.
+
+    If one element of it is NaN or infinite, so are all along the axis.
+    """
+    sums = {f: f.what[1] for powers in x for f, _ in powers if isinstance(f.what, tuple) and isinstance(f.what[0], int)}
+    return bool(sums) and all(
+        any(f in sums for f, _ in powers) or any(along <= powers for along in sums.values()) for powers in x
+    )
+
+
 def without_zeros(program: Program) -> Program:
-    """Remove sums that are 0 from the derivatives of programs with extremes."""
-    if not any(step.function in EXTREMES for step in program.steps):
+    """Remove sums that are 0 from the derivatives of extremes and means."""
+    if not any(step.function in CENTRES for step in program.steps):
         return program
     known: dict[Value, Terms] = {}
     exponentials = {step.out for step in program.steps if step.function is np.exp}
@@ -191,7 +204,8 @@ def without_zeros(program: Program) -> Program:
                 continue
             if (x.shape, x.dtype) != (step.out.shape, step.out.dtype):  # type: ignore[union-attr]
                 continue
-            # next to a NaN all are NaN, and so is the exponential
-            if known.get(y) == {} and any(f.what in exponentials for powers in known.get(x, ()) for f, _ in powers):
+            # next to a NaN all are NaN; so is the exponential, and so are deviations
+            terms = known.get(x, {}) if known.get(y) == {} else {}
+            if is_centred(terms) or any(f.what in exponentials for powers in terms for f, _ in powers):
                 replacements[step.out] = rename(replacements.get(x, x), step.out)  # type: ignore[index, arg-type]
     return program.substitute(replacements)

@@ -4,7 +4,7 @@ Owns: those functions, which use nothing but NumPy, and the rules for calling th
 Must not own: other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
-`np.where` isn't vectorised and takes three to six times as long as a product; nor is
+`np.where` isn't vectorised, and a processor can't foresee what it chooses; nor is
 `np.sign`. The results are equal to the last bit.
 """
 
@@ -17,14 +17,40 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.program import Step, Value, call
+from microgradnd.compiler.program import Step, Value, call, fills
 from microgradnd.rules import choice
+
+RARE = (np.isnan, np.isinf)  # flags that are seldom set
 
 
 def kept(x: Any, ones: Any, out: Any = None) -> Any:
     """Return x where an integer is 1, and 0 where it is 0, whatever x is."""
     out = np.empty(x.shape, x.dtype) if out is None else out
     np.multiply(x.view(ones.dtype), ones, out.view(ones.dtype))
+    return out
+
+
+def differing(x: Any, y: Any, out: Any = None) -> Any:
+    """Return the bits in which floats differ, as integers."""
+    words = f"i{x.itemsize}"
+    return np.bitwise_xor(x.view(words), np.asarray(y, x.dtype).view(words), out)
+
+
+def flipped(x: Any, bits: Any, out: Any = None) -> Any:
+    """Return floats with some bits flipped."""
+    dtype = np.dtype(f"f{bits.itemsize}")
+    out = np.empty(bits.shape, dtype) if out is None else out
+    np.bitwise_xor(np.asarray(x, dtype).view(bits.dtype), bits, out.view(bits.dtype))
+    return out
+
+
+def marked(flags: Any, x: Any, y: Any, out: Any = None) -> Any:
+    """Return x where a flag is set, as few or none are, and y elsewhere."""
+    if flags.item(flags.argmax()):
+        y = np.where(flags, x, y)
+    out = np.empty(np.broadcast_shapes(flags.shape, np.shape(y)), np.result_type(x, y)) if out is None else out
+    if out is not y:
+        np.copyto(out, y)
     return out
 
 
@@ -48,25 +74,56 @@ def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...
     return step.args if step is not None and step.function is function else ()
 
 
+def multiple(x: Any, made: Mapping[Value, Step]) -> tuple[Any, float]:
+    """Return y and c if a value is c * y for a number c, else the value and 1."""
+    y, c = step_of(x, made, np.multiply) or (x, 1)
+    y, c = (c, y) if isinstance(c, Value) else (y, c)
+    return (y, c) if isinstance(y, Value) and fills(c, y.dtype) else (x, 1)
+
+
+def is_mask(x: Any) -> bool:
+    """Return whether an argument is an array of truth values."""
+    return getattr(x, "dtype", None) == np.dtype(bool)
+
+
 def is_zero(x: Any) -> bool:
     """Return whether an argument is the number 0, not -0.0."""
     return type(x) in (int, float) and repr(x) in ("0", "0.0")
 
 
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Choose between a value and 0 by a product of its bits, as integers."""
+    """Choose by products of bits, as integers, with 0 or 1."""
     out: Any = step.out
     if step.kwargs or len(step.args) != 3 or out.size < choice.LARGE or out.dtype not in choice.WORDS:
         return None
     mask, x, y = step.args
-    inside, other = (True, x) if is_zero(y) else (False, y)
-    fits = all(getattr(a, "shape", None) == out.shape for a in (mask, other)) and other.dtype == out.dtype
-    if not fits or not (is_zero(x) or is_zero(y)):
+    if not is_mask(mask):
         return None
-    steps = [] if inside else [call(np.logical_not, mask, like=step, shape=out.shape, dtype=np.dtype(bool))]
-    kind = choice.WORDS[out.dtype]
-    ones = call(primitives.astype, steps[0].out if steps else mask, kind, like=step, shape=out.shape, dtype=kind)
-    return [*steps, ones, replace(step, function=kept, args=(other, ones.out))]
+    if not all(type(a) in (int, float) or getattr(a, "dtype", None) == out.dtype for a in (x, y)):
+        return None
+    is_rare = any(step_of(mask, made, function) for function in RARE)
+    if is_rare and (alike(y, step) or (mask.shape == out.shape and alike(x, step) and not hasattr(y, "shape"))):
+        return [replace(step, function=marked, args=(mask, x, y))]
+    if mask.shape != out.shape:
+        return None
+    (z, a), (same, b) = multiple(x, made), multiple(y, made)
+    if z is same and a != b and alike(z, step):
+        factor = Value(out.shape, out.dtype)
+        found = where(replace(step, args=(mask, a, b), out=factor), made, uses) or []
+        return [*found, replace(step, function=np.multiply, args=(z, factor))]
+    words: Any = {"like": step, "shape": out.shape, "dtype": choice.WORDS[out.dtype]}
+    inverted = is_zero(x) and alike(y, step)
+    steps = [call(np.logical_not, mask, like=step, shape=out.shape, dtype=mask.dtype)] if inverted else []
+    ones = call(primitives.astype, steps[0].out if steps else mask, words["dtype"], **words)
+    if inverted or (is_zero(y) and alike(x, step)):
+        return [*steps, ones, replace(step, function=kept, args=(y if inverted else x, ones.out))]
+    if alike(x, step) or alike(y, step):
+        steps = [call(differing, *((x, y) if alike(x, step) else (y, x)), **words)]
+    elif hasattr(x, "shape") or hasattr(y, "shape"):
+        return None
+    change = steps[0].out if steps else differing(np.asarray(x, out.dtype), y).item()
+    bits = call(np.multiply, ones.out, change, **words)
+    return [ones, *steps, bits, replace(step, function=flipped, args=(y, bits.out))]
 
 
 def decided(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:

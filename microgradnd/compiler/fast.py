@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.blocks import SUM, Chain, is_choice, is_filled, is_slow
+from microgradnd.compiler.blocks import SUM, Chain, is_filled, is_slow
 from microgradnd.compiler.bodies import Loop
 from microgradnd.compiler.buffers import Plan, Planner, picks_one
 from microgradnd.compiler.carrying import in_place
@@ -273,16 +273,12 @@ def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
     for j, arg in enumerate(args):
         rank = 1 if chain.axes[out] == SUM else len(out.shape)
         tall = is_filled(arg) and len(arg.shape) == rank and arg.shape[0] == chain.count and (rank > 1 or j == 0)
-        if tall or (is_slow(step) and not isinstance(arg, Value)):  # as many zeros or ones as a block has rows
+        if tall or (is_slow(step) and not isinstance(arg, Value)):  # for as many rows as a block has
             rows = Value((chain.rows, *(arg.shape if tall else out.shape)[1:]), out.dtype)
-            number = int(tall and arg.text.startswith("np.ones"))
+            number = arg.array.flat[0].item() if tall else arg
             names.of[rows] = writer.text(filled(rows.shape, number, arg.dtype if tall else out.dtype)) + rest
             args[j] = rows
     step = replace(step, args=tuple(args))
-    if is_choice(step):
-        condition, x, y = map(writer.text, step.args)
-        place = names.of[out]
-        return [f"np.copyto({place}, {y})", f"np.copyto({place}, {x}, where={condition})"]
     if chain.axes[out] != SUM:
         return [into(step, writer)]
     total = names.value(out)

@@ -27,16 +27,18 @@ from microgradnd import primitives
 from microgradnd.compiler import choices
 from microgradnd.compiler.cancelling import keeps_order
 from microgradnd.compiler.passes import drop_dead, fold_signs, simplify
-from microgradnd.compiler.program import Program, Step, Value, call
+from microgradnd.compiler.program import Program, Step, Value, call, fills
 from microgradnd.compiler.spelling import Made, Rule, arrays_of, axes_of, ending, is_real, spell, summed
 from microgradnd.rules.elementwise import share_of_maximum
 
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
 KNOWN = {*DEFAULTS, "axis", "keepdims"}
+# And the order in which their arguments grow
+COMPARISONS: dict[Any, int] = {np.less: 1, np.less_equal: 1, np.greater: -1, np.greater_equal: -1}
 FACTORED = 16  # steps of a product that are looked at
 
-step_of = choices.step_of
+multiple, step_of = choices.multiple, choices.step_of
 
 
 # Sums
@@ -136,6 +138,25 @@ def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
     squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
     return ending([*centre, apart, squares, *mean_along(squares.out, axes, step, made, uses)], step)  # type: ignore[arg-type]
+
+
+def deviation(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take the root of the variance, as NumPy does."""
+    of_squares = Value(step.out.shape, step.out.dtype)  # type: ignore[union-attr]
+    steps = variance(replace(step, out=of_squares), made, uses)
+    return steps and [*steps, replace(step, function=np.sqrt, args=(of_squares,), kwargs={})]
+
+
+def norm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take the root of the sum of squares, as NumPy does."""
+    x, *others = step.args
+    given = dict(zip(("ord", "axis", "keepdims"), others, strict=False)) | dict(step.kwargs)
+    if not is_real(x) or not x.size or given.get("ord") is not None:
+        return None
+    axes = axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
+    squares, root = call(np.multiply, x, x, like=step, shape=x.shape), Value(step.out.shape, step.out.dtype)  # type: ignore[union-attr]
+    total = ending([squares, summed(squares.out, axes or (), step)], replace(step, out=root))  # type: ignore[arg-type]
+    return [*total, replace(step, function=np.sqrt, args=(root,), kwargs={})]
 
 
 def expanded(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -271,6 +292,31 @@ def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
             return by_softmax(total.outs()[0], p, last, made, uses) or [total, last]
         if new := by_softmax(terms, e, step, made, uses):
             return new
+    return with_one_number(step, made, uses)
+
+
+def with_one_number(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write (x * a) * (y * b) with numbers a and b as (x * y) * (a * b), and where x
+    has fewer elements, x * (y * b) as (x * b) * y.
+    """
+    for old, other in (step.args, step.args[::-1]):
+        (y, b), (x, a) = multiple(old, made), multiple(other, made)
+        row = next(iter(step_of(other, made, primitives.expand)), other)
+        if y is old or uses.get(old) != 1 or not choices.alike(y, step):
+            continue
+        if (
+            isinstance(row, Value)
+            and row.dtype == y.dtype
+            and len(row.shape) in (0, len(y.shape))
+            and row.size < y.size
+        ):
+            factor = call(np.multiply, row, b, like=step, shape=row.shape)
+            return [factor, replace(step, args=(y, factor.out))]
+        if x is not other and uses.get(other) == 1 and choices.alike(x, step) and fills(a * b, y.dtype):
+            product = call(np.multiply, x, y, like=step, shape=y.shape)
+            return (
+                [replace(product, out=step.out)] if a * b == 1 else [product, replace(step, args=(product.out, a * b))]
+            )
     return None
 
 
@@ -322,10 +368,12 @@ def by_softmax(terms: Value, p: Any, step: Step, made: Made, uses: dict[Value, i
 
 
 def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Add equal terms once; recognise the derivative of half of h + abs(h)."""
+    """Add equal terms once, and choose once; recognise the derivative of half of h +
+    abs(h).
+    """
     if step.where is not None or step.kwargs or not is_real(step.out) or not step.out.size:  # type: ignore[union-attr]
         return None
-    return half_share(step, made) or like_terms(step, made, uses)
+    return half_share(step, made) or sum_of_choices(step, made) or like_terms(step, made, uses)
 
 
 def like_terms(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -373,6 +421,63 @@ def factors_of(product: Value, made: Made) -> tuple[Counter[Any], float]:
     return found, number
 
 
+# Choices
+
+
+def chosen(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Choose once, by both masks, or not at all."""
+    if step.kwargs or len(step.args) != 3 or not is_real(step.out):
+        return None
+    mask, *values = step.args
+    for place, value in enumerate(values):
+        other, *inner = step_of(value, made, np.where) or (None,)
+        if len(inner) != 2 or uses.get(value) != 1 or not (choices.is_mask(mask) and choices.is_mask(other)):
+            continue
+        if choices.is_zero(values[1 - place]) and choices.is_zero(inner[1 - place]):
+            shape = np.broadcast_shapes(mask.shape, other.shape)
+            join = np.logical_or if place else np.logical_and
+            both = call(join, mask, other, like=step, shape=shape, dtype=mask.dtype)
+            inner[1 - place] = 0
+            return [both, replace(step, args=(both.out, *inner))]
+    return bounded(step, made)
+
+
+def bounded(step: Step, made: Made) -> list[Step] | None:
+    """Write a bound, where x lies beyond it, and x elsewhere as the smaller or the
+    larger of the two.
+
+    A bound of 0 stays: which of two zeros is the smaller isn't specified.
+    """
+    mask, c, value = step.args
+    comparison = made.get(mask) if isinstance(mask, Value) else None
+    order = COMPARISONS.get(comparison.function, 0) if comparison is not None and not comparison.kwargs else 0
+    if not order or not fills(c, step.out.dtype) or not step.out.dtype.type(c):  # type: ignore[union-attr]
+        return None
+    low, high = comparison.args[::order]  # type: ignore[union-attr]
+    is_upper = type(low) in (int, float)
+    x, bound, extreme, other = (high, low, np.minimum, np.maximum) if is_upper else (low, high, np.maximum, np.minimum)
+    inner, limit = step_of(value, made, other) or (value, c)  # where x isn't beyond its own limit
+    is_ordered = type(limit) in (int, float) and (limit <= c if is_upper else limit >= c)
+    if type(bound) not in (int, float) or bound != c or inner is not x or not is_ordered or not choices.alike(x, step):
+        return None
+    return [replace(step, function=extreme, args=(value, c))]
+
+
+def sum_of_choices(step: Step, made: Made) -> list[Step] | None:
+    """Choose once between multiples of g, which derivatives by two choices add up."""
+    (x, a), (y, b) = (multiple(arg, made) for arg in step.args)
+    mask, g, zero = step_of(x, made, np.where) or (None, None, None)
+    other, first, second = step_of(y, made, np.where) or (None, None, None)
+    if choices.is_zero(g):
+        (mask, g, zero, a), (other, first, second, b) = (other, first, second, b), (mask, g, zero, a)
+    is_one = mask is other and g is second and choices.is_zero(zero) and choices.is_zero(first)
+    if not is_one or not choices.alike(g, step):
+        return None
+    parts = [call(np.multiply, g, c, like=step, shape=g.shape) for c in (a, b) if c != 1]
+    values = iter([part.out for part in parts])
+    return [*parts, replace(step, function=np.where, args=(mask, *(g if c == 1 else next(values) for c in (a, b))))]
+
+
 # Maxima
 
 
@@ -409,11 +514,14 @@ FORMULAS: dict[str, Rule] = {
     "expanded": expanded,
     "mean": mean,
     "variance": variance,
+    "deviation": deviation,
+    "norm": norm,
     "logarithm": logarithm,
     "exponential": exponential,
     "multiplied": products,
     "divided": positive_part,
     "added": added,
+    "where": chosen,
 }
 
 

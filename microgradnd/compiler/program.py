@@ -126,12 +126,19 @@ class Constant:
         return self.array.dtype
 
 
-def filled(shape: tuple[int, ...], number: int, dtype: Any) -> Constant:
-    """Return an array of zeros or ones."""
+def filled(shape: tuple[int, ...], number: float, dtype: Any) -> Constant:
+    """Return an array that is full of a number."""
     array = np.full(shape, number, dtype)
     array.flags.writeable = False
-    kind = "" if dtype == np.float64 else f", np.{dtype.name}"
-    return Constant(f"np.{('zeros', 'ones')[number]}({shape}{kind})", array)
+    if repr(float(number)) in ("0.0", "1.0"):
+        kind = "" if dtype == np.float64 else f", np.{dtype.name}"
+        return Constant(f"np.{('zeros', 'ones')[int(number)]}({shape}{kind})", array)
+    return Constant(f"np.full({shape}, {number!r}, np.{dtype.name})", array)
+
+
+def fills(number: Any, dtype: np.dtype[Any]) -> bool:
+    """Return whether a Python number is finite in a floating-point dtype."""
+    return type(number) in (int, float) and dtype.kind == "f" and bool(abs(number) <= np.finfo(dtype).max)
 
 
 def constant_of(array: Any) -> Any:

@@ -29,7 +29,7 @@ import numpy as np
 from microgradnd import contraction as contractions
 from microgradnd import powers, primitives
 from microgradnd.compiler import choices, matrices
-from microgradnd.compiler.program import Constant, Program, Step, Value, call, filled, rename
+from microgradnd.compiler.program import Constant, Program, Step, Value, call, filled, fills, rename
 from microgradnd.compiler.traits import ROOTS, traits
 from microgradnd.rules import choice
 
@@ -158,11 +158,12 @@ def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
     return ending(steps, step) if steps else None
 
 
-def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Spread a zero out to an array."""
+def bound(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Spread a bound out to an array."""
     for place, x in enumerate(step.args):
-        if choices.is_zero(step.args[1 - place]) and is_real(x) and x.shape == step.out.shape and 0 < x.size <= FULL:  # type: ignore[union-attr]
-            args = (x, filled(x.shape, 0, x.dtype))
+        number = step.args[1 - place]
+        if choices.alike(x, step) and 0 < x.size <= FULL and fills(number, x.dtype):
+            args = (x, filled(x.shape, number, x.dtype))
             return [replace(step, args=args[:: 1 - 2 * place])]
     return None
 
@@ -353,7 +354,7 @@ SPELLINGS: dict[str, Rule] = {
         divided,
         matmul,
         contraction,
-        maximum,
+        bound,
         sums,
         maxima,
         reduced,

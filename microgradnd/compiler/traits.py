@@ -202,8 +202,10 @@ ROWS: dict[Any, Row] = {
     np.absolute: {"loop": "abs({0})", "kinds": "iuf"},
     np.fabs: of_floats("abs"),
     np.sign: {"loop": "sign({0}, {1})", "kinds": "f"},
-    np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "maximum"},
-    np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False},
+    np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
+    np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
+    np.fmax: {"spelling": "bound"},
+    np.fmin: {"spelling": "bound"},
     # Comparisons, and logic
     np.less: operator("<", COMPARISON),
     np.less_equal: operator("<=", COMPARISON),
@@ -212,6 +214,7 @@ ROWS: dict[Any, Row] = {
     np.equal: operator("==", COMPARISON),
     np.not_equal: operator("!=", COMPARISON),
     np.isnan: {"loop": "{0} != {0}", "kinds": "f"},
+    np.isinf: {"loop": "abs({0}) == np.inf", "kinds": "f"},
     np.logical_and: {"loop": "{0} & {1}", "kinds": "b"},
     np.logical_or: {"loop": "{0} | {1}", "kinds": "b"},
     np.logical_not: {"loop": "not {0}", "kinds": "b"},
@@ -231,7 +234,10 @@ ROWS: dict[Any, Row] = {
         )
     },
     np.where: fresh(lowering="where", spelling="where"),
-    **dict.fromkeys((choices.kept, choices.larger), fresh(is_elementwise=True)),
+    **dict.fromkeys(
+        (choices.kept, choices.larger, choices.differing, choices.flipped, choices.marked),
+        fresh(is_elementwise=True),
+    ),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
     share_of_maximum: fresh(is_step=True, lowering="share", spelling="decided"),  # it can't write into an array
     np.clip: fresh(lowering="clip"),
@@ -242,6 +248,7 @@ ROWS: dict[Any, Row] = {
     **dict.fromkeys((np.vdot, np.outer), fresh()),
     **dict.fromkeys((np.inner, np.tensordot), fresh(spelling="contraction")),
     # Linear algebra
+    np.linalg.norm: fresh(spelling="norm"),
     np.linalg.solve: fresh(spelling="solve"),
     np.linalg.cholesky: fresh(spelling="cholesky"),
     **dict.fromkeys((triangular.solve_triangular, triangular.multiply_triangular, triangular.unscale), fresh()),
@@ -255,7 +262,8 @@ ROWS: dict[Any, Row] = {
     np.min: reduction("smallest", np.minimum.reduce, "reduced"),
     np.mean: reduction("add", None, "mean"),
     np.var: reduction("", None, "variance"),
-    **dict.fromkeys((np.std, np.any, np.all, np.argmin), reduction()),
+    np.std: reduction("", None, "deviation"),
+    **dict.fromkeys((np.any, np.all, np.argmin), reduction()),
     np.argmax: reduction() | method("{0}.argmax({1})"),
     np.add.reduce: {"fold": "add", "lowering": "reduction"},
     np.multiply.reduce: {"fold": "multiply", "lowering": "reduction"},

@@ -633,11 +633,11 @@ def direction(x: Any, length: Any, axes: Any) -> Any:
     """
     infinite = np.isinf(length)
     if not holds(~np.any(infinite)):
-        far = np.where(np.isinf(x), np.sign(x), 0)
-        x, length = (
-            np.where(infinite, far, x),
-            np.where(infinite, np.sqrt(np.sum(np.abs(far), axes, keepdims=True)), length),
-        )
+        is_complex = x.dtype.kind == "c"
+        ends = np.sign(x) if is_complex else np.clip(x, -1, 1)  # takes half the time in programs
+        far = np.where(np.isinf(x), ends, 0)
+        counted = np.sum(np.abs(far) if is_complex else far * far, axes, keepdims=True)
+        x, length = np.where(infinite, far, x), np.where(infinite, np.sqrt(counted), length)
     return x / np.where(length == 0, 1, length)
 
 

@@ -50,7 +50,11 @@ ENTRIES: list[tuple[str, ...]] = [
         "if len(b.shape) == 2 else",
         "tests/test_triangular.py",
     ),
-    ("choices.py", "[] if inside else [call(np.logical_not,", "[] if True else [call(np.logical_not,", SPELLINGS),
+    ("choices.py", "dtype=mask.dtype)] if inverted else []", "dtype=mask.dtype)] if False else []", SPELLINGS),
+    ("choices.py", "if not is_mask(mask):", "if False:", SPELLINGS),
+    ("choices.py", "if flags.item(flags.argmax()):", "if False:", SPELLINGS),
+    ("choices.py", "function=flipped, args=(y, bits.out)", "function=flipped, args=(x, bits.out)", SPELLINGS),
+    ("choices.py", "if z is same and a != b and alike(z, step):", "if a != b and alike(z, step):", SPELLINGS),
     ("choices.py", "decided.item(decided.argmin())", "decided.any()", SPELLINGS),
     # formulas.py
     (
@@ -72,6 +76,18 @@ ENTRIES: list[tuple[str, ...]] = [
         SPELLINGS,
     ),
     ("formulas.py", "if axes != along:", "if False:", SPELLINGS),
+    ("formulas.py", "join = np.logical_or if place else np.logical_and", "join = np.logical_and", SPELLINGS),
+    ("formulas.py", "(limit <= c if is_upper else limit >= c)", "True", SPELLINGS),
+    (
+        "formulas.py",
+        "(high, low, np.minimum, np.maximum) if is_upper",
+        "(high, low, np.maximum, np.minimum) if is_upper",
+        SPELLINGS,
+    ),
+    ("formulas.py", " or not step.out.dtype.type(c):", ":", SPELLINGS),
+    ("formulas.py", "is_one = mask is other and", "is_one =", SPELLINGS),
+    ("formulas.py", "if a * b == 1 else", "if True else", SPELLINGS),
+    ("formulas.py", 'or given.get("ord") is not None', "", SPELLINGS),
     ("formulas.py", "not axes_of(inner) or uses.get(x) != 1", "not axes_of(inner)", SPELLINGS),
     ("ownership.py", "may_share(step) and step.out not in parts", "may_share(step)", OWNED),
     ("joining.py", "0 if free else len(leaves(group[0]))", "len(leaves(group[0]))", "tests/test_joining.py"),
@@ -83,7 +99,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("cancelling.py", "i == slice(None)", "i.start is None", CANCELLING),
     ("cancelling.py", "return Factor(what, tuple(shape[first:]))", "return Factor(what, tuple(shape))", CANCELLING),
     ("cancelling.py", "-1 if array.flat[np.argmax(array != 0)] < 0 else 1", "1", CANCELLING),
-    ("cancelling.py", "if known.get(y) == {} and any(", "if any(", f"{CANCELLING} {SPELLINGS}"),
+    ("cancelling.py", "if known.get(y) == {} else {}", "if True else {}", f"{CANCELLING} {SPELLINGS}"),
+    ("cancelling.py", "Fraction(out.size, x.size)", "Fraction(1)", SPELLINGS),
     # sizes.py, opened.py: lengths that stay open
     ("sizes.py", "LEAST = 2", "LEAST = 1", f"{SIZES}empty_axes_and_single_elements_have_programs_of_their_own"),
     (
@@ -217,6 +234,12 @@ ENTRIES: list[tuple[str, ...]] = [
         "return isinstance(x, Value) and x.shape == out.shape",
         PASSES,
     ),
+    (
+        "passes.py",
+        "if isinstance(whole, Value) and whole.shape == (1,) * (len(step.out.shape) - len(arg.shape)) + arg.shape:",
+        "if isinstance(whole, Value):",
+        f"{PASSES} {SPELLINGS}",
+    ),
     ("passes.py", "len(inner.args) == len(step.args) == 1", "len(step.args) == 1", PASSES + " " + TRAPS),
     ("passes.py", "return exact and min", "return min", PASSES),
     (
@@ -270,8 +293,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("traits.py", "single = function.signature is None and", "single =", f"{PASSES} {TRAITS}"),
     (
         "traits.py",
-        '"kinds": "iuf", "takes_out": False, "spelling": "maximum"}',
-        '"kinds": "iuf", "spelling": "maximum"}',
+        'np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False,',
+        'np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf",',
         "tests/test_compiler.py",
     ),
     ("traits.py", '"{0} / {1} if {1} else np.divide({0}, {1})"', '"{0} / {1}"', f"tests/test_outputs.py {TRAITS}"),
@@ -302,9 +325,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "spelling.py",
-        "if choices.is_zero(step.args[1 - place]) and is_real(x)",
-        "if is_real(x)",
-        "tests/test_compiler.py " + PASSES,
+        "filled(x.shape, number, x.dtype)",
+        "filled(x.shape, 0, x.dtype)",
+        SPELLINGS,
     ),
     ("choices.py", 'in ("0", "0.0")', 'in ("0", "0.0", "-0.0")', f"{VALUES}rewritings_at_special_numbers"),
     (
