@@ -370,7 +370,7 @@ ENTRIES: list[tuple[str, ...]] = [
         SPELLINGS,
     ),
     ("choices.py", "np.where(tie, 0.5, np.nan), where=~decided", "0.5, where=~decided", SPELLINGS),
-    ("source.py", 'if basic else f"np.add.at(', 'if True else f"np.add.at(', SPELLINGS),
+    ("source.py", "if step.function is added_at and not primitives.is_basic(step.args[1]):", "if False:", SPELLINGS),
     ("spelling.py", "if axes == (n - 1,):", "if True:", PASSES + " tests/test_compiler.py"),
     ("spelling.py", "x.size < ROWS or x.shape[-1] < 8", "x.shape[-1] < 0", PASSES),
     ("spelling.py", "axes != (len(x.shape) - 1,) or not is_real(x)", "not is_real(x)", PASSES),

@@ -124,7 +124,12 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/settings.py", "as_integer, lambda n: n >= 1", "as_integer, lambda n: n >= 0", NN),
     ("microgradnd/settings.py", "all(n >= least for n in listed(value))", "True", "tests/test_messages.py"),
     ("microgradnd/settings.py", "if isinstance(number, int) else None", "if number is not None else None", NN),
-    ("microgradnd/settings.py", "if found is None or not fits(found):", "if found is None:", LAYERS),
+    (
+        "microgradnd/settings.py",
+        "if found is None or not (isinstance(found, Tensor) or fits(found)):",
+        "if found is None:",
+        LAYERS,
+    ),
     ("microgradnd/nn/embedding.py", "return g if padding_idx is None else", "return g if True else", LAYERS),
     ("microgradnd/nn/losses.py", "np.abs(x) * np.where(x > 0, 1 - y, y)", "np.maximum(x, 0) - x * y", LAYERS),
     ("microgradnd/nn/losses.py", "return np.where(kept, losses, 0), ", "return losses * kept, ", LAYERS),
