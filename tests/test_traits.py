@@ -161,6 +161,9 @@ def test_rows_are_of_functions_that_programs_have():
         triangular.slogdet,
         choices.kept,
         choices.larger,
+        choices.differing,
+        choices.flipped,
+        choices.marked,
         powers.inverse_root,
         *(row.reducer for row in TRAITS.values() if row.reducer),
     }
@@ -179,6 +182,9 @@ LARGER, UNEQUAL = MATRIX > MATRIX.T, MATRIX != MATRIX.T
 CHOICES = {
     choices.kept: (MATRIX, LARGER.astype("i8")),
     choices.larger: (LARGER, UNEQUAL, MATRIX, MATRIX.T),
+    choices.differing: (MATRIX, MATRIX.T),
+    choices.flipped: (MATRIX, choices.differing(MATRIX, MATRIX.T)),
+    choices.marked: (LARGER, np.nan, MATRIX),
     share_of_maximum: (MATRIX, MATRIX.T),
     powers.inverse_root: (MATRIX,),
 }

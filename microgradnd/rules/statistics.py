@@ -148,7 +148,10 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
 plain((np.histogram_bin_edges,))  # constants read off the data, like indices
 
 
-numpys_histogram = on_arrays(np.histogram)
+@on_arrays
+def heights(a: Any, bins: Any, range: Any, density: Any, weights: Any) -> Any:
+    """Return the numbers in the bins of np.histogram, without the edges."""
+    return np.histogram(a, bins, range, density, weights)[0]
 
 
 @of_floats(np.histogram)
@@ -169,4 +172,4 @@ def histogram(
         sums = sums / np.diff(edges) / np.sum(sums)
     elif weights is not None:
         sums = in_dtype(sums, weights.dtype)
-    return instead(numpys_histogram(a, bins, range, density, weights)[0], sums), edges
+    return instead(heights(a, bins, range, density, weights), sums), edges

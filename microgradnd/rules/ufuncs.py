@@ -29,7 +29,7 @@ def with_default_axis(function: Any) -> Any:
         elif dtype is not None:
             options["dtype"] = dtype
         if "where" in options and not hasattr(x, "__primitive__"):  # NumPy's own function would call us again
-            options["where"] = mask_of(options["where"])
+            options["where"] = np.asarray(mask_of(options["where"]))
         return function(x, axis=axis, **options)
 
     return reduce
