@@ -149,7 +149,7 @@ LOOKS = {
     "float": lambda x: x * float(x[0]),
     "int": lambda x: x[int(x[0])],
     "complex": lambda x: x * complex(x[0]),
-    "item": lambda x: x.sum().item(),
+    "a branch on an item": lambda x: x if x.sum().item() > 1 else -x,
     "pickle": lambda x: pickle.dumps(x),
     "updating": lambda x: x.updating(),
     "reshape by a Tensor": lambda x: np.sum(x, axis=(np.argmax(x), 0)),

@@ -214,7 +214,7 @@ ROWS: dict[Any, Row] = {
     np.equal: operator("==", COMPARISON),
     np.not_equal: operator("!=", COMPARISON),
     np.isnan: {"loop": "{0} != {0}", "kinds": "f"},
-    np.isinf: {"loop": "abs({0}) == np.inf", "kinds": "f"},
+    np.isinf: {"loop": "(abs({0}) == np.inf)", "kinds": "f"},
     np.logical_and: {"loop": "{0} & {1}", "kinds": "b"},
     np.logical_or: {"loop": "{0} | {1}", "kinds": "b"},
     np.logical_not: {"loop": "not {0}", "kinds": "b"},
