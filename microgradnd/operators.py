@@ -239,7 +239,7 @@ class Operators(Assignable):
             return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         if ufunc in registry.PLAIN:
-            return self._call_plain(function, inputs, kwargs)
+            return self._call_plain(function, inputs, {k: plain_index(v) for k, v in kwargs.items()})
         if method == "__call__" and ufunc.signature is None:
             return with_options(ufunc, inputs, kwargs)
         return self.__array_function__(function, (), inputs, kwargs)

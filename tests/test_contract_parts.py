@@ -2159,3 +2159,12 @@ def test_the_name_of_a_variable_that_the_function_reads():
     for name in ("a", "b", "b", "a"):
         w.name = name
         assert compiled(X)[1] == name
+
+
+@pytest.mark.filterwarnings("ignore:'where' used without 'out'")  # NumPy's, for the elements that are left out
+@pytest.mark.parametrize("function", [np.isnan, np.signbit, lambda x, where: np.less(x, 2.0, where=where)])
+def test_functions_without_a_derivative_take_a_computed_mask(function):
+    x, mask = np.array([1.0, np.nan, -3.0]), np.array([True, True, False])
+    right = function(x, where=mask)[:2]
+    np.testing.assert_array_equal(mg.compile(lambda x, mask: function(x, where=mask)[:2])(x, mask), right)
+    np.testing.assert_array_equal(function(x, where=mg.tensor(mask))[:2], right)
