@@ -2015,7 +2015,7 @@ SPECIAL = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.filterwarnings("ignore:the matrix subclass")  # NumPy advises against np.matrix, which is tested here
 @pytest.mark.parametrize("name", SPECIAL)
 def test_results_are_no_masked_arrays_matrices_or_records(name):
     captured = SPECIAL[name]()
