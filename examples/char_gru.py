@@ -36,17 +36,18 @@ class Writer(nn.Module):
 def train(model, numbers, rng, steps):
     """Train the network, and return the loss of each step, in nats per character."""
     optimizer = optim.Adam(model.parameters(), lr=4e-3)
-    losses = []
-    for _ in steps:
-        x, y = windows(numbers, BATCH, LENGTH, rng)
+
+    @mg.compile  # a loop over the times, without the tape
+    def step(x, y):
         logits, _ = model(x)
         loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
-        losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
         optim.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    return losses
+        return loss.item()
+
+    return [step(*windows(numbers, BATCH, LENGTH, rng)) for _ in steps]
 
 
 def written(model, beginning, count, rng):

@@ -52,15 +52,19 @@ def train(model, numbers, rng, steps):
     """Train the network, and return the loss of each step, in nats per character."""
     optimizer = optim.AdamW(model.parameters(), lr=5e-3)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    losses = []
-    for _ in steps:
-        x, y = windows(numbers, BATCH, LENGTH, rng)
+
+    @mg.compile
+    def step(x, y):
         logits = model(x)
         loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
-        losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        return loss.item()
+
+    losses = []
+    for _ in steps:
+        losses.append(step(*windows(numbers, BATCH, LENGTH, rng)))
         schedule.step()
     return losses
 
