@@ -361,7 +361,8 @@ SPELLINGS: dict[str, Rule] = {
         matrices.solve,
         matrices.cholesky,
         choices.where,
-        choices.decided,
+        choices.share,
+        choices.sign,
     )
 }
 # Those that make loops faster too
