@@ -22,7 +22,15 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Words = SimpleNamespace  # sum, stack, sin, exp, tanh, relu, linear, softmax, mse_loss, cholesky, solve_lower, ...
+
+
+class Words(SimpleNamespace):
+    """What a loss is written with: sum, stack, sin, exp, tanh, relu, linear, softmax,
+    mse_loss, cholesky, solve_lower, ...
+
+    Of an object of such a class, unlike a `SimpleNamespace`, a compiled function watches
+    only what the loss reads, as of a module.
+    """
 
 
 @dataclass(frozen=True)
