@@ -28,8 +28,8 @@ class Words(SimpleNamespace):
     """What a loss is written with: sum, stack, sin, exp, tanh, relu, linear, softmax,
     mse_loss, cholesky, solve_lower, ...
 
-    Of an object of such a class, unlike a `SimpleNamespace`, a compiled function watches
-    only what the loss reads, as of a module.
+    Of an object of a class like this one a compiled function watches only what it
+    reads, as of a module; of a plain `SimpleNamespace` it watches everything.
     """
 
 
