@@ -130,20 +130,13 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
     return [ones, *steps, bits, replace(step, function=flipped, args=(y, bits.out))]
 
 
-def share(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Look once whether there are any ties or NaN."""
-    return compared(step, *step.args)
-
-
-def sign(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Compare with 0."""
-    (x,) = step.args
-    return compared(step, x, 0, -1) if alike(x, step) and x.size >= choice.LARGE and not step.kwargs else None
-
-
-def compared(step: Step, x: Any, y: Any, *least: int) -> list[Step]:
-    """Return the steps for `larger`."""
-    flags: Any = {"like": step, "shape": step.out.shape, "dtype": np.dtype(bool)}  # type: ignore[union-attr]
+def compared(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
+    """Look once whether there are any ties or NaN; for a sign, compare with 0."""
+    out, is_sign, x = step.out, step.function is np.sign, step.args[0]
+    flags: Any = {"like": step, "shape": out.shape, "dtype": np.dtype(bool)}  # type: ignore[union-attr]
+    if is_sign and (step.kwargs or not alike(x, step) or x.size < choice.LARGE):
+        return None
+    y, *least = (0, -1) if is_sign else step.args[1:]
     wins, loses = call(np.greater, x, y, **flags), call(np.greater, y, x, **flags)
     either = call(np.logical_or, wins.out, loses.out, **flags)
     return [wins, loses, either, replace(step, function=larger, args=(wins.out, either.out, x, y, *least))]

@@ -361,8 +361,7 @@ SPELLINGS: dict[str, Rule] = {
         matrices.solve,
         matrices.cholesky,
         choices.where,
-        choices.share,
-        choices.sign,
+        choices.compared,
     )
 }
 # Those that make loops faster too

@@ -202,7 +202,7 @@ ROWS: dict[Any, Row] = {
     np.sqrt: {**of_floats("np.sqrt"), "scalar": "math.sqrt({0}) if {0} >= 0 else np.sqrt({0})"},
     np.absolute: {"loop": "abs({0})", "kinds": "iuf"},
     np.fabs: of_floats("abs"),
-    np.sign: {"loop": "sign({0}, {1})", "kinds": "f", "spelling": "sign"},
+    np.sign: {"loop": "sign({0}, {1})", "kinds": "f", "spelling": "compared"},
     np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
     np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
     np.fmax: {"spelling": "bound"},
@@ -241,7 +241,7 @@ ROWS: dict[Any, Row] = {
         fresh(is_elementwise=True),
     ),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
-    share_of_maximum: fresh(is_step=True, lowering="share", spelling="share"),  # it can't write into an array
+    share_of_maximum: fresh(is_step=True, lowering="share", spelling="compared"),  # it can't write into an array
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
