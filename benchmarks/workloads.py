@@ -22,7 +22,15 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Words = SimpleNamespace  # sum, stack, sin, exp, tanh, relu, linear, softmax, mse_loss, cholesky, solve_lower, ...
+
+
+class Words(SimpleNamespace):
+    """What a loss is written with: sum, stack, sin, exp, tanh, relu, linear, softmax,
+    mse_loss, cholesky, solve_lower, ...
+
+    Of an object of a class like this one a compiled function watches only what it
+    reads, as of a module; of a plain `SimpleNamespace` it watches everything.
+    """
 
 
 @dataclass(frozen=True)

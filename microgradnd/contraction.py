@@ -182,6 +182,17 @@ class Plan:
             x = self.add(np.transpose, args, word, x.sizes(word))
         return x if x.shape == shape else self.add(np.reshape, (x.place, shape), word, shape)
 
+    def matrix(self, x: Term, rows: str, columns: str, shape: Shape) -> Term:
+        """Return a term as a matrix, transposed where that saves a copy or much of its
+        time: a copy takes long if its last axis is short.
+        """
+        turned = columns + rows
+        [of_rows], [of_columns] = x.sizes(rows[-1]), x.sizes(columns[-1])
+        if x.word != rows + columns and (x.word == turned or of_rows > 4 * of_columns):
+            x = self.arranged(x, turned, shape[::-1])
+            return self.add(np.transpose, (x.place,), rows + columns, shape)
+        return self.arranged(x, rows + columns, shape)
+
     def reduced(self, x: Term, word: str, summed: str) -> Term:
         """Return a term summed over some indices, without stray axes of length 1."""
         x = self.arranged(x, x.word, x.sizes(word))._replace(word=word)
@@ -214,8 +225,11 @@ class Plan:
             self.reduced(t, w, "".join(c for c in w if c not in shared + result)) for t, w in ((x, of_x), (y, of_y))
         )
         stack = x.sizes(batch)
-        left = self.arranged(x, batch + rows + inner, (*stack, *[m] * bool(rows or batch), k))
-        right = self.arranged(y, batch + inner + columns, (*stack, k, *[n] * bool(columns or batch)))
+        if batch or not (rows and inner and columns):
+            left = self.arranged(x, batch + rows + inner, (*stack, *[m] * bool(rows or batch), k))
+            right = self.arranged(y, batch + inner + columns, (*stack, k, *[n] * bool(columns or batch)))
+        else:
+            left, right = self.matrix(x, rows, inner, (m, k)), self.matrix(y, inner, columns, (k, n))
         sizes = (*stack, *x.sizes(rows), *y.sizes(columns))
         shape = left.shape[:-1] + right.shape[len(stack) + 1 :]
         out = self.add(np.matmul if batch else np.dot, (left.place, right.place), batch + rows + columns, shape)

@@ -264,7 +264,12 @@ def test_errors_of_lists_of_indices_and_of_dot_are_numpys():
         ("bij,bjk->bik", ((9, 20, 20), (9, 20, 20)), "matmul"),
         ("...ij,jk->...ik", ((9, 20, 20), (20, 20)), "reshape dot reshape"),
         ("bhid,bhjd->bhij", ((2, 4, 20, 8), (2, 4, 20, 8)), "transpose matmul"),
-        ("bhwcij,ocij->bhwo", ((4, 6, 6, 3, 3, 3), (8, 3, 3, 3)), "reshape transpose reshape dot reshape"),
+        ("bhwcij,ocij->bhwo", ((4, 6, 6, 3, 3, 3), (8, 3, 3, 3)), "reshape reshape transpose dot reshape"),
+        (
+            "bohw,bchwij->ocij",
+            ((2, 4, 8, 20), (2, 3, 8, 20, 3, 3)),
+            "transpose reshape transpose reshape transpose dot reshape",
+        ),
         ("ij,jk->i", ((20, 20), (20, 20)), "sum dot"),
         ("bij,bj->bi", ((900, 3, 3), (900, 3)), ""),  # small matrices that would be multiplied one by one
         ("bij,bj->bi", ((9, 40, 40), (9, 40)), "reshape matmul reshape"),

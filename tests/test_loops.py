@@ -425,6 +425,13 @@ def test_a_primitive_around_a_numpy_function_is_in_the_loop(function):
     assert loops_of(lambda x: own(x * 2) + 1, x) == loops_of(lambda x: function(x * 2) + 1, x)
 
 
+def test_equal_sums_in_formulas_are_one():
+    pytest.importorskip("numba", reason="numba is an extra")
+    f = mg.compile(mg.grad(lambda x: np.sum(np.std(x, axis=0))), backend="numba")
+    f(np.random.default_rng(0).normal(size=(40, 8)))
+    assert f.source.count("+= x[i, j]\n") == 1
+
+
 def test_copies_of_a_result_are_made_in_the_loop():
     assert loops_of(lambda x: (y := np.sin(x), y), np.arange(5.0)) == [
         "def f_loops(x, t, t_2):",

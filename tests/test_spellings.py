@@ -72,6 +72,9 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "relu by a mask": (lambda x: x * (x > 0), [], ["np.where("]),
     "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger("], ["np.sign(", "np.absolute("]),
     "relu by half an absolute value": (lambda x: 0.5 * (np.abs(x) + x), ["larger("], ["np.sign("]),
+    "absolute value": (lambda x: np.abs(x) ** 3, ["larger("], ["np.sign("]),
+    "softplus": (lambda x: np.logaddexp(0, x), ["np.log1p("], ["np.logaddexp(", "np.subtract(args"]),
+    "log(exp(x) + exp(c))": (lambda x: np.logaddexp(x, 1.5), ["np.log1p(", "np.subtract("], ["np.logaddexp("]),
     "a mask as a float": (lambda x: x * (x > 0).astype(x.dtype), [], []),
     "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
     "softmax by new axes": (
@@ -171,7 +174,7 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "a mean of other squares": (lambda x: np.mean((x - np.mean(x, axis=0)) ** 3, axis=0), ["np.negative("], []),
     "a deviation": (lambda x: np.std(x, axis=0), ["np.sqrt("], ["std("]),
     "a deviation with ddof": (lambda x: np.std(x, axis=0, ddof=1), ["std("], []),
-    "lengths": (lambda x: np.linalg.norm(x, axis=1)[:, None], ["np.vecdot(", "marked("], ["norm("]),
+    "lengths": (lambda x: np.linalg.norm(x, axis=1)[:, None], ["np.vecdot(", "ends("], ["norm(", "marked("]),
     "one length": (lambda x: np.linalg.norm(x), ["np.vdot("], ["norm("]),
     "lengths that keep their axis": (lambda x: np.linalg.norm(x, None, 0, True), [], ["norm("]),
     "another norm": (lambda x: np.linalg.norm(x, 1, axis=0), ["norm("], []),
@@ -519,7 +522,6 @@ def test_bits(other, dtype):
         for out in (None, np.empty_like(x), np.array(x), np.array(y)):
             given = [out if out is not None and bits(out) == bits(a) else a for a in (x, y)]
             assert bits(choices.marked(flags, *given, out)) == want
-    assert bits(choices.marked(mask, x, 0)) == bits(np.where(mask, x, 0))
 
 
 @BOTH
@@ -582,8 +584,10 @@ def test_larger(ties, dtype):
     rule = mg.vjp(np.maximum, x, y)[1](np.ones(x.shape, dtype))[0]
     for out in (None, np.array(x), np.array(y)):
         given = [a if out is None or bits(out) != bits(a) else out for a in (x, y)]
-        share = choices.larger(x > y, (x > y) | (x < y), *given, out)
+        share = choices.larger(x > y, (x > y) | (x < y), *given, out=out)
         np.testing.assert_array_equal(share, rule, strict=True)
+        given = x if out is None or bits(out) != bits(x) else out
+        assert bits(choices.larger(x > 0, (x > 0) | (x < 0), given, 0, -1, out=out)) == bits(np.sign(x))
 
 
 PAIRS = {

@@ -48,23 +48,28 @@ def marked(flags: Any, x: Any, y: Any, out: Any = None) -> Any:
     """Return x where a flag is set, as few or none are, and y elsewhere."""
     if flags.item(flags.argmax()):
         y = np.where(flags, x, y)
-    out = np.empty(np.broadcast_shapes(flags.shape, np.shape(y)), np.result_type(x, y)) if out is None else out
+    out = np.empty(y.shape, y.dtype) if out is None else out
     if out is not y:
         np.copyto(out, y)
     return out
 
 
-def larger(wins: Any, decided: Any, x: Any, y: Any, out: Any = None) -> Any:
-    """Return x's share in max(x, y): 1, 0, 1/2 where they are equal, or NaN for NaN.
+def larger(wins: Any, decided: Any, x: Any, y: Any, least: int = 0, out: Any = None) -> Any:
+    """Return 1 where x is larger than y, `least` where it is smaller, their mean where
+    the two are equal, and NaN for NaN.
 
-    The flags `wins` say where x is larger, and `decided` where one of the two is.
+    With 0 this is x's share in max(x, y), with -1 the sign of x - y. The flags `wins`
+    say where x is larger, and `decided` where one of the two is.
     """
     is_tied = decided.size and not decided.item(decided.argmin())  # `all` takes three times as long
     tie = np.equal(x, y) if is_tied else None
     out = np.empty(wins.shape, np.result_type(x, y)) if out is None else out
     np.copyto(out, wins)
+    if least:
+        np.multiply(out, 1 - least, out)
+        np.add(out, least, out)
     if tie is not None:
-        np.copyto(out, np.where(tie, 0.5, np.nan), where=~decided)
+        np.copyto(out, np.where(tie, (1 + least) / 2, np.nan), where=~decided)
     return out
 
 
@@ -101,8 +106,7 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
         return None
     if not all(type(a) in (int, float) or getattr(a, "dtype", None) == out.dtype for a in (x, y)):
         return None
-    is_rare = any(step_of(mask, made, function) for function in RARE)
-    if is_rare and (alike(y, step) or (mask.shape == out.shape and alike(x, step) and not hasattr(y, "shape"))):
+    if alike(y, step) and any(step_of(mask, made, function) for function in RARE):
         return [replace(step, function=marked, args=(mask, x, y))]
     if mask.shape != out.shape:
         return None
@@ -126,13 +130,16 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
     return [ones, *steps, bits, replace(step, function=flipped, args=(y, bits.out))]
 
 
-def decided(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Look once whether there are any ties or NaN."""
-    x, y = step.args
-    flags: Any = {"like": step, "shape": step.out.shape, "dtype": np.dtype(bool)}  # type: ignore[union-attr]
-    wins, loses = call(np.greater, x, y, **flags), call(np.less, x, y, **flags)
+def compared(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
+    """Look once whether there are any ties or NaN; for a sign, compare with 0."""
+    out, is_sign, x = step.out, step.function is np.sign, step.args[0]
+    flags: Any = {"like": step, "shape": out.shape, "dtype": np.dtype(bool)}  # type: ignore[union-attr]
+    if is_sign and (step.kwargs or not alike(x, step) or x.size < choice.LARGE):
+        return None
+    y, *least = (0, -1) if is_sign else step.args[1:]
+    wins, loses = call(np.greater, x, y, **flags), call(np.greater, y, x, **flags)
     either = call(np.logical_or, wins.out, loses.out, **flags)
-    return [wins, loses, either, replace(step, function=larger, args=(wins.out, either.out, x, y))]
+    return [wins, loses, either, replace(step, function=larger, args=(wins.out, either.out, x, y, *least))]
 
 
 def alike(x: Any, step: Step) -> bool:

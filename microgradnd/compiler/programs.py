@@ -252,5 +252,5 @@ def for_all_in_loops(traced: Any, name: str) -> Loops | None:
 
 def of_loops(straight: Program) -> Program:
     """Return a program, rewritten for loops."""
-    program = own_results(in_bodies(lambda body, _: formulated(body), drop_dead(on_numbers(straight))))
+    program = own_results(in_bodies(lambda body, _: share_equal(formulated(body)), drop_dead(on_numbers(straight))))
     return in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), program)

@@ -237,6 +237,13 @@ def negated(step: Step) -> list[Step]:
     return [call(np.negative, out, like=step, shape=out.shape)]
 
 
+def widened(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Reshape, which is a method, in a tenth of the time."""
+    x, *_ = step.args
+    out: Any = step.out
+    return [replace(step, function=np.reshape, args=(x, out.shape), kwargs={})] if isinstance(x, Value) else None
+
+
 def picked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Pick from the operands of a step of which nothing else is used."""
     x, index = step.args
@@ -361,12 +368,14 @@ SPELLINGS: dict[str, Rule] = {
         matrices.solve,
         matrices.cholesky,
         choices.where,
-        choices.decided,
+        choices.compared,
     )
 }
 # Those that make loops faster too
 OF_LOOPS = {name: SPELLINGS[name] for name in ("power", "contraction", "matmul", "solve", "cholesky")}
 OF_LOOPS |= {"multiplied": quotient_of_rows, "picked": picked}
 OF_LOOPS |= dict.fromkeys(("added", "subtracted"), scattered_in_loops)
-# After equal steps have been shared, since these add in place
+# After equal steps have been shared, since these add in place, or other rules look for
+# the function that was called
 LAST: dict[str, Rule] = {"picked": picked, "scattered": unspread, "added": scattered, "subtracted": scattered}
+LAST["widened"] = widened

@@ -22,6 +22,7 @@ import numpy as np
 from microgradnd import powers, primitives, triangular
 from microgradnd.compiler import choices
 from microgradnd.rules.elementwise import share_of_maximum
+from microgradnd.rules.linalg import ends
 
 ATOM, CALL, UNARY, POWER, SUM, COMPARISON = 10, 9, 7, 8, 5, 1  # how strongly Python's operators bind
 
@@ -201,7 +202,7 @@ ROWS: dict[Any, Row] = {
     np.sqrt: {**of_floats("np.sqrt"), "scalar": "math.sqrt({0}) if {0} >= 0 else np.sqrt({0})"},
     np.absolute: {"loop": "abs({0})", "kinds": "iuf"},
     np.fabs: of_floats("abs"),
-    np.sign: {"loop": "sign({0}, {1})", "kinds": "f"},
+    np.sign: {"loop": "sign({0}, {1})", "kinds": "f", "spelling": "compared"},
     np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
     np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
     np.fmax: {"spelling": "bound"},
@@ -226,6 +227,7 @@ ROWS: dict[Any, Row] = {
     **{f: of_floats(f.__name__, "elementary") for f in (np.exp, np.log, np.sin, np.cos, np.tanh)},
     np.exp: of_floats("exp", "elementary") | {"spelling": "exponential"},
     np.log: of_floats("log", "elementary") | {"spelling": "logarithm"},
+    np.logaddexp: {"spelling": "of_two"},
     **{
         f: of_floats(f"np.{f.__name__}", "C", f.nin)
         for f in (
@@ -239,7 +241,7 @@ ROWS: dict[Any, Row] = {
         fresh(is_elementwise=True),
     ),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
-    share_of_maximum: fresh(is_step=True, lowering="share", spelling="decided"),  # it can't write into an array
+    share_of_maximum: fresh(is_step=True, lowering="share", spelling="compared"),  # it can't write into an array
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
@@ -249,6 +251,7 @@ ROWS: dict[Any, Row] = {
     **dict.fromkeys((np.inner, np.tensordot), fresh(spelling="contraction")),
     # Linear algebra
     np.linalg.norm: fresh(spelling="norm"),
+    ends: {"is_step": True},
     np.linalg.solve: fresh(spelling="solve"),
     np.linalg.cholesky: fresh(spelling="cholesky"),
     **dict.fromkeys((triangular.solve_triangular, triangular.multiply_triangular, triangular.unscale), fresh()),
@@ -274,7 +277,8 @@ ROWS: dict[Any, Row] = {
     np.matrix_transpose: view(is_involution=True, **method("{0}.mT")),
     np.reshape: view(is_equal=True, **method("{0}.reshape({1})")),
     np.squeeze: view(is_equal=True),
-    **dict.fromkeys((np.expand_dims, np.swapaxes, np.moveaxis, np.real, np.flip), view()),
+    np.expand_dims: view(spelling="widened"),
+    **dict.fromkeys((np.swapaxes, np.moveaxis, np.real, np.flip), view()),
     np.broadcast_to: locked(is_equal=True),
     np.diagonal: locked(),
     np.diag: {"memory": "locked"},

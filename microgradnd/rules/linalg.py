@@ -34,7 +34,7 @@ import numpy as np
 
 from microgradnd import primitives, triangular
 from microgradnd.primitives import array
-from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, primitive, variadic
+from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, plain, primitive, variadic
 from microgradnd.rules.axes import axes_of, count
 from microgradnd.rules.matrices import adjoint, column, mT, row, vector
 from microgradnd.rules.values import (
@@ -625,20 +625,30 @@ def singular_slope(x: Any, ord: Any) -> Any:
 
 
 @primitive
+def ends(x: Any, odd: Any, axes: Any) -> Any:
+    """Return vectors along some axes, but the direction of each that is odd: 0 or
+    infinite.
+
+    There only the infinite elements count, and all count equally.
+    """
+    if holds(~odd.any()):  # so nobody looks at every element of x
+        return x
+    far = np.where(np.isinf(x), np.sign(x), 0)
+    counted = np.sum(np.abs(far), axes, keepdims=True)
+    return np.where(odd, far / np.sqrt(np.maximum(counted, 1)), x)
+
+
+plain([ends])  # `direction` has the derivative
+
+
+@primitive
 def direction(x: Any, length: Any, axes: Any) -> Any:
     """Return x / length, the direction of vectors along some axes; 0 for length 0.
 
-    `length` keeps these axes. In an infinite vector only the infinite elements count,
-    and all count equally.
+    `length` keeps these axes.
     """
-    infinite = np.isinf(length)
-    if not holds(~np.any(infinite)):
-        is_complex = x.dtype.kind == "c"
-        ends = np.sign(x) if is_complex else np.clip(x, -1, 1)  # takes half the time in programs
-        far = np.where(np.isinf(x), ends, 0)
-        counted = np.sum(np.abs(far) if is_complex else far * far, axes, keepdims=True)
-        x, length = np.where(infinite, far, x), np.where(infinite, np.sqrt(counted), length)
-    return x / np.where(length == 0, 1, length)
+    odd = (length == 0) | np.isinf(length)
+    return ends(x, odd, axes) / np.where(odd, 1, length)
 
 
 defvjp(

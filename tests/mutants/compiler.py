@@ -369,7 +369,12 @@ ENTRIES: list[tuple[str, ...]] = [
         "known = np.max(a, axis=axes, keepdims=True)",
         SPELLINGS,
     ),
-    ("choices.py", "np.where(tie, 0.5, np.nan), where=~decided", "0.5, where=~decided", SPELLINGS),
+    (
+        "choices.py",
+        "np.where(tie, (1 + least) / 2, np.nan), where=~decided",
+        "(1 + least) / 2, where=~decided",
+        SPELLINGS,
+    ),
     ("source.py", "if step.function is added_at and not primitives.is_basic(step.args[1]):", "if False:", SPELLINGS),
     ("spelling.py", "if axes == (n - 1,):", "if True:", PASSES + " tests/test_compiler.py"),
     ("spelling.py", "x.size < ROWS or x.shape[-1] < 8", "x.shape[-1] < 0", PASSES),
