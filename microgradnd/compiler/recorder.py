@@ -34,7 +34,7 @@ from microgradnd.compiler.folding import fold
 from microgradnd.compiler.places import MISSING
 from microgradnd.compiler.program import mapped
 from microgradnd.compiler.scanning import UnscannedError, scan_once
-from microgradnd.compiler.traced import TracedTensor
+from microgradnd.compiler.traced import MASKED, TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.weak import TracedNumber, number
 from microgradnd.forms import refuse_out
@@ -183,6 +183,7 @@ class Recorder:
         self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
+        self.parts: dict[int, tuple[Any, Any]] = {}  # references to what computed indices have picked, and the index
         self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
         self.of_numpy: set[Any] = set()  # the nodes of values that would be arrays and numbers without compiling
         self.refused: TraceError | UnscannedError | None = None
@@ -263,9 +264,8 @@ class Recorder:
         if not any(isinstance(part, Tensor | list | tuple) for part in index):
             return index
         if isinstance(index, list):
-            if any(isinstance(part, Tensor) for part in index):
-                raise self.refusal("a list of Tensors as an index", "Join them first, with np.stack")
-            return index
+            return primitives.array(index) if any(isinstance(part, Tensor) for part in index) else index
+        index = tuple(self.index(part) if isinstance(part, list) else part for part in index)
         plain = tuple(part._array if isinstance(part, Tensor) else part for part in index)
         parts: Any = IndexParts(index)
         return wrap(plain, parts) if any(isinstance(part, Tensor) for part in index) else index
@@ -539,11 +539,7 @@ class Recorder:
             for part, is_traced in index_parts(args[1], parents[1]):
                 if isinstance(part, np.ndarray) and part.dtype.kind == "b":
                     if is_traced:
-                        raise self.refusal(
-                            "a mask as an index",
-                            "The number of elements that it picks depends on the values: keep the shape with "
-                            "np.where(mask, x, 0) or where=mask, or pass the mask as mg.static(tuple)",
-                        )
+                        raise self.refusal("a mask as an index", MASKED)
                     self.masks.append(part)
         elif traits(function).counts or (function is np.where and len(args) == 1):
             raise self.refusal(f"np.{function.__name__}()", "Its length depends on the values: use np.where")
@@ -578,7 +574,7 @@ def outdate_views(variable: Tensor, index: Any) -> None:
     views: list[Any] = [other for other in others if type(other) is TracedTensor and other is not variable]
     for view in views:
         if overlap(changed, view._array):
-            view._family = family, ref(variable), old
+            view._family = family, ref(variable), old, type(view)
             view.__class__ = variable.outdated
 
 

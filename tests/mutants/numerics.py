@@ -49,8 +49,8 @@ FAULTS: list[tuple[str, ...]] = [
     (SPECIAL, "return np.where(x > 50, series, 2 * x * out", "return np.where(x > 1e9, series, 2 * x * out", SCIPY),
     (
         REDUCTIONS,
-        "spread if where is True else spread * mask_of(where)",
-        "spread if where is True else spread * where",
+        "return only(spread, mask_of(where))",
+        "return only(spread, where)",
         RULES,
     ),
     (REDUCTIONS, "where = np.asarray(where).astype(np.intp)", "where = mask_of(where)", RULES),
