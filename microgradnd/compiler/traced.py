@@ -56,10 +56,12 @@ class TracedTensor(Tensor):
         object.__dict__["__class__"].__set__(self, cls)
 
     def _class_outside(self) -> Any:
-        if self.requires_grad:
+        node, array, recorder = self._node, self._array, tracer()
+        if self.requires_grad and (current().is_transformed or recorder.needs_gradient(node)):
             return TracedTensor
-        given = getattr(tracer(), "given", {})
-        return given.get(self._node, np.ndarray if self.ndim else self.dtype.type)
+        is_view = isinstance(array, np.ndarray) and (array.base is not None or not isinstance(node, Operation))
+        is_array = self.ndim or is_view or node in recorder.changed  # other results without axes are numbers
+        return recorder.given.get(node, np.ndarray if is_array else self.dtype.type)
 
     def __dir__(self) -> list[str]:
         return dir(self._class_outside())
@@ -90,8 +92,10 @@ class TracedTensor(Tensor):
     def __array_ufunc__(self, *call: Any, **kwargs: Any) -> Any:
         return noting(super().__array_ufunc__, call, kwargs)
 
-    def __array_function__(self, *call: Any) -> Any:
-        return noting(super().__array_function__, call)
+    def __array_function__(self, function: Any, *call: Any) -> Any:
+        result = noting(super().__array_function__, (function, *call))
+        is_known = type(result) is Tensor and result._node is None  # such as np.zeros_like(x)
+        return traced(result._array) if is_known and not self.requires_grad else result
 
     def __getattr__(self, name: str) -> Any:
         """Refuse to read an attribute that an array or number has, but not a Tensor."""
@@ -205,9 +209,8 @@ class TracedTensor(Tensor):
         """Return the class of what would be a number without compiling, or None."""
         if type(self) is Tensor or tracer().is_tensor(self._node):  # such as mg.tensor(x)
             return None
-        kind, array = TracedTensor._class_outside(self), self._array
-        is_view = isinstance(array, np.ndarray) and array.base is not None and self._node not in tracer().given
-        return None if is_view or issubclass(kind, np.ndarray) else kind
+        kind = TracedTensor._class_outside(self)
+        return None if issubclass(kind, np.ndarray) else kind
 
     def _changed(self, function: Any, other: Any) -> Tensor:
         """Do what an augmented assignment does; a NumPy number doesn't change."""
@@ -307,11 +310,18 @@ def over(mask: Any, whole: Any) -> Any:
     return mask[(..., *[None] * (whole.ndim - mask.ndim))] if whole.ndim > mask.ndim else mask
 
 
-def value_of(variable: Any) -> TracedTensor:
-    """Return the value that a variable stands for, which no later change reaches."""
+def traced(array: Any, node: Any = None) -> Any:
+    """Return the value of a node of the tape, or a known one, that isn't a Tensor
+    without compiling.
+    """
     value: Any = new_object(TracedTensor)
-    value._array, value._node = variable._array, variable._node
+    value._array, value._node = array, node
     return value
+
+
+def value_of(variable: Any) -> Any:
+    """Return the value that a variable stands for, which no later change reaches."""
+    return traced(variable._array, variable._node)
 
 
 def equal_calls(a: Any, b: Any) -> bool:
@@ -364,5 +374,6 @@ def become(variable: Tensor, value: Any, index: Any) -> None:
     outdated = [] if type(variable._node) is Leaf else views.replace(variable, value._array, index)[1]
     variable._array = before
     tracer().assign(variable, value, index)
+    tracer().changed.add(variable._node)
     for other in outdated:
         other.__class__ = variable.outdated
