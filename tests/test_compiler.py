@@ -272,6 +272,11 @@ def of_what_a_mask_picks(x):
     return np.mean((x[known] - 1) ** 2) + np.log(x[x > 0]).sum() * np.any(x[known] > 1) + np.all(2 * x[x < 0] < -1)
 
 
+def filled(x):
+    many = np.full((2, 3), np.max(x)) + np.full(3, x[:1], dtype=np.float32).sum() + np.full(len(x), 2.0).sum()
+    return np.sum(many * np.sum(x))
+
+
 def lists_of_places(x):
     first, last = np.argmax(x), np.argmin(x)
     y = x * 1.0
@@ -291,6 +296,12 @@ def test_elements_that_values_pick(f, settings):
             x = np.array(x)
             np.testing.assert_allclose(of_value(x), f(x), rtol=1e-12)
             np.testing.assert_allclose(of_slope(x), mg.grad(f)(x), rtol=1e-12)
+
+
+def test_arrays_filled_with_a_value():
+    compiled = mg.compile(filled)
+    for x in ([1.0, -2.0, 3.0], [0.5, 4.0]):
+        np.testing.assert_allclose(compiled(np.array(x)), filled(np.array(x)), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

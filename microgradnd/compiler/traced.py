@@ -30,6 +30,7 @@ from microgradnd.tape import Leaf, Operation, current
 from microgradnd.tensor import Tensor, several, wrap
 
 new_object = object.__new__
+NUMPYS_FULL = np.full
 SHOWING = {"print", "pprint", "print_exc", "debug", "info", "warning", "warn", "error", "exception", "write", "raise"}
 FILES, STREAMS = {"file", "write"}, {"stdout", "stderr"}  # a text may be read from any other file
 THROUGH = {"__str__", "__repr__", "__format__", "call"}  # methods that a text goes through, and our function
@@ -277,6 +278,14 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
 
     def _total(self) -> Any:
         return self.__array_function__(np.sum, (), (self,), {})
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **options: Any) -> Any:
+    """Do what np.full does, which can't record a call: it asks for the value's array."""
+    if tracer() is None or not isinstance(fill_value, TracedTensor) or fill_value.requires_grad:
+        return NUMPYS_FULL(shape, fill_value, dtype, order, **options)
+    value = fill_value if dtype is None else fill_value.astype(dtype)
+    return primitives.setitem(np.zeros(shape, value.dtype, order, **options), ..., value)
 
 
 def picked(whole: Any, mask: Any) -> Picked:
