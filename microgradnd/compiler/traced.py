@@ -58,6 +58,8 @@ class TracedTensor(Tensor):
 
     def _class_outside(self) -> Any:
         node, array, recorder = self._node, self._array, tracer()
+        if recorder is None:  # the function has kept it
+            return TracedTensor
         if self.requires_grad and (current().is_transformed or recorder.needs_gradient(node)):
             return TracedTensor
         is_view = isinstance(array, np.ndarray) and (array.base is not None or not isinstance(node, Operation))
@@ -268,7 +270,7 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
             return picked(ufunc(*every), self.mask)
         if out[0] is not self or inputs[0] is not self or ufunc.nin != 2:
             return self._array
-        self.whole = value_of(fitting(every[0], ufunc, every[1]))  # an augmented assignment
+        self.whole = fitting(every[0], ufunc, every[1])  # an augmented assignment
         return self
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -281,7 +283,7 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **options: Any) -> Any:
-    """Do what np.full does, which can't record a call: it asks for the value's array."""
+    """Do what np.full does, which can't record a call: it asks for a value's array."""
     if tracer() is None or not isinstance(fill_value, TracedTensor) or fill_value.requires_grad:
         return NUMPYS_FULL(shape, fill_value, dtype, order, **options)
     value = fill_value if dtype is None else fill_value.astype(dtype)
@@ -291,7 +293,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **opt
 def picked(whole: Any, mask: Any) -> Picked:
     """Return what a mask picks of an array with the same leading axes."""
     made: Any = new_object(Picked)
-    made.mask, made.whole, made.where = value_of(mask), value_of(whole), user_line()
+    made.mask, made.whole = traced(mask._array, mask._node), traced(whole._array, whole._node)  # variables may change
+    made.where = user_line()
     return made
 
 
@@ -328,19 +331,16 @@ def traced(array: Any, node: Any = None) -> Any:
     return value
 
 
-def value_of(variable: Any) -> Any:
-    """Return the value that a variable stands for, which no later change reaches."""
-    return traced(variable._array, variable._node)
-
-
-def equal_calls(a: Any, b: Any) -> bool:
-    """Return whether two nodes are equal: the same, or the same ufunc of equal ones."""
-    if a is b or not isinstance(a, Operation) or not isinstance(b, Operation):
+def equal_calls(a: Any, b: Any, steps: int = 8) -> bool:
+    """Return whether two nodes are equal: the same, or the same ufunc of equal ones,
+    for a few steps back.
+    """
+    if a is b or not steps or not isinstance(a, Operation) or not isinstance(b, Operation):
         return a is b
     if type(a.function) is not np.ufunc or a.function is not b.function or a.kwargs or b.kwargs:
         return False
     constants = [x is y for x, y, node in zip(a.args or (), b.args or (), a.parents, strict=True) if node is None]
-    return all(constants) and all(map(equal_calls, a.parents, b.parents))
+    return all(constants) and all(equal_calls(*pair, steps - 1) for pair in zip(a.parents, b.parents, strict=True))
 
 
 def tracer() -> Any:
