@@ -113,7 +113,7 @@ def sum_cotangent(
 ) -> Any:
     """Return g for each element of its sum: faster than `reduction`, for every loss."""
     spread = expand(g, x.shape, axis, keepdims)
-    return only(spread, mask_of(where))
+    return spread if where is True else only(spread, mask_of(where))
 
 
 reduction(np.sum, sum_factors)
