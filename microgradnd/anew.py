@@ -117,7 +117,9 @@ def drawn(call: Anew, shape: tuple[int, ...], args: tuple[Any, ...]) -> Any:
     # Halves and ones are in the domain of most functions of random numbers, such as
     # log(-log(u))
     example = np.full(shape, 0.5 if call.dtype.kind in "fc" else 1, call.dtype)
-    return wrap(example, trace.record_constant(call, args, {}, (None,) * len(args), example))
+    made = wrap(example, trace.record_constant(call, args, {}, (None,) * len(args), example))
+    made.__class__ = trace.variable
+    return made
 
 
 def generator(rng: Rng) -> np.random.Generator:

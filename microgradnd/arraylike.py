@@ -165,6 +165,10 @@ class ArrayLike:
         """Return np.transpose(self, axes)."""
         return _transpose(self, axes[0] if len(axes) == 1 else axes or None)
 
+    def conj(self) -> Self:
+        """Return np.conjugate(self); bools stay bools, as in the array's own method."""
+        return self if self.dtype == bool else _conj(self)
+
     flatten = ravel = _method(np.ravel)
     sum, prod, mean, std, var = _method(np.sum), _method(np.prod), _method(np.mean), _method(np.std), _method(np.var)
     max, min, ptp = _method(np.max), _method(np.min), _method(np.ptp)
@@ -173,7 +177,7 @@ class ArrayLike:
     nonzero: Callable[..., tuple[npt.NDArray[Any], ...]] = _plain(np.nonzero)  # type: ignore[assignment]
     dot, trace, diagonal = _method(np.dot), _method(np.trace), _method(np.diagonal)
     squeeze, swapaxes, repeat, take = _method(np.squeeze), _method(np.swapaxes), _method(np.repeat), _method(np.take)
-    clip, round, conj, copy = _method(np.clip), _method(np.round), _method(np.conjugate), _method(np.copy)
+    clip, round, copy = _method(np.clip), _method(np.round), _method(np.copy)
     T: Self = property(_method(np.transpose), doc="The axes in reverse order.")  # type: ignore[assignment]
     mT: Self = property(_method(np.matrix_transpose), doc="The last two axes exchanged.")  # type: ignore[assignment]
     real: Self = property(_method(np.real), doc="The real part.")  # type: ignore[assignment]
@@ -181,4 +185,4 @@ class ArrayLike:
 
 
 _astype, _reshape, _transpose = _method(primitives.astype), _method(np.reshape), _method(np.transpose)
-_round = _method(np.round)
+_round, _conj = _method(np.round), _method(np.conjugate)

@@ -50,13 +50,14 @@ class Outdated(Tensor):
 
 def resume(tensor: Any, index: Any, value: Any) -> bool:
     """Make an outdated Tensor usable again if the assignment completes its value."""
-    family, cause, seen = tensor._family
-    if (
-        cause is None
-        or cause() is not value
-        or not is_basic(index)
-        or where(picked(tensor._array, index)) != where(seen)
-    ):
+    family, cause, seen, kind = tensor._family
+    if cause is None or cause() is not value:
         return False
-    tensor._family = family
-    return True
+    trace = current().trace
+    if is_basic(index):
+        is_complete = where(picked(tensor._array, index)) == where(seen)
+    else:
+        is_complete = trace is not None and trace.variable.is_part(value, index)
+    if is_complete:
+        tensor._family, tensor.__class__ = family, kind
+    return is_complete

@@ -91,7 +91,7 @@ def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
         if other is None or other is tensor:
             continue
         if type(other._family) is tuple:
-            other._family = family, None, None  # now outdated by several assignments
+            other._family = family, None, None, None  # now outdated by several assignments
         elif overlap(old, other._array):
             sharing.append(other)
     tensor._array = array
@@ -103,7 +103,7 @@ def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
             move(other, old, array)
             moved.append(other)
         else:
-            other._family = family, ref(tensor), old
+            other._family = family, ref(tensor), old, type(other)
             outdated.append(other)
     return moved, outdated
 

@@ -6,6 +6,7 @@ Must not own: derivatives (`test_laws.py`).
 Read next: `test_transforms.py`.
 """
 
+import contextlib
 import threading
 from typing import Any, NamedTuple
 
@@ -237,6 +238,141 @@ def test_an_updated_number():
         for _ in range(3):
             compare(compiled(mine, x), step(theirs, x), exact=True)
             assert mine == theirs
+
+
+def at_masks(x):
+    y = x * 1.0
+    y[y > 1] = 1
+    y[y < -0.5] *= 2
+    y[(x > 0) & (x < 1)] += np.sqrt(y[(x > 0) & (x < 1)])
+    y[~(x > 0)] = -1 / (2 - y[~(x > 0)])
+    return np.sum(y * x)
+
+
+def mask_that_changes(x):
+    y, mask = x * 1.0, x > 0
+    before = same = y[mask]
+    y[mask] = 0.5
+    same -= 0.25
+    y[mask] += before
+    mask |= x < -1
+    y[mask] *= 3
+    return np.sum(y**2)
+
+
+def rows_of_a_mask(x):
+    y = x[:, None] * np.array([1.0, 2.0])
+    y[x > 0] += np.array([1.0, 3.0])
+    y[x.sum() > 0] *= 2
+    return np.sum(y[x > 0] ** 2) + np.mean(y)
+
+
+def of_what_a_mask_picks(x):
+    known = ~np.isnan(x / (x > -0.5))
+    return np.mean((x[known] - 1) ** 2) + np.log(x[x > 0]).sum() * np.any(x[known] > 1) + np.all(2 * x[x < 0] < -1)
+
+
+def filled(x):
+    many = np.full((2, 3), np.max(x)) + np.full(3, x[:1], dtype=np.float32).sum() + np.full(len(x), 2.0).sum()
+    return np.sum(many * np.sum(x))
+
+
+def lists_of_places(x):
+    first, last = np.argmax(x), np.argmin(x)
+    y = x * 1.0
+    y[[first, last]] = y[[last, 0]]
+    return np.sum(y * x) + np.sum(np.outer(x, y)[[first, 1], [0, last]])
+
+
+@pytest.mark.parametrize("f", [at_masks, mask_that_changes, rows_of_a_mask, of_what_a_mask_picks, lists_of_places])
+@pytest.mark.parametrize("settings", [{}, {"optimize": False}, {"backend": "numba"}])
+def test_elements_that_values_pick(f, settings):
+    """How many a mask picks differs from call to call, and so does their place."""
+    if "backend" in settings:
+        pytest.importorskip("numba")
+    of_value, of_slope = mg.compile(f, **settings), mg.compile(mg.grad(f), **settings)
+    with np.errstate(all="ignore"):
+        for x in ([-1.5, 0.5, 2.0, -0.25], [0.5, -0.75, 1.5, 0.25], [3.0, 4.0, -1.0], [-1.0, -2.0, 0.0, -3.0, 0.7]):
+            x = np.array(x)
+            np.testing.assert_allclose(of_value(x), f(x), rtol=1e-12)
+            np.testing.assert_allclose(of_slope(x), mg.grad(f)(x), rtol=1e-12)
+
+
+def test_arrays_filled_with_a_value():
+    compiled = mg.compile(filled)
+    for x in ([1.0, -2.0, 3.0], [0.5, 4.0]):
+        np.testing.assert_allclose(compiled(np.array(x)), filled(np.array(x)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: x[:1].reshape(()), lambda x: x[0, ...], lambda x: np.squeeze(x[:1]), lambda x: x[1:].sum()[...]]
+)
+def test_an_array_without_axes_changes_in_place(f):
+    """Unlike a number: what shares its memory has the new value, or is refused."""
+
+    def changed(x):
+        whole = x * 1.0
+        part = f(whole)
+        other = part
+        part *= 3.0
+        return whole, other
+
+    x = np.array([2.0, 5.0])
+    with pytest.raises(RuntimeError, match="outdated") if np.shares_memory(f(x), x) else contextlib.nullcontext():
+        compare(mg.compile(changed)(x), changed(x), exact=True)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x.sum(), lambda x: x[0], lambda x: x @ x])
+def test_numbers_have_no_items(wrap):
+    def of_array(x):
+        wrap(x)[...] = 5.0
+
+    def of_number(x):
+        x[...] = 5.0
+
+    for f, arg in ((of_array, np.ones(3)), (of_number, np.float64(2.0)), (of_number, 2.0)):
+        for settings in ({}, {"optimize": False}):
+            for run in (f, mg.compile(f, **settings)):
+                with pytest.raises(TypeError, match="object does not support item assignment"):
+                    run(arg)
+    array = np.array(2.0)
+    mg.compile(of_number)(array)
+    assert array == 5.0
+
+
+def computed_rows(x):
+    y, i = np.outer(x, x), np.argmax(x)
+    y[i] *= 2
+    y[:, i] -= y[np.argmin(x)]
+    y[y[i] > 1] += 1
+    return y
+
+
+def class_after_an_update(x):
+    y = np.outer(x, x)
+    y[0] *= 2
+    return y * 3 if isinstance(y, np.ndarray) else y
+
+
+def two_rows(x):
+    y, i, j = np.outer(x, x), np.argmax(x), np.argmin(x)
+    part = y[i]
+    part += 1
+    y[j] = part
+    return y
+
+
+@pytest.mark.parametrize("f", [computed_rows, class_after_an_update])
+def test_updated_rows(f):
+    for compiled in (mg.compile(f), mg.compile(f, optimize=False)):
+        for x in ([1.0, 2.0, -3.0], [3.0, 2.0, 1.0], [0.5, -1.0, 4.0, 2.0]):
+            compare(compiled(np.array(x)), f(np.array(x)), exact=True)
+
+
+def test_a_row_updated_in_place_of_another():
+    """The places are the same in the first call, but not in all."""
+    with pytest.raises(RuntimeError, match="outdated"):
+        mg.compile(two_rows)(np.array([2.0, 2.0]))
 
 
 def test_a_variable_passed_twice_is_one():

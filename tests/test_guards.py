@@ -209,8 +209,13 @@ LOOKS = {
     "round": lambda x: math.floor(x[0]),
     "mask": lambda x: x[x > 0],
     "mask in a tuple": lambda x: x[(x > 0,)],
-    "list of Tensors": lambda x: x[[np.argmax(x), np.argmin(x)]],
-    "assignment of what a mask picks": lambda x: mg.grad(lambda v: np.sum(place(v)))(x),
+    "length of what a mask picks": lambda x: len(x[x > 0]),
+    "two masks": lambda x: x[x > 0] + x[x > 1],
+    "array with what a mask picks": lambda x: x[x > 0] + x,
+    "product with what a mask picks": lambda x: x[x > 0] @ x[x > 0],
+    "part of what a mask picks": lambda x: x[x > 0][0],
+    "maximum of what a mask picks": lambda x: x[x > 0].max(),
+    "sum of what a mask picks, by axis": lambda x: np.sum(x[x > 0], axis=0),
     "nonzero": lambda x: x[np.nonzero(x)],
     "flatnonzero": lambda x: np.flatnonzero(x),
     "argwhere": lambda x: np.argwhere(x),
@@ -238,19 +243,12 @@ LOOKS = {
 }
 
 
-def place(v):
-    out = np.zeros_like(v)
-    out[v > 0] = v[0]
-    return out
-
-
 @pytest.mark.parametrize("name", LOOKS)
 def test_dependence_on_a_value_is_refused_at_the_users_line(name):
     f = LOOKS[name]
     message = refused(f, X)
     line = int(message.split("line ")[1].split(":")[0])
-    first = min(g.__code__.co_firstlineno for g in (f, place))
-    assert first <= line <= max(g.__code__.co_firstlineno for g in (f, place)) + 4
+    assert f.__code__.co_firstlineno <= line <= f.__code__.co_firstlineno + 4
 
 
 def test_the_function_that_needs_a_value_is_named():
@@ -938,3 +936,49 @@ def test_gradients_of_captured_variables_are_added_to():
         x = np.full(2, scale)
         np.testing.assert_array_equal(plain(compiled(x)), plain(loss(twin, x)))
         np.testing.assert_array_equal(w.grad, twin.grad)
+
+
+def of_kind(x):
+    return tuple([isinstance(x, kind) for kind in (np.ndarray, np.floating, tuple)]) + (np.isscalar(x),)
+
+
+class Averaging(nn.Module):
+    def __init__(self):
+        self.w = nn.Parameter(np.ones(3))
+        self.register_buffer("mean", np.zeros(3))
+        np.sum(self.w * 2).backward()
+
+
+MADE = {
+    "gradient": lambda m, x: mg.grad(lambda v: np.sum(np.sin(v)))(x),
+    "value": lambda m, x: mg.value_and_grad(lambda v: np.sum(np.sin(v)))(x)[0],
+    "Jacobian": lambda m, x: mg.jacobian(np.sin)(x),
+    "tangent": lambda m, x: mg.jvp(np.sin, (x,), (x,))[1],
+    "cotangents": lambda m, x: mg.vjp(np.sin, x)[1](x),
+    "gradient of a variable": lambda m, x: m.w.grad,
+    "values of a variable": lambda m, x: m.w.data,
+    "buffer": lambda m, x: m.mean,
+    "zeros_like": lambda m, x: np.zeros_like(x),
+    "full_like": lambda m, x: np.full_like(x, 2),
+    "drawn": lambda m, x: mg.anew(lambda: np.ones(2), 2),
+    "view without axes": lambda m, x: x[0, ...],
+    "changed view": lambda m, x: changed(x * 1.0),
+    "number": lambda m, x: x[0] * 2,
+    "variable": lambda m, x: m.w * x,
+    "gradient at a variable": lambda m, x: mg.grad(lambda v: np.sum(np.sin(v)))(m.w),
+    "zeros like a variable": lambda m, x: np.zeros_like(m.w * 2),
+}
+
+
+def changed(x):
+    x[0] = 3.0
+    x[0] *= 2.0
+    return x
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("sizes", ["auto", "fixed"])
+def test_classes_of_what_transforms_and_the_library_return(name, sizes):
+    model, x = Averaging(), np.array([1.0, -2.0, 3.0])
+    compiled = mg.compile(lambda x: (x * 1, of_kind(MADE[name](model, x))), sizes=sizes)
+    assert compiled(x)[1] == of_kind(MADE[name](model, x))

@@ -994,7 +994,13 @@ LIBRARY = {
     "compiled float()": Row(
         compiled(lambda x: float(x.sum()), np.ones(3)), TraceError, "float()|compiled function|value"
     ),
-    "compiled mask": Row(compiled(lambda x: x[x > 0].sum(), np.ones(3)), TraceError, "a mask as an index|np.where"),
+    "compiled mask": Row(compiled(lambda x: np.sort(x[x > 0]), np.ones(3)), TraceError, "a mask as an index|np.where"),
+    "compiled mask in a tuple": Row(
+        compiled(lambda x: x[x > 0, None], np.ones(3)), TraceError, "a mask as an index|np.where"
+    ),
+    "compiled assignment to a number": Row(
+        compiled(lambda x: x.sum().fill(0), np.ones(3)), TypeError, "float64|item assignment|not an array"
+    ),
     "compiled nonzero": Row(compiled(lambda x: np.nonzero(x)[0], np.ones(3)), TraceError, "nonzero|np.where"),
     "compiled repeat": Row(
         compiled(lambda x, n: np.repeat(x, n), np.ones(2), np.array([1, 2])), TraceError, "np.repeat|counts"
@@ -1005,9 +1011,6 @@ LIBRARY = {
     ),
     "compiled add.at": Row(
         compiled(lambda x: np.logical_or.at(x, [0], 1.0), np.ones(3)), TraceError, "np.logical_or.at()|x[index] = ..."
-    ),
-    "compiled list of Tensors": Row(
-        compiled(lambda x, i: x[[i[0], i[1]]], np.ones(3), np.array([0, 1])), TraceError, "a list of Tensors|np.stack"
     ),
     "loops out of bounds": Row(lambda: at(5, 3), IndexError, "out of bounds|n - 1"),
     # Names of parts, explanations, checks

@@ -450,3 +450,19 @@ def test_a_conversion_without_a_copy():
     compiled = mg.compile(lambda x: x.astype(np.float32, copy=False) * 2)
     for dtype in (np.float64, np.float32):
         assert compiled(np.ones(2, dtype)).dtype == np.float32
+
+
+@pytest.mark.parametrize("f", [np.sum, np.mean, np.nansum])
+def test_the_derivative_at_elements_that_a_reduction_leaves_out(f):
+    x, where = np.array([1.0, 2.0, 7.0]), np.array([True, True, False])
+    of_x = mg.grad(lambda x: f(x, where=where) * np.inf)(x)
+    np.testing.assert_array_equal(of_x, [np.inf, np.inf, 0])
+    moved = mg.jvp(lambda x: f(x, where=where), (x,), (np.array([1.0, 3.0, np.nan]),))[1]
+    np.testing.assert_allclose(moved, f([1.0, 3.0]))
+
+
+def test_the_conjugate_of_bools():
+    for x in (np.array([True, False]), np.array(True), np.array([1 + 2j]), np.array([1, 2])):
+        for value in (mg.tensor(x).conj().data, mg.compile(lambda x: x.conj())(x)):
+            np.testing.assert_array_equal(value, x.conj())
+            assert value.dtype == x.conj().dtype

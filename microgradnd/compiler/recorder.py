@@ -34,7 +34,7 @@ from microgradnd.compiler.folding import fold
 from microgradnd.compiler.places import MISSING
 from microgradnd.compiler.program import mapped
 from microgradnd.compiler.scanning import UnscannedError, scan_once
-from microgradnd.compiler.traced import TracedTensor
+from microgradnd.compiler.traced import MASKED, TracedTensor, traced
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.weak import TracedNumber, number
 from microgradnd.forms import refuse_out
@@ -183,6 +183,9 @@ class Recorder:
         self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
+        self.needing: set[Any] = set()  # the operations with a variable among their operands, or theirs
+        self.changed: set[Any] = set()  # the nodes of what was changed in place, so it isn't a number
+        self.parts: dict[int, tuple[Any, Any]] = {}  # references to what computed indices have picked, and the index
         self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
         self.of_numpy: set[Any] = set()  # the nodes of values that would be arrays and numbers without compiling
         self.refused: TraceError | UnscannedError | None = None
@@ -231,6 +234,8 @@ class Recorder:
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
         node.where = user_line(3)
+        if any(map(self.needs_gradient, parents)):
+            self.needing.add(node)
         is_variable = function is primitives.identity  # also what `detach()` returns
         if function in PLAIN or not (is_variable or any(map(self.is_tensor, parents))):
             self.of_numpy.add(node)
@@ -247,7 +252,7 @@ class Recorder:
         values = tuple(arg._array if isinstance(arg, Tensor) else arg for arg in args)
         parents = tuple(arg._node if isinstance(arg, Tensor) else None for arg in args)
         out = function(*values, **kwargs)
-        return wrap(out, self.record_constant(function, values, kwargs, parents, out))
+        return traced(out, self.record_constant(function, values, kwargs, parents, out))
 
     def array(self, tensor: Any) -> Any:
         """Return a Tensor's array as a plain argument that the tracer recognises."""
@@ -263,9 +268,8 @@ class Recorder:
         if not any(isinstance(part, Tensor | list | tuple) for part in index):
             return index
         if isinstance(index, list):
-            if any(isinstance(part, Tensor) for part in index):
-                raise self.refusal("a list of Tensors as an index", "Join them first, with np.stack")
-            return index
+            return primitives.array(index) if any(isinstance(part, Tensor) for part in index) else index
+        index = tuple(self.index(part) if isinstance(part, list) else part for part in index)
         plain = tuple(part._array if isinstance(part, Tensor) else part for part in index)
         parts: Any = IndexParts(index)
         return wrap(plain, parts) if any(isinstance(part, Tensor) for part in index) else index
@@ -302,6 +306,12 @@ class Recorder:
         """Return whether a value would be a Tensor, or may be, without compiling."""
         return node is not None and node not in self.of_numpy and node not in self.given
 
+    def needs_gradient(self, node: Any) -> bool:
+        """Return whether a value depends on a variable, not only on the input of a
+        transform.
+        """
+        return node in self.needing or (type(node) is Leaf and node.requires_grad and not node.is_input)
+
     def changes(self) -> tuple[int, ...]:
         """Return a key that differs after a variable or a gradient was changed."""
         changed: tuple[Any, ...] = self.assigned, self.gradients, self.firsts, self.walked, self.positions
@@ -309,8 +319,7 @@ class Recorder:
 
     def values_of(self, variable: Tensor) -> Tensor:
         """Return a variable's `.data`: no derivative passes, and changes reach both."""
-        values = wrap(variable._array, self.without_derivative(variable))
-        values.__class__ = TracedTensor
+        values = traced(variable._array, self.without_derivative(variable))
         self.values[id(values)] = values, variable
         self.of_numpy.add(values._node)
         return values
@@ -381,7 +390,8 @@ class Recorder:
         leaf = Leaf(array, False)
         leaf.position = 0  # it is older than the trace
         self.stand_ins[leaf] = thing
-        return wrap(array, leaf)
+        self.of_numpy.add(leaf)
+        return traced(array, leaf)
 
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that `g` is a node's cotangent, for its name and to free the node."""
@@ -539,11 +549,7 @@ class Recorder:
             for part, is_traced in index_parts(args[1], parents[1]):
                 if isinstance(part, np.ndarray) and part.dtype.kind == "b":
                     if is_traced:
-                        raise self.refusal(
-                            "a mask as an index",
-                            "The number of elements that it picks depends on the values: keep the shape with "
-                            "np.where(mask, x, 0) or where=mask, or pass the mask as mg.static(tuple)",
-                        )
+                        raise self.refusal("a mask as an index", MASKED)
                     self.masks.append(part)
         elif traits(function).counts or (function is np.where and len(args) == 1):
             raise self.refusal(f"np.{function.__name__}()", "Its length depends on the values: use np.where")
@@ -578,7 +584,7 @@ def outdate_views(variable: Tensor, index: Any) -> None:
     views: list[Any] = [other for other in others if type(other) is TracedTensor and other is not variable]
     for view in views:
         if overlap(changed, view._array):
-            view._family = family, ref(variable), old
+            view._family = family, ref(variable), old, type(view)
             view.__class__ = variable.outdated
 
 

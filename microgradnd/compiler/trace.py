@@ -42,7 +42,7 @@ from microgradnd.compiler.recorder import (
 )
 from microgradnd.compiler.scanning import UnscannedError
 from microgradnd.compiler.sizes import Closed, Size, Sizes
-from microgradnd.compiler.traced import UNKNOWN, TracedTensor
+from microgradnd.compiler.traced import NUMPYS_FULL, UNKNOWN, TracedTensor, full
 from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
 from microgradnd.compiler.weak import NUMBERS, TracedNumber
@@ -163,6 +163,7 @@ class Recording:
                     gradients_observed(recorder),
                     threads_refused(recorder),
                     replaced(recorder, "watch", watch),
+                    replaced(np, "full", full if np.full is NUMPYS_FULL else np.full),
                     contextlib.nullcontext() if recorder.sizes is None else recorder.sizes.observed(),
                 ):
                     leaves, returned = flatten(function(*args, **kwargs), is_known(watch))

@@ -1,6 +1,6 @@
 """A value that a program will compute: how a Tensor differs while a call is traced.
 
-Owns: the class of values computed in a trace.
+Owns: the classes of values computed in a trace, and of what a computed mask picks.
 Must not own: how a call is recorded, or what is refused and why (`recorder.py`).
 Read next: `recorder.py`.
 
@@ -14,25 +14,32 @@ from __future__ import annotations
 import inspect
 import sys
 from typing import Any
+from weakref import ref
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from microgradnd import primitives, views
 from microgradnd.advice import missing_attribute
 from microgradnd.assignment import entering, fitting
 from microgradnd.compiler.bytecode import takers, words_at
-from microgradnd.lines import PACKAGE, installed, is_standard_file, is_users
+from microgradnd.lines import PACKAGE, installed, is_standard_file, is_users, user_line
 from microgradnd.modes import no_grad
 from microgradnd.operands import check_requires_grad, new_data
-from microgradnd.tape import Leaf, current
+from microgradnd.tape import Leaf, Operation, current
 from microgradnd.tensor import Tensor, several, wrap
 
 new_object = object.__new__
+NUMPYS_FULL = np.full
 SHOWING = {"print", "pprint", "print_exc", "debug", "info", "warning", "warn", "error", "exception", "write", "raise"}
 FILES, STREAMS = {"file", "write"}, {"stdout", "stderr"}  # a text may be read from any other file
 THROUGH = {"__str__", "__repr__", "__format__", "call"}  # methods that a text goes through, and our function
 INSIDE = (*installed()[-2:], np.__path__[0])
 UNKNOWN = "<computed when the program runs>"
+MASKED = (
+    "The number of elements that it picks depends on the values: keep the shape with np.where(mask, x, 0) or "
+    "where=mask, or pass the mask as mg.static(tuple)"
+)
 
 
 class TracedTensor(Tensor):
@@ -50,10 +57,14 @@ class TracedTensor(Tensor):
         object.__dict__["__class__"].__set__(self, cls)
 
     def _class_outside(self) -> Any:
-        if self.requires_grad:
+        node, array, recorder = self._node, self._array, tracer()
+        if recorder is None:  # the function has kept it
             return TracedTensor
-        given = getattr(tracer(), "given", {})
-        return given.get(self._node, np.ndarray if self.ndim else self.dtype.type)
+        if self.requires_grad and (current().is_transformed or recorder.needs_gradient(node)):
+            return TracedTensor
+        is_view = isinstance(array, np.ndarray) and (array.base is not None or not isinstance(node, Operation))
+        is_array = self.ndim or is_view or node in recorder.changed  # other results without axes are numbers
+        return recorder.given.get(node, np.ndarray if is_array else self.dtype.type)
 
     def __dir__(self) -> list[str]:
         return dir(self._class_outside())
@@ -84,8 +95,10 @@ class TracedTensor(Tensor):
     def __array_ufunc__(self, *call: Any, **kwargs: Any) -> Any:
         return noting(super().__array_ufunc__, call, kwargs)
 
-    def __array_function__(self, *call: Any) -> Any:
-        return noting(super().__array_function__, call)
+    def __array_function__(self, function: Any, *call: Any) -> Any:
+        result = noting(super().__array_function__, (function, *call))
+        is_known = type(result) is Tensor and result._node is None  # such as np.zeros_like(x)
+        return traced(result._array) if is_known and not self.requires_grad else result
 
     def __getattr__(self, name: str) -> Any:
         """Refuse to read an attribute that an array or number has, but not a Tensor."""
@@ -172,16 +185,39 @@ class TracedTensor(Tensor):
 
     # A change is a new value
 
+    def __getitem__(self, index: Any) -> Any:
+        part = picked(self, index) if is_mask(index) else super().__getitem__(index)
+        if isinstance(part, Tensor) and not primitives.is_basic(index):
+            tracer().parts[id(part)] = ref(part), index
+        return part
+
+    def is_part(self, index: Any) -> bool:
+        """Return whether this very index has picked it: so does `t[i] += v` assign."""
+        reference, picked_by = tracer().parts.get(id(self), (None, None))
+        return reference is not None and reference() is self and picked_by is index
+
     def __setitem__(self, index: Any, value: Any) -> None:
+        kind = TracedTensor._class_if_number(self)
+        if kind is not None and (isinstance(self._array, np.generic) or self._node in tracer().given):
+            raise TypeError(f"{kind.__name__!r} object does not support item assignment: it is a number, not an array")
+        if is_mask(index) and isinstance(value, Tensor) and (new := put(self, index, value)) is not None:
+            become(self, new, index)
+            return
         index = tracer().index(index) if type(index) in (tuple, list) else index
         value = primitives.array(value) if type(value) in (tuple, list) else value
         value = value if isinstance(value, Tensor) else entering("an assignment t[i] = value", value)
         become(self, primitives.setitem(self, index, value), index)
 
+    def _class_if_number(self) -> Any:
+        """Return the class of what would be a number without compiling, or None."""
+        if type(self) is Tensor or tracer().is_tensor(self._node):  # such as mg.tensor(x)
+            return None
+        kind = TracedTensor._class_outside(self)
+        return None if issubclass(kind, np.ndarray) else kind
+
     def _changed(self, function: Any, other: Any) -> Tensor:
         """Do what an augmented assignment does; a NumPy number doesn't change."""
-        is_tensor = type(self) is Tensor or tracer().is_tensor(self._node)  # such as mg.tensor(x)
-        if not is_tensor and issubclass(TracedTensor._class_outside(self), np.generic):
+        if TracedTensor._class_if_number(self) is not None:
             return function(self, other)
         become(self, fitting(self, function, other), ...)
         return self
@@ -198,6 +234,113 @@ def _in_place(function: Any) -> Any:
 BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 for _name, _function in (BITS | {"lshift": np.left_shift, "rshift": np.right_shift}).items():
     setattr(TracedTensor, f"__i{_name}__", _in_place(_function))
+
+
+class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  # NumPy has no metaclass there
+    """The elements that a computed mask picks, so many that only a call shows.
+
+    They can be computed with, one by one, and assigned to what the same mask picks: the
+    program does so with all elements, with ones for those that the mask leaves out.
+    Anything else needs their number, and reading `_array` refuses it.
+    """
+
+    __slots__ = ("mask", "where", "whole")
+    mask: Any
+    whole: Any
+    where: Any
+    _node = None
+
+    @property
+    def _array(self) -> Any:
+        raise tracer().refusal("a mask as an index", MASKED, self.where)
+
+    def is_picked_by(self, mask: Any) -> bool:
+        return isinstance(mask, Tensor) and equal_calls(mask._node, self.mask._node)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        every: list[Any] = []
+        for x in inputs:
+            is_of_mask = type(x) is Picked and self.is_picked_by(x.mask) and x.whole.ndim == self.whole.ndim
+            if not is_of_mask and np.ndim(x) > self.whole.ndim - self.mask.ndim:
+                return self._array
+            every.append(np.where(over(x.mask, x.whole), x.whole, x.whole.dtype.type(1)) if is_of_mask else x)
+        if method != "__call__" or kwargs or ufunc.signature or ufunc.nout > 1:
+            return self._array
+        if out is None:
+            return picked(ufunc(*every), self.mask)
+        if out[0] is not self or inputs[0] is not self or ufunc.nin != 2:
+            return self._array
+        self.whole = fitting(every[0], ufunc, every[1])  # an augmented assignment
+        return self
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function not in (np.sum, np.mean, np.any, np.all) or len(args) > 1 or kwargs:
+            return self._array
+        return function(self.whole, where=over(self.mask, self.whole))
+
+    def _total(self) -> Any:
+        return self.__array_function__(np.sum, (), (self,), {})
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **options: Any) -> Any:
+    """Do what np.full does, which can't record a call: it asks for a value's array."""
+    if tracer() is None or not isinstance(fill_value, TracedTensor) or fill_value.requires_grad:
+        return NUMPYS_FULL(shape, fill_value, dtype, order, **options)
+    value = fill_value if dtype is None else fill_value.astype(dtype)
+    return primitives.setitem(np.zeros(shape, value.dtype, order, **options), ..., value)
+
+
+def picked(whole: Any, mask: Any) -> Picked:
+    """Return what a mask picks of an array with the same leading axes."""
+    made: Any = new_object(Picked)
+    made.mask, made.whole = traced(mask._array, mask._node), traced(whole._array, whole._node)  # variables may change
+    made.where = user_line()
+    return made
+
+
+def put(old: Any, mask: Any, value: Any) -> Any:
+    """Return an array with a value where a mask is true, or None if it can't be chosen
+    for each element, or needn't be, as no derivative passes.
+    """
+    is_picked = type(value) is Picked and value.is_picked_by(mask)
+    if not is_picked and not (value.requires_grad and value.ndim <= old.ndim - mask.ndim):
+        return None
+    whole = value.whole if is_picked else value
+    if whole.dtype != old.dtype or (whole.ndim and whole.shape != old.shape):
+        whole = primitives.setitem(old, ..., whole)  # raises if it doesn't fit
+    return np.where(over(mask, old), whole, old)
+
+
+def is_mask(index: Any) -> bool:
+    """Return whether the program computes an index, and it picks by truth."""
+    is_single = isinstance(index, Tensor) and type(index._array) is not tuple  # such as `Recorder.index` returns
+    return is_single and index._node is not None and index.dtype == bool
+
+
+def over(mask: Any, whole: Any) -> Any:
+    """Return a mask with axes of length 1 for those that it doesn't have."""
+    return mask[(..., *[None] * (whole.ndim - mask.ndim))] if whole.ndim > mask.ndim else mask
+
+
+def traced(array: Any, node: Any = None) -> Any:
+    """Return the value of a node of the tape, or a known one, that isn't a Tensor
+    without compiling.
+    """
+    value: Any = new_object(TracedTensor)
+    value._array, value._node = array, node
+    return value
+
+
+def equal_calls(a: Any, b: Any, steps: int = 8) -> bool:
+    """Return whether two nodes are equal: the same, or the same ufunc of equal ones,
+    for a few steps back.
+    """
+    if a is b or not steps or not isinstance(a, Operation) or not isinstance(b, Operation):
+        return a is b
+    if type(a.function) is not np.ufunc or a.function is not b.function or a.kwargs or b.kwargs:
+        return False
+    constants = [x is y for x, y, node in zip(a.args or (), b.args or (), a.parents, strict=True) if node is None]
+    return all(constants) and all(equal_calls(*pair, steps - 1) for pair in zip(a.parents, b.parents, strict=True))
 
 
 def tracer() -> Any:
@@ -240,5 +383,6 @@ def become(variable: Tensor, value: Any, index: Any) -> None:
     outdated = [] if type(variable._node) is Leaf else views.replace(variable, value._array, index)[1]
     variable._array = before
     tracer().assign(variable, value, index)
+    tracer().changed.add(variable._node)
     for other in outdated:
         other.__class__ = variable.outdated

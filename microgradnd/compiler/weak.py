@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.places import lookup
-from microgradnd.compiler.traced import TracedTensor, is_inside
+from microgradnd.compiler.traced import TracedTensor, is_inside, traced
 from microgradnd.registry import BODIES
 from microgradnd.tensor import Tensor, wrap
 
@@ -98,9 +98,7 @@ def entered(value: Any) -> Any:
     """Return an operand for a call with arrays: a traced number has no dtype there."""
     if type(value) is not TracedNumber:
         return value
-    made = wrap(value._array.item(), value._node)
-    made.__class__ = TracedTensor
-    return made
+    return traced(value._array.item(), value._node)
 
 
 def weak(result: Any) -> Any:

@@ -10,6 +10,7 @@ goes back to its place.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,12 @@ defjvp(select, lambda t, out, results, index: t[index])
 
 def remaining(index: Any, shape: tuple[int, ...]) -> Any:
     """Return which elements put at an index are still there: the last at each place."""
-    if is_basic(index):
+    named = () if is_basic(index) else getitem(np.broadcast_to(False, shape), index).shape
+    if not named:
         return None
-    places = np.zeros(shape, int)
-    order = np.arange(places[index].size).reshape(places[index].shape)
-    places[index] = order
-    left = places[index] == order
-    return None if left.all() else left
+    order = np.arange(math.prod(named)).reshape(named)
+    left = getitem(setitem(np.zeros(shape, int), index, order), index) == order
+    return None if type(left) is np.ndarray and left.all() else left
 
 
 def put_cotangent(g: Any, out: Any, x: Any, index: Any, value: Any) -> Any:

@@ -47,6 +47,11 @@ def only(x: Any, where: Any) -> Any:
     return x if where is True else np.where(where, x, 0)
 
 
+def times(x: Any, factor: Any) -> Any:
+    """Return x times a factor; what a mask leaves out is 0 even if x is infinite."""
+    return x if factor is None else only(x, factor) if factor.dtype == bool else x * factor
+
+
 def masked(where: Any) -> dict[str, Any]:
     """Return the keywords for a NumPy mask: none without one, as Dask requires."""
     return {} if where is True else {"where": where}
@@ -63,11 +68,11 @@ def reduction(function: Any, factors: Any) -> None:
     def vjp(g: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
         spread = expand(g if of_result is None else g * of_result, x.shape, axis, keepdims)
-        return spread if of_element is None else spread * of_element
+        return times(spread, of_element)
 
     def jvp(t: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
-        moved = total(t if of_element is None else t * of_element, axis, keepdims)
+        moved = total(times(t, of_element), axis, keepdims)
         return moved if of_result is None else moved * of_result
 
     defvjp(function, vjp)
@@ -108,7 +113,7 @@ def sum_cotangent(
 ) -> Any:
     """Return g for each element of its sum: faster than `reduction`, for every loss."""
     spread = expand(g, x.shape, axis, keepdims)
-    return spread if where is True else spread * mask_of(where)
+    return spread if where is True else only(spread, mask_of(where))
 
 
 reduction(np.sum, sum_factors)

@@ -712,7 +712,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dispatch.py", "captured = [*given[len(self.entry.traced.inputs) :], *watched]", "captured = []", PARTS),
     ("dispatch.py", "{', '.join([*given, *watched])}", "{', '.join(given)}", PARTS),
     ("trace.py", "if step is None and is_new(leaf := next(rest)):", "if False:", PARTS),
-    ("traced.py", "given.get(self._node, ", "(", PARTS),
+    ("traced.py", "recorder.given.get(node, ", "(", PARTS),
     ("watch.py", "self.place((id(owner), name), path, read, owner, name, follows=False)", "pass", WATCH),
     (
         "places.py",
@@ -872,8 +872,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("recorder.py", ' or id(kwargs.get("axis")) in self.arrays', "", GUARDS),
     ("recorder.py", "(function is np.repeat or traits(function).is_reduction)", "function is np.repeat", GUARDS),
     # classes, texts, hashes, repetitions
-    ("traced.py", "if self.requires_grad:", "if False:", GUARDS),
-    ("traced.py", "np.ndarray if self.ndim else self.dtype.type)", "np.ndarray)", GUARDS),
+    ("traced.py", "if self.requires_grad and (", "if False and (", GUARDS),
+    ("traced.py", "np.ndarray if is_array else self.dtype.type)", "np.ndarray)", GUARDS),
     ("traced.py", "        refuse_text()\n", "", GUARDS),
     ("traced.py", '"__repr__", "__format__", "call"}', '"__repr__", "call"}', GUARDS),
     ("traced.py", '"__repr__", "__format__", "call"}', '"__repr__", "__format__"}', GUARDS),

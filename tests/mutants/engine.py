@@ -105,7 +105,12 @@ FAULTS: list[tuple[str, ...]] = [
         ASSIGNMENT,
     ),
     ("microgradnd/views.py", "if movable and not overlap(changed, other._array):", "if movable:", ASSIGNMENT),
-    ("microgradnd/outdated.py", "or where(picked(tensor._array, index)) != where(seen)", "", ASSIGNMENT),
+    (
+        "microgradnd/outdated.py",
+        "is_complete = where(picked(tensor._array, index)) == where(seen)",
+        "is_complete = True",
+        ASSIGNMENT,
+    ),
     ("microgradnd/anomaly.py", "            array.flags.writeable = True", "            pass", TAPE),
     ("microgradnd/anomaly.py", "if record is not None and mode.trace is None:", "if mode.trace is None:", TAPE),
     ("microgradnd/anomaly.py", "if all(map(_finite, args))", "if True", TAPE),

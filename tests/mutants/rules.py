@@ -149,8 +149,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "indexing.py",
-        "places[index] == order",
-        "places[index] >= 0",
+        "order), index) == order",
+        "order), index) >= 0",
         laws("setitem-array-whole", "setitem-nested-list-whole"),
     ),
     (
