@@ -202,10 +202,10 @@ def without_zeros(program: Program) -> Program:
         for x, y in (step.args, step.args[::-1]):
             if not isinstance(x, Value) or not isinstance(y, Value) or known.get(step.outs()[0]) is None:
                 continue
-            if (x.shape, x.dtype) != (step.out.shape, step.out.dtype):  # type: ignore[union-attr]
+            if (x.shape, x.dtype) != (step.out.shape, step.out.dtype):
                 continue
             # next to a NaN all are NaN; so is the exponential, and so are deviations
             terms = known.get(x, {}) if known.get(y) == {} else {}
             if is_centred(terms) or any(f.what in exponentials for powers in terms for f, _ in powers):
-                replacements[step.out] = rename(replacements.get(x, x), step.out)  # type: ignore[index, arg-type]
+                replacements[step.out] = rename(replacements.get(x, x), step.out)
     return program.substitute(replacements)

@@ -93,7 +93,7 @@ def is_zero(x: Any) -> bool:
 
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
     """Choose by products of bits, as integers, with 0 or 1."""
-    out: Any = step.out
+    out = step.out
     if step.kwargs or len(step.args) != 3 or out.size < choice.LARGE or out.dtype not in choice.WORDS:
         return None
     mask, x, y = step.args
@@ -129,7 +129,7 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
 def decided(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
     """Look once whether there are any ties or NaN."""
     x, y = step.args
-    flags: Any = {"like": step, "shape": step.out.shape, "dtype": np.dtype(bool)}  # type: ignore[union-attr]
+    flags: Any = {"like": step, "shape": step.out.shape, "dtype": np.dtype(bool)}
     wins, loses = call(np.greater, x, y, **flags), call(np.less, x, y, **flags)
     either = call(np.logical_or, wins.out, loses.out, **flags)
     return [wins, loses, either, replace(step, function=larger, args=(wins.out, either.out, x, y))]
@@ -137,5 +137,5 @@ def decided(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -
 
 def alike(x: Any, step: Step) -> bool:
     """Return whether a value has the floating-point dtype and shape of a result."""
-    out: Any = step.out
+    out = step.out
     return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype in (np.float32, np.float64)

@@ -130,7 +130,6 @@ class Driver:
     def turns(self, step: Step) -> None:
         """Print a rolled loop: a compiled function, or a Python loop with calls."""
         loop = step.function
-        assert isinstance(loop, Loop)
         what = f"{len(loop.body.steps)} steps in a loop of {loop.count} turns"
         try:
             part = Turns(self.names.new(f"{self.name}_turns"))

@@ -334,8 +334,7 @@ class Lowering:
 
     def ufunc(self, step: Step, out: Value) -> str:
         """Translate a NumPy function of single elements."""
-        function: Any = step.function
-        args: Any = step.args
+        function, args = step.function, step.args
         if step.kwargs or len(args) != function.nin:
             return NO_LOOPS
         *dtypes, result = loop_of(step.function, args)

@@ -37,7 +37,7 @@ def in_memory_order(program: Program) -> Program:
     steps: list[Step] = []
     for old in program.steps:
         step = old.substitute(replacements)
-        out: Any = step.out
+        out = step.out
         if (order := transposed(step)) is not None:
             base, inner = laid.get(step.args[0]) or (step.args[0], tuple(range(len(out.shape))))
             axes = tuple(inner[axis] for axis in order)
@@ -86,12 +86,12 @@ def reduced(step: Step, laid: Laid) -> list[Step] | None:
     if kept != [*range(n)]:  # the axes that stay must come first in memory
         return None
     flat = Value((*base.shape[:n], math.prod(base.shape[n:])), base.dtype)
-    total = out if out.shape == base.shape[:n] else Value(base.shape[:n], out.dtype)  # type: ignore[union-attr]
+    total = out if out.shape == base.shape[:n] else Value(base.shape[:n], out.dtype)
     steps = [
         Step(np.reshape, (base, flat.shape), {}, flat, step.where),
         Step(step.function, (flat,), {"axis": n}, total, step.where),
     ]
-    return steps if total is out else [*steps, Step(np.reshape, (total, out.shape), {}, out, step.where)]  # type: ignore[union-attr]
+    return steps if total is out else [*steps, Step(np.reshape, (total, out.shape), {}, out, step.where)]
 
 
 def order_of(step: Step, laid: Laid) -> Axes | None:

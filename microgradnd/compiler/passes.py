@@ -28,7 +28,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.cancelling import without_zeros
 from microgradnd.compiler.layouts import in_memory_order
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, rename
+from microgradnd.compiler.program import Listed, Made, Program, Step, Turn, Value, call, rename, rewritten
 from microgradnd.compiler.traits import traits
 
 PRINTED = (float, complex, np.inexact, Turn)  # 0.0 and -0.0 are equal, but not the same; so are turns with one start
@@ -132,7 +132,6 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     function, args = step.function, list(step.args)
     if type(function) is not np.ufunc or len(args) != 2 or step.kwargs or not traits(function).is_elementwise:
         return step
-    assert isinstance(step.out, Value)
     for i, arg in enumerate(args):
         other = args[1 - i]
         if not hasattr(other, "shape") or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
@@ -198,27 +197,22 @@ def alike(x: Any, out: Value) -> bool:
 
 def fold_signs(program: Program) -> Program:
     """Fold signs into constants, sums and differences; join factors if exact."""
-    uses = program.uses()
-    made: dict[Value, Step] = {}
-    steps = []
-    for old in program.steps:
-        step = old
-        while (new := folded(step, made, uses)) is not None:
-            step = new
-        made.update(dict.fromkeys(step.outs(), step))
-        steps.append(step)
-    return replace(program, steps=tuple(steps))
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+        new = folded(step, made, uses)
+        return None if new is None else rule(new, made, uses) or [new]
+
+    return rewritten(program, rule)
 
 
-def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step | None:
+def folded(step: Step, made: Made, uses: dict[Value, int]) -> Step | None:
     """Return an equal step of the operands' own operands, or None."""
-    is_signed = step.function in (np.negative, np.multiply, np.add, np.subtract)
-    if not is_signed or not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
+    if step.out.dtype.kind != "f" or step.kwargs:
         return None
 
     def operand(arg: Any, function: Any) -> Any:
         """Return the arguments of an operand's step if it calls a function."""
-        inner = made.get(arg) if isinstance(arg, Value) and arg.dtype == step.out.dtype else None  # type: ignore[union-attr]
+        inner = made.get(arg) if isinstance(arg, Value) and arg.dtype == step.out.dtype else None
         return inner.args if inner is not None and inner.function is function and not inner.kwargs else None
 
     def scaled(arg: Any) -> Any:
@@ -269,25 +263,22 @@ def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
 
 def pull_signs(program: Program) -> Program:
     """Take a factor's sign out of its product, to where `fold_signs` may use it."""
-    uses = program.uses()
-    made: dict[Value, Step] = {}
-    steps: list[Step] = []
-    for step in program.steps:
-        out, args = step.out, list(step.args)
-        signs = 0
-        if step.function is np.multiply and isinstance(out, Value) and out.dtype.kind == "f" and not step.kwargs:
-            for i, arg in enumerate(args):
-                alone = isinstance(arg, Value) and uses[arg] == 1 and arg.dtype.kind == "f"  # others wrap around
-                inner = made.get(arg) if alone else None
-                if inner is not None and inner.function is np.negative and not inner.kwargs:
-                    args[i], signs = inner.args[0], signs + 1
-        if signs == 1 and isinstance(out, Value):
-            product = Step(np.multiply, tuple(args), {}, Value(out.shape, out.dtype), step.where)
-            steps += [product, Step(np.negative, (product.out,), {}, out, step.where)]
-        else:
-            steps.append(replace(step, args=tuple(args)) if signs else step)
-        made.update(dict.fromkeys(step.outs(), steps[-1]))
-    return replace(program, steps=tuple(steps))
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+        if step.function is not np.multiply or step.out.dtype.kind != "f" or step.kwargs:
+            return None
+        args, signs = list(step.args), 0
+        for i, arg in enumerate(args):
+            alone = isinstance(arg, Value) and uses[arg] == 1 and arg.dtype.kind == "f"  # others wrap around
+            inner = made.get(arg) if alone else None
+            if inner is not None and inner.function is np.negative and not inner.kwargs:
+                args[i], signs = inner.args[0], signs + 1
+        if signs != 1:
+            return [replace(step, args=tuple(args))] if signs else None
+        product = call(np.multiply, *args, like=step, shape=step.out.shape)
+        return [product, replace(step, function=np.negative, args=(product.out,))]
+
+    return rewritten(program, rule)
 
 
 PASSES: tuple[Callable[[Program], Program], ...] = (

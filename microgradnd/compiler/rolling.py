@@ -29,7 +29,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop, in_bodies, plural
 from microgradnd.compiler.passes import drop_dead, share_equal
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped, moved
+from microgradnd.compiler.program import Listed, Made, Program, Step, Turn, Value, mapped, moved, rewritten
 from microgradnd.compiler.runs import FAR, Run, Search, is_array, may_vary, numbers_of, search_of
 from microgradnd.compiler.sums import begun, unbegun
 
@@ -185,8 +185,8 @@ class Body:
 
     def added(self, step: Step) -> Value:
         """Add a step that makes a view, and return the view."""
-        self.steps.append(replace(step, out=Value(step.out.shape, step.out.dtype, step.out.name)))  # type: ignore[union-attr]
-        return self.steps[-1].out  # type: ignore[return-value]
+        self.steps.append(replace(step, out=Value(step.out.shape, step.out.dtype, step.out.name)))
+        return self.steps[-1].out
 
     def outside(self, value: Any) -> Any:
         """Return the value inside for one that is the same in all turns."""
@@ -244,22 +244,19 @@ class Body:
 
 def restacked(program: Program) -> Program:
     """Take adjacent rows of an array by one slice, where they are stacked again."""
-    made = {step.out: step for step in program.steps if isinstance(step.out, Value)}
-    steps: list[Step] = []
-    for step in program.steps:
-        is_stack = step.function is primitives.concatenate and step.args[0] == 0
-        steps += stacked(step, made) if is_stack else [step]
-    return drop_dead(replace(program, steps=tuple(steps)))
+    return drop_dead(rewritten(program, stacked))
 
 
-def stacked(step: Step, made: Mapping[Value, Step]) -> list[Step]:
-    """Return the steps of a concatenation whose parts may be rows of an array."""
+def stacked(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:
+    """Return the steps of a concatenation whose parts are rows of an array."""
+    if step.function is not primitives.concatenate or step.args[0] != 0:
+        return None
     parts = step.args[2:]
     rows = [row_of(part, made) for part in parts]
     from_one = [k if array is None else (array, i - k) for k, (array, i) in enumerate(rows)]
     groups = [[*group] for _, group in itertools.groupby(range(len(parts)), from_one.__getitem__)]
     if len(groups) == len(parts):
-        return [step]
+        return None
     steps, arrays = list[Step](), [parts[first] for first, *_ in groups]
     for n, group in enumerate(groups):
         if len(group) > 1:
@@ -272,7 +269,7 @@ def stacked(step: Step, made: Mapping[Value, Step]) -> list[Step]:
     return [*steps, replace(step, args=(0, ends, *arrays))]
 
 
-def row_of(part: Any, made: Mapping[Value, Step]) -> tuple[Any, Any]:
+def row_of(part: Any, made: Made) -> tuple[Any, Any]:
     """Return the array that an operand is a row of, and the row's number."""
     outer = made.get(part) if isinstance(part, Value) else None
     if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:

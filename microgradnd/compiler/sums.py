@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -62,23 +61,15 @@ def begun(program: Program) -> Program:
             sums.setdefault(head, []).append(step)
     begins: dict[Any, list[Step]] = {}  # by the first term
     heads: dict[Step, Step] = {}
-    short: set[Step] = set()
-    own: set[Step] = set()  # steps that only a long sum needs
     for head, steps in sums.items():
         x, y = map(made.get, head.operands())
-        if len(steps) + 1 < FEWEST:
-            short.update(step for step in steps if step.where is None)
-            continue
-        own.update(steps, *(feeding(step.operands()[1], made, uses) for step in steps))
-        if x is not None and y is not None and is_like(x, y) and is_float(x.out):
+        is_long = len(steps) + 1 >= FEWEST
+        if is_long and x is not None and y is not None and is_like(x, y) and is_float(x.out):
             out = Value(x.outs()[0].shape, x.outs()[0].dtype)
             begin = zero(out.shape, out.dtype, x.function is primitives.scatter)
             begins.setdefault(x.out, []).append(Step(np.add, (begin, x.out), {}, out, head.where))
             heads[head] = replace(head, args=(out, head.args[1]))
-    if not begins:
-        return program
-    ordered = later(program.steps, short, own)
-    parts = [[heads.get(step, step), *begins.get(step.out, ())] for step in ordered]
+    parts = [[heads.get(step, step), *begins.get(step.out, ())] for step in program.steps]
     return replace(program, steps=tuple(itertools.chain.from_iterable(parts)))
 
 
@@ -86,34 +77,6 @@ def unbegun(program: Program) -> Program:
     """Undo `begun` for the sums that no loop computes."""
     program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
     return replace(program, steps=tuple([step for step in program.steps if not is_begin(step)]))
-
-
-def feeding(value: Value, made: dict[Value, Step], uses: dict[Value, int]) -> list[Step]:
-    """Return the steps that compute a value and nothing else."""
-    found, todo = list[Step](), [value]
-    while todo:
-        step = made.get(value := todo.pop())
-        if step is not None and uses[value] == 1 and not isinstance(step.out, tuple):
-            found.append(step)
-            todo += step.operands()
-    return found
-
-
-def later(steps: Collection[Step], short: Collection[Step], own: Collection[Step]) -> list[Step]:
-    """Move short sums behind the steps that only long sums need.
-
-    Whether a value has one cotangent or several then doesn't change the order of these.
-    """
-    ordered, waiting = list[Step](), dict[Any, Step]()
-    for step in steps:
-        if step in short and waiting.keys().isdisjoint(step.operands()):
-            waiting[step.out] = step
-            continue
-        if step not in own or not waiting.keys().isdisjoint(step.operands()):
-            ordered += waiting.values()
-            waiting.clear()
-        ordered.append(step)
-    return [*ordered, *waiting.values()]
 
 
 def is_float(value: Any) -> bool:
