@@ -483,10 +483,8 @@ class Lowering:
     def scatter(self, step: Step, out: Value) -> str:
         """Translate the transpose of indexing: zeros, with values added to them."""
         values, index, _ = step.args
-        if primitives.is_basic(index):
-            self.map(step, "{0}", [0], out)
-            return self.map(step, "{0}", [values], out, view=self.view[out][with_ellipsis(index)])
-        return self.added(replace(step, args=(0, index, values)), out)
+        lower = self.setitem if primitives.is_basic(index) else self.added
+        return lower(replace(step, args=(0, index, values)), out)
 
     def added(self, step: Step, out: Value) -> str:
         """Translate adding at an index of arrays."""

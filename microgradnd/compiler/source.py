@@ -26,18 +26,9 @@ from microgradnd.anew import Anew
 from microgradnd.compiler.bodies import Loop
 from microgradnd.compiler.carrying import Carried, Carrying, readings
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import (
-    Constant,
-    Listed,
-    Program,
-    Step,
-    Turn,
-    Value,
-    mapped,
-    values_in,
-)
+from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, mapped, values_in
+from microgradnd.compiler.rolling import Zero
 from microgradnd.compiler.spelling import added_at
-from microgradnd.compiler.sums import Zero
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
 from microgradnd.conversions import Count
 

@@ -25,15 +25,12 @@ from microgradnd.compiler.fusion import Access, Lowering, Op
 from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, laid_out, literal
 from microgradnd.compiler.passes import drop_dead, loop_of, uniform
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
+from microgradnd.compiler.scalars import UnfitError
 from microgradnd.compiler.source import Writer
 from microgradnd.compiler.spelling import added_at, scattered, spell
 from microgradnd.compiler.traits import CALL
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
-
-
-class UnfitError(Exception):
-    """A part of a loop that can't be machine code."""
 
 
 class Turns(Part):
