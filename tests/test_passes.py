@@ -513,6 +513,8 @@ SPELLED = {
         [("t", S, "x", np.array([1, 1]), (4, 3)), ("w", np.sum, "t", {"axis": -1})],
         None,
     ),
+    "divided by a power of two": ([("t", np.divide, "x", 4.0)], [M]),
+    "not divided by another number": ([("t", np.divide, "x", 3.0)], [np.divide]),
     "the maximum with 0": ([("t", np.maximum, "x", 0)], [np.maximum]),
     "the maximum with another number": ([("t", np.maximum, "x", 0.5)], [np.maximum]),
 }

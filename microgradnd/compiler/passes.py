@@ -28,7 +28,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.cancelling import without_zeros
 from microgradnd.compiler.layouts import in_memory_order
-from microgradnd.compiler.program import Listed, Made, Program, Step, Turn, Value, call, rename, rewritten
+from microgradnd.compiler.program import Listed, Made, Program, Step, Turn, Value, call, rewritten
 from microgradnd.compiler.traits import traits
 
 PRINTED = (float, complex, np.inexact, Turn)  # 0.0 and -0.0 are equal, but not the same; so are turns with one start
@@ -51,19 +51,13 @@ def drop_dead(program: Program) -> Program:
 def share_equal(program: Program) -> Program:
     """Compute equal values only once (common subexpressions)."""
     seen: dict[Any, Value] = {}
-    replacements: dict[Value, Any] = {}
-    steps = []
-    for old in program.steps:
-        step = old.substitute(replacements)
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> Any:
         key = key_of((step.function, step.args, step.kwargs))
-        if isinstance(step.out, tuple) or key is None:
-            steps.append(step)
-        elif key in seen:
-            replacements[step.out] = rename(seen[key], step.out)
-        else:
-            seen[key] = step.out
-            steps.append(step)
-    return replace(program, steps=tuple(steps)).substitute(replacements)
+        first = step.out if key is None else seen.setdefault(key, step.out)
+        return None if first is step.out else first
+
+    return rewritten(program, rule)
 
 
 def key_of(tree: Any) -> Any:
@@ -92,19 +86,13 @@ def simplify(program: Program) -> Program:
 
     A product with a uniform array becomes one with a number.
     """
-    replacements: dict[Value, Any] = {}
-    made: dict[Value, Step] = {}
-    uses = program.uses()
-    steps = []
-    for old in program.steps:
-        step = spread_in_place(without_axes(old.substitute(replacements), made, uses), made)
-        made.update(dict.fromkeys(step.outs(), step))
-        same = unchanged(step, made)
-        if same is None or isinstance(step.out, tuple):
-            steps.append(step)
-        else:
-            replacements[step.out] = rename(same, step.out) if isinstance(same, Value) else same
-    return replace(program, steps=tuple(steps)).substitute(replacements)
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> Any:
+        new = spread_in_place(without_axes(step, made, uses), made)
+        same = unchanged(new, made)
+        return [new] if same is None else same
+
+    return rewritten(program, rule)
 
 
 def without_axes(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step:
@@ -177,7 +165,7 @@ def uniform(arg: Any) -> Any:
 
 def unchanged(step: Step, made: dict[Value, Step]) -> Any:
     """Return the value that a step's result equals without computing, or None."""
-    if isinstance(step.out, tuple) or not step.args:
+    if not step.args:
         return None
     if step.function in (np.multiply, np.divide) and step.out.dtype.kind != "c":  # there infinity * (1 + 0j) has a NaN
         for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:

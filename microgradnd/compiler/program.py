@@ -242,22 +242,29 @@ class Program:
 
 
 Made = dict[Value, Step]  # the step that computes each value
-Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
+Rule = Callable[[Step, Made, dict[Value, int]], Any]
 
 
 def rewritten(program: Program, rule: Rule, outside: Made | None = None) -> Program:
-    """Return a program in which steps are replaced by those that a rule returns.
+    """Return a program rewritten step by step.
 
     The rule gets a step with one result, the steps that compute other values, and how
-    often each value is used. Steps `outside` have computed inputs.
+    often each value is used. It returns a list of steps that take its place, or a value
+    or constant that takes the place of its result, or None. Steps `outside` have
+    computed inputs.
     """
     uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()} | (outside or {})
     steps: list[Step] = []
-    for step in program.steps:
+    instead: dict[Value, Any] = {}
+    for old in program.steps:
+        step = old.substitute(instead)
         new = rule(step, made, uses) if isinstance(step.out, Value) else None
-        made.update((out, last) for last in new or () for out in last.outs())
+        if new is not None and type(new) is not list:
+            instead[step.out] = rename(new, step.out) if isinstance(new, Value) else new
+            continue
+        made.update((out, last) for last in new or (step,) for out in last.outs())
         steps += new or [step]
-    return replace(program, steps=tuple(steps))
+    return replace(program, steps=tuple(steps)).substitute(instead)
 
 
 def mapped(change: Callable[[Any], Any], tree: Any) -> Any:

@@ -353,8 +353,7 @@ def begun(program: Program) -> Program:
 
 def unbegun(program: Program) -> Program:
     """Undo `begun` for the sums that no loop computes."""
-    program = program.substitute({step.outs()[0]: step.args[1] for step in program.steps if is_begin(step)})
-    return replace(program, steps=tuple([step for step in program.steps if not is_begin(step)]))
+    return rewritten(program, lambda step, made, uses: step.args[1] if is_begin(step) else None)
 
 
 def is_float(value: Any) -> bool:

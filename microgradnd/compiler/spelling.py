@@ -131,6 +131,14 @@ def quotient_of_rows(step: Step, made: Made, uses: dict[Value, int]) -> list[Ste
     return None
 
 
+def divided(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Multiply by the inverse of a power of two, which is exact."""
+    x, c = step.args
+    exact = type(c) in (int, float) and 2**-60 <= abs(c) <= 2**60 and abs(math.frexp(c)[0]) == 0.5
+    plain = exact and is_real(x) and x.dtype == step.out.dtype and not step.kwargs
+    return [replace(step, function=np.multiply, args=(x, 1 / c))] if plain else None
+
+
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply two matrices by `np.dot`, or as their structure allows."""
     if not all(isinstance(a, Value) for a in step.args):
@@ -348,6 +356,7 @@ SPELLINGS: dict[str, Rule] = {
         square,
         power,
         multiplied,
+        divided,
         matmul,
         contraction,
         bound,
