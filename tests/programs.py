@@ -21,11 +21,8 @@ LARGEST = 60  # elements that a value may have before it is cut down
 
 def agree(x, y):
     """Return the two, the second as a number if their shapes don't broadcast."""
-    try:
-        np.broadcast_shapes(np.shape(x), np.shape(y))
-    except ValueError:
-        return x, np.mean(y)
-    return x, y
+    lengths = zip(reversed(np.shape(x)), reversed(np.shape(y)), strict=False)
+    return (x, y) if all(m == n or 1 in (m, n) for m, n in lengths) else (x, np.mean(y))
 
 
 def axis_of(x, k):

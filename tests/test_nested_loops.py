@@ -1,7 +1,7 @@
 """Loops within loops: forward and backward, each is a `for` within a `for`.
 
 Owns: the search for runs (`runs.py`) in nested loops, and what makes turns alike
-(`sums.py`).
+(`rolling.py`).
 Must not own: single loops (`test_rolling.py`), or long ones (`test_folding.py`).
 Read next: `test_rolling.py`.
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd.compiler import runs, sums
+from microgradnd.compiler import rolling, runs
 from microgradnd.compiler.program import Program, Step, Value
 
 RNG = np.random.default_rng(3)
@@ -183,8 +183,8 @@ def test_a_sum_without_a_loop_begins_with_its_first_term():
         Step(np.add, (left, right), {}, out)
         for left, right, out in zip([terms[0], *totals], terms[1:], totals, strict=False)
     ]
-    begun = sums.begun(Program((x, y), tuple(steps), (totals[-1],)))
-    assert sum(map(sums.is_begin, begun.steps)) == 1
+    begun = rolling.begun(Program((x, y), tuple(steps), (totals[-1],)))
+    assert sum(map(rolling.is_begin, begun.steps)) == 1
     compiled = mg.compile(lambda x, y: np.sin(x) + np.cos(y) + np.sin(y) + np.cos(x) + np.sin(x * y), optimize=False)
     compiled(np.ones(2), np.ones(2))
     assert "-0.0" not in compiled.source

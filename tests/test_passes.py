@@ -20,6 +20,7 @@ from microgradnd import primitives
 from microgradnd.compiler import buffers, formulas, layouts, passes, spelling
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled
+from tests.interpreter import run
 from tests.programs import compare, inputs, is_single, is_tame, programs
 
 blocks = importlib.import_module("microgradnd.compiler.blocks")  # the package knows the function by this name
@@ -72,7 +73,7 @@ def check(rewrite, given_names, before, after, outputs, left=None):
     program = build(given_names, before, outputs)
     new = rewrite(program)
     assert written(new) == (after, left or outputs)
-    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+    compare(run(new, *arrays_of(program)), run(program, *arrays_of(program)), exact=True)
     assert written(program) == (before, outputs)  # a program is never changed
 
 
@@ -244,7 +245,7 @@ def test_simplify(case):
     expected = before if after is None else after
     assert [tuple(map(repr, line)) for line in lines] == [tuple(map(repr, line)) for line in expected]
     assert outputs == left
-    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+    compare(run(new, *arrays_of(program)), run(program, *arrays_of(program)), exact=True)
 
 
 WITHOUT = {
@@ -382,7 +383,7 @@ def test_a_constant_in_memory_order(shape):
     new = layouts.in_memory_order(program)
     assert [step.function for step in new.steps] == [T, np.add, T]
     assert new.steps[1].args[0] is program.inputs[0]
-    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+    compare(run(new, *arrays_of(program)), run(program, *arrays_of(program)), exact=True)
 
 
 N = np.negative
@@ -527,7 +528,7 @@ def test_spell(case):
     new = spelling.spell(spelling.spell(spelling.spell(program, formulas.FORMULAS)), spelling.LAST)
     if functions is not None:
         assert [step.function for step in new.steps] == functions
-    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=False)
+    compare(run(new, *arrays_of(program)), run(program, *arrays_of(program)), exact=False)
 
 
 def test_the_largest_of_each_row_by_its_place(monkeypatch):
@@ -541,7 +542,7 @@ def test_the_largest_of_each_row_by_its_place(monkeypatch):
         array = np.random.default_rng(0).normal(size=(4, 9))
         array[1, 3] = np.nan
         array[2] = -np.inf
-        compare(new.run(array), program.run(array), exact=True)
+        compare(run(new, array), run(program, array), exact=True)
     for axis in (0, None, (0, 1)):
         out = Value(np.shape(np.max(array, axis)), np.float64)
         new = spelling.spell(Program((x,), (Step(np.max, (x, axis), {}, out),), (out,)))
@@ -580,8 +581,8 @@ def test_own_results(case):
     new = own_results(program)
     assert [step.function for step in new.steps] == functions
     given_arrays = arrays_of(program)
-    got = new.run(*given_arrays)
-    compare(got, program.run(*given_arrays), exact=True)
+    got = run(new, *given_arrays)
+    compare(got, run(program, *given_arrays), exact=True)
     assert not any(np.shares_memory(a, b) for a in got for b in (*given_arrays, CONSTANT))
 
 
@@ -603,7 +604,7 @@ def test_blocks_take_chains_together(monkeypatch):
     chain = new.steps[1]
     assert [step.function for step in chain.function.program.steps] == [np.sin, np.multiply, np.add]
     assert [v.name for v in chain.out] == ["t", "w"]
-    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+    compare(run(new, *arrays_of(program)), run(program, *arrays_of(program)), exact=True)
 
 
 NO_CHAIN = {
@@ -792,9 +793,9 @@ def test_a_pass_changes_no_result(rewrite, monkeypatch):
         after = rewrite(before)
         assert len(before.steps) == count
         exact, single = rewrite not in (formulas.formulated, spelling.spell), is_single(program, arrays)
-        compare(after.run(*given_arrays), before.run(*given_arrays), exact, single)
+        compare(run(after, *given_arrays), run(before, *given_arrays), exact, single)
         if rewrite is not blocks.blocks:
-            compare(rewrite(after).run(*given_arrays), after.run(*given_arrays), exact, single)
+            compare(run(rewrite(after), *given_arrays), run(after, *given_arrays), exact, single)
 
     law()
 

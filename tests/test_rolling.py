@@ -21,6 +21,7 @@ from microgradnd import nn, primitives
 from microgradnd.compiler import bodies, fusion, passes, turns
 from microgradnd.compiler.program import Program, Step, Turn, Value
 from microgradnd.trees import flatten
+from tests.interpreter import in_turn, run_turns
 
 programs = importlib.import_module("microgradnd.compiler.programs")
 RNG = np.random.default_rng(0)
@@ -494,12 +495,12 @@ def test_a_loop_runs_as_its_steps_do():
     )
     loop = bodies.Loop(4, Program((h, x), steps, ((new,), (row,), (new,))), (True,))
     data = np.arange(8.0).reshape(4, 2)
-    carried, kept, last = loop(np.zeros(2), data)
+    carried, kept, last = run_turns(loop, (np.zeros(2), data))
     np.testing.assert_array_equal(carried[1:], np.cumsum(data[::-1], axis=0))
     np.testing.assert_array_equal(kept, data[::-1])
     np.testing.assert_array_equal(last, carried[-1])
     part = Step(primitives.getitem, (x, (slice(Turn(3, -1), None), 1)), {}, row)
-    assert bodies.in_turn(part, 1).args[1] == (slice(2, None), 1)
+    assert in_turn(part, 1).args[1] == (slice(2, None), 1)
 
 
 # Random bodies
@@ -680,19 +681,16 @@ def test_a_loop_around_products_calls_loops(interpreted, monkeypatch, f):
     assert {line.split(":")[0] for line in inner} == {"  loops", "  NumPy"}
 
 
-def test_a_transposed_matrix_is_copied_before_the_loop_that_multiplies_by_it():
+def test_a_loop_multiplies_by_a_transposed_matrix():
     def f(w, x):
         h = x
         for _ in range(5):
             h = np.tanh(h @ w.T)
         return h
 
-    w, matrix, vector = np.eye(3) / 2, np.ones((2, 3)), np.ones(3)
     compiled = mg.compile(f)
-    np.testing.assert_array_equal(compiled(w, matrix), f(w, matrix))
-    assert compiled.source.index("np.ascontiguousarray(") < compiled.source.index("for t")
-    np.testing.assert_array_equal(compiled(w, vector), f(w, vector))  # here a copy may change the last bit
-    assert "ascontiguousarray" not in compiled.source
+    for x in (np.ones((2, 3)), np.ones(3)):
+        np.testing.assert_array_equal(compiled(np.eye(3) / 2, x), f(np.eye(3) / 2, x))
 
 
 def test_the_rows_of_a_loop_stay_one_array_where_they_are_stacked():

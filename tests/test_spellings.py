@@ -17,6 +17,7 @@ from microgradnd import nn, powers
 from microgradnd.compiler import choices, formulas
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.traits import ROOTS
+from tests.interpreter import run
 
 F = nn.functional
 RNG = np.random.default_rng(0)
@@ -324,7 +325,7 @@ def test_quotients_by_different_numbers_stay():
     ]
     program = Program((a, b, e, s, t), tuple(Step(f, (x, y), {}, out) for f, x, y, out in lines), (p, v))
     numbers = np.arange(1.0, 11.0).reshape(5, 2)
-    for found, expected in zip(formulas.formulated(program).run(*numbers), program.run(*numbers), strict=True):
+    for found, expected in zip(run(formulas.formulated(program), *numbers), run(program, *numbers), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 

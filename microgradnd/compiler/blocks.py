@@ -37,7 +37,7 @@ SUM = -1  # instead of an axis: a value that is summed over the blocks
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Steps that run together, block by block; calling it interprets them.
+    """Steps that run together, block by block.
 
     Attributes
     ----------
@@ -55,9 +55,6 @@ class Chain:
     axes: Mapping[Value, int]
     count: int
     rows: int
-
-    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
-        return self.program.run(*arrays)
 
     @property
     def is_even(self) -> bool:
@@ -118,7 +115,7 @@ class Group:
         if not all(is_view(view) and view.args[0] in self.made for view in views.values()):
             return False
         mine = {v: Value(v.shape, v.dtype, v.name) for v in views}  # the view may be needed after the chain too
-        count = self.count or step.out.shape[0]  # type: ignore[union-attr]
+        count = self.count or step.out.shape[0]
         turned = {mine[v]: 1 - (self.axes[view.args[0]] or 0) for v, view in views.items()}
         taken = step.substitute(mine)
         found = axes_of(taken, count, {**self.axes, **turned})
@@ -143,7 +140,7 @@ class Group:
 
     def closed(self, uses: Mapping[Value, int]) -> list[Step]:
         """Return the steps, as a chain if that is faster."""
-        for view in [step for step in self.later if is_view(step) and self.used.get(step.out) == uses[step.out]]:  # type: ignore[arg-type,index]
+        for view in [step for step in self.later if is_view(step) and self.used.get(step.out) == uses[step.out]]:
             self.later.remove(view)  # each block makes its own
             self.note(view)
         gains = len(self.steps) > 1 or any(is_slow(step) for step in self.steps)
@@ -271,5 +268,5 @@ def is_view(step: Step) -> bool:
 
 def is_slow(step: Step) -> bool:
     """Return whether a maximum with a number gains by blocks (see `spelling.py`)."""
-    dtype = step.out.dtype  # type: ignore[union-attr]
+    dtype = step.out.dtype
     return traits(step.function).spelling == "bound" and any(fills(a, dtype) for a in step.args)

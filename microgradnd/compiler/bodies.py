@@ -13,19 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped, moved, parts_of
-from microgradnd.compiler.traits import gives_view, traits
+from microgradnd.compiler.traits import gives_view
 
 primitives.BASIC.add(Turn)  # an index that moves names one element in each turn
 
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """A body of steps that runs several times; calling it interprets the steps.
+    """A body of steps that runs several times.
 
     Attributes
     ----------
@@ -43,19 +41,6 @@ class Loop:
     count: int
     body: Program
     rows: tuple[bool, ...]
-
-    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
-        carried, rest = list(arrays[: len(self.rows)]), arrays[len(self.rows) :]
-        seen: list[list[Any]] = [[x] for x in carried]
-        kept: list[list[Any]] = [[] for _ in self.body.outputs[1]]
-        last: tuple[Any, ...] = ()
-        for turn in range(self.count):
-            steps = tuple(in_turn(step, turn) for step in self.body.steps)
-            carried, new, last = replace(self.body, steps=steps).run(*carried, *rest)
-            for values, value in (*zip(seen, carried, strict=True), *zip(kept, new, strict=True)):
-                values.append(value)
-        carries = [np.stack(values) if rows else values[-1] for values, rows in zip(seen, self.rows, strict=True)]
-        return (*carries, *map(np.stack, kept), *last)
 
 
 class Row(Value):
@@ -107,11 +92,6 @@ def with_turns(step: Step, change: Callable[[Any, int], Any], depth: int = 0) ->
     return replace(step, function=function, args=mapped(changed, step.args), kwargs=mapped(changed, dict(step.kwargs)))
 
 
-def in_turn(step: Step, turn: int) -> Step:
-    """Return a step of a loop as it is in one turn."""
-    return with_turns(step, lambda number, depth: number.at(turn) if number.level == depth else number)
-
-
 def levels(step: Step) -> set[int]:
     """Return which loops' turns a step reads: 0 is the innermost loop around it."""
     own = {part.level for part in parts_of((step.args, dict(step.kwargs))) if isinstance(part, Turn | Listed)}
@@ -129,12 +109,10 @@ def hoisted(program: Program) -> Program:
 
 def hoisted_from(step: Step) -> list[Step]:
     """Return the steps that a loop needs only once, and the rest of the loop."""
-    loop: Any = step.function
+    loop = step.function
     n, body = len(loop.rows), hoisted(loop.body)
     outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
     before, inside, results = list[Step](), list[Step](), set(body.results())
-    products = [s for s in body.steps if traits(s.function).lowering == "product" and is_matrix(s.out)]
-    factors = {v for s in products for v in s.operands()}
     for inner in body.steps:
         is_fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs()) and 0 not in levels(inner)
         if not is_fixed or not outside.keys() >= set(inner.operands()):
@@ -143,17 +121,9 @@ def hoisted_from(step: Step) -> list[Step]:
         outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
         outer = with_turns(inner.substitute(outside), lambda number, _: moved(number, -1))
         before.append(replace(outer, out=outs if isinstance(inner.out, tuple) else outs[0]))
-        if inner.function in (np.transpose, np.matrix_transpose) and factors & {*inner.outs()}:
-            outs = (Value(outs[0].shape, outs[0].dtype, outs[0].name),)  # quicker than a transposed view
-            before.append(Step(np.ascontiguousarray, before[-1].outs(), {}, outs[0], step.where))
         outside.update(zip(inner.outs(), outs, strict=True))
     used = {v for inner in inside for v in inner.operands()} | results
     fixed_inputs = [v for v in outside if v in used]
     body = replace(body, inputs=(*body.inputs[:n], *fixed_inputs), steps=tuple(inside))
     args = (*step.args[:n], *(outside[v] for v in fixed_inputs))
     return [*before, replace(step, function=replace(loop, body=body), args=args)]
-
-
-def is_matrix(value: Any) -> bool:
-    """Return whether a product has the same bits for operands in any memory order."""
-    return isinstance(value, Value) and len(value.shape) == 2 and min(value.shape) > 1

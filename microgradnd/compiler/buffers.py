@@ -27,8 +27,6 @@ from microgradnd.compiler.program import Program, Step, Value, as_arrays, moves,
 from microgradnd.compiler.spelling import IN_PLACE
 from microgradnd.compiler.traits import is_reducer, traits
 
-LENT = 2**14  # largest vector, in bytes, of which the caller may hold parts: each part keeps all of it
-
 
 @dataclass
 class Plan:
@@ -52,8 +50,6 @@ class Plan:
         The views of buffers, which are made with them.
     joined : set of Value
         The vectors whose parts are computed in place.
-    lent : list of Value
-        Those of them whose parts the caller gets.
     """
 
     buffers: list[tuple[tuple[int, ...], Any]] = field(default_factory=list)
@@ -64,7 +60,6 @@ class Plan:
     over: dict[Value, Value] = field(default_factory=dict)
     views: list[Step] = field(default_factory=list)
     joined: set[Value] = field(default_factory=set)
-    lent: list[Value] = field(default_factory=list)
 
 
 def may_share(step: Step) -> bool:
@@ -99,7 +94,6 @@ class Planner:
         self.exact: dict[Value, Step] = {}  # values that are certainly views of another, if that is contiguous
         self.owners: dict[Value, set[Value]] = {}  # of a value that may be a view: those whose memory it may share
         self.kept: set[Value] = set()  # the owners of the results' memory
-        self.lendable: set[Value] = set()
         self.last: dict[Value, int] = {}  # the last step that reads an owner's memory
 
     def planned(self) -> Plan:
@@ -109,7 +103,6 @@ class Planner:
             self.look_at(step)
         outputs = set(values_in(program.outputs))
         self.kept = {owner for value in outputs for owner in self.owners_of(value)}
-        self.lendable = outputs - {owner for value in outputs for owner in self.owners_of(value) if owner is not value}
         for step in program.steps:
             if step.function is primitives.concatenate:
                 self.join(step)
@@ -161,32 +154,23 @@ class Planner:
         return next((step.args[0] for step in self.chain(value)), value)
 
     def join(self, step: Step) -> None:
-        """Compute the parts of a vector in their places, where possible.
-
-        The caller may get parts of a small vector, which is reused when nobody holds
-        any of them (`unheld` in source.py). A part is returned as a new view. If
-        another result may be a view of it, NumPy may return the part itself.
-        """
+        """Compute the parts of a vector in their places, where possible."""
         out = step.out
-        assert isinstance(out, Value)
         parts = step.args[2:]
         if len(out.shape) != 1 or out in self.kept:
             return
-        kept = self.kept if out.size * out.dtype.itemsize > LENT else self.kept - self.lendable
         start, found = 0, dict[Value, tuple[Value, int, int]]()
         for part in parts:
             source = self.root(part) if isinstance(part, Value) else part
             flat = isinstance(source, Value) and all(s.function is np.reshape for s in self.chain(part))
             i = self.made.get(source, -1) if isinstance(source, Value) else -1
-            fits = flat and i >= 0 and source.dtype == out.dtype and source not in kept | set(found)
+            fits = flat and i >= 0 and source.dtype == out.dtype and source not in self.kept | set(found)
             if not fits or source in self.plan.part_of or not takes_out(self.program.steps[i]):
                 return
             found[source] = (out, start, start + source.size)
             start += source.size
         self.plan.part_of.update(found)
         self.plan.joined.add(out)
-        if self.kept & found.keys():
-            self.plan.lent.append(out)
         for value, owners in self.owners.items():
             if owners & found.keys():
                 self.owners[value] = (owners - found.keys()) | {out}
@@ -233,7 +217,7 @@ class Planner:
         plan, fills = self.plan, isinstance(step.function, Chain | Loop) and out.shape
         if out in plan.part_of:
             vector = plan.part_of[out][0]
-            if vector not in plan.buffer_of and vector not in plan.lent:
+            if vector not in plan.buffer_of:
                 plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
         elif (fills or takes_out(step)) and out not in self.kept and out not in plan.over:
             dying = [v for v in step.operands() if v in ending and v in plan.buffer_of]
@@ -263,7 +247,6 @@ class Planner:
 
         for i, step in enumerate(chain.program.steps):
             out = step.out
-            assert isinstance(out, Value)
             viewed = [view.args[0] for view in map(chain.views.get, step.operands()) if view]
             read = dict.fromkeys([*viewed, *step.operands()])
             ending = [self.plan.block_of[v] for v in read if v in self.plan.block_of and chain.last_use(v) == i]

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.program import Constant, Program, Step, Value, rename
+from microgradnd.compiler.program import Constant, Made, Program, Step, Value, rewritten
 
 TERMS, FACTORS = 8, 16  # beyond these numbers the algebra gives up
 CENTRES = (np.max, np.min, np.mean)
@@ -192,20 +192,20 @@ def without_zeros(program: Program) -> Program:
         return program
     known: dict[Value, Terms] = {}
     exponentials = {step.out for step in program.steps if step.function is np.exp}
-    replacements: dict[Value, Any] = {}
-    for step in program.steps:
-        found = result(step, known)
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> Value | None:
+        out, found = step.out, result(step, known)
         if found is not None and len(found) <= TERMS and all(len(powers) <= FACTORS for powers in found):
-            known[step.outs()[0]] = found
-        if step.function is not np.add or step.where is not None:
-            continue
+            known[out] = found
+        if step.function is not np.add or step.where is not None or known.get(out) is None:
+            return None
         for x, y in (step.args, step.args[::-1]):
-            if not isinstance(x, Value) or not isinstance(y, Value) or known.get(step.outs()[0]) is None:
-                continue
-            if (x.shape, x.dtype) != (step.out.shape, step.out.dtype):  # type: ignore[union-attr]
+            if not isinstance(x, Value) or not isinstance(y, Value) or (x.shape, x.dtype) != (out.shape, out.dtype):
                 continue
             # next to a NaN all are NaN; so is the exponential, and so are deviations
             terms = known.get(x, {}) if known.get(y) == {} else {}
             if is_centred(terms) or any(f.what in exponentials for powers in terms for f, _ in powers):
-                replacements[step.out] = rename(replacements.get(x, x), step.out)  # type: ignore[index, arg-type]
-    return program.substitute(replacements)
+                return x
+        return None
+
+    return rewritten(program, rule)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.bodies import Loop, Row, is_free
+from microgradnd.compiler.bodies import Row, is_free
 from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.spelling import assigned_at
@@ -55,15 +55,11 @@ class Carrying:
     body, count
         The loop's.
     carried : list of Carried
-    passed : set of (Value, Value)
-        Carried arrays that only a loop within this one changes, and that it may
-        write over: in a turn and in the next one.
     kept, last : list of (Value, Value)
         Those that are kept from all turns or from the last, outside and inside.
     """
 
     def __init__(self, step: Step) -> None:
-        assert isinstance(step.function, Loop)
         loop, outs = step.function, step.outs()
         nexts, kept, last = loop.body.outputs
         n, inputs = len(loop.rows), loop.body.inputs
@@ -72,17 +68,6 @@ class Carrying:
         self.carried = [*map(Carried, inputs[:n], nexts, step.args[:n], outs[:n], loop.rows)]
         self.kept = [*zip(outs[n : n + len(kept)], kept, strict=True)]
         self.last = [*zip(outs[n + len(kept) :], last, strict=True)]
-        self.uses, self.made = self.body.uses(), {out: s for s in self.body.steps for out in s.outs()}
-        self.passed = {(c.inside, c.following) for c in self.carried if self.is_passed(c)}
-
-    def is_passed(self, c: Carried) -> bool:
-        """Return whether a carried array is only handed on to a loop and back."""
-        inner = self.made.get(c.following)
-        if c.has_rows or not c.inside.shape or inner is None or not isinstance(inner.function, Loop):
-            return False
-        pairs = zip(inner.args, inner.outs(), inner.function.rows, strict=False)
-        once = self.uses[c.inside] == self.uses[c.following] == 1
-        return once and any(arg is c.inside and out is c.following and not rows for arg, out, rows in pairs)
 
 
 class InPlace(Carrying):
@@ -100,13 +85,12 @@ class InPlace(Carrying):
     results : list of (Value, Value)
         The numbers that outlive the loop, outside and inside.
 
-    If `named` is true, numbers that a turn hands on are values of their own. If
-    `passes` is false, an inner loop has arrays of its own.
+    If `named` is true, numbers that a turn hands on are values of their own.
     """
 
-    def __init__(self, step: Step, named: bool, passes: bool) -> None:
+    def __init__(self, step: Step, named: bool) -> None:
         super().__init__(step)
-        self.named, self.passed = named, self.passed if passes else set()
+        self.named = named
         self.places: dict[Value, tuple[Value, int | None]] = {}
         self.ends: list[tuple[Value, int, Value]] = []
         self.steps = [*self.body.steps]
@@ -126,7 +110,7 @@ class InPlace(Carrying):
                 self.places[c.inside] = c.out, 0 if c.has_rows else None
             if c.has_rows:
                 self.keep(c.out, c.following, 1)
-            elif c.inside.shape and c[:2] not in self.passed:
+            elif c.inside.shape:
                 self.write(c.inside, c.following)
         for out, value in self.kept:
             self.keep(out, value, 0)
@@ -170,12 +154,12 @@ class InPlace(Carrying):
         self.updates[target] = value if is_own else self.copied(value)
 
 
-def in_place(step: Step, changes: Callable[[Step], bool], named: bool = False, passes: bool = True) -> InPlace:
+def in_place(step: Step, changes: Callable[[Step], bool], named: bool = False) -> InPlace:
     """Return a loop whose body writes in place.
 
     `changes` tells which steps change their first operand.
     """
-    laid = InPlace(step, named, passes)
+    laid = InPlace(step, named)
     for inner in laid.steps:
         if changes(inner):
             laid.base[inner.outs()[0]] = laid.base.get(inner.args[0], inner.args[0])

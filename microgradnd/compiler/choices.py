@@ -98,7 +98,7 @@ def is_zero(x: Any) -> bool:
 
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
     """Choose by products of bits, as integers, with 0 or 1."""
-    out: Any = step.out
+    out = step.out
     if step.kwargs or len(step.args) != 3 or out.size < choice.LARGE or out.dtype not in choice.WORDS:
         return None
     mask, x, y = step.args
@@ -133,7 +133,7 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
 def compared(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
     """Look once whether there are any ties or NaN; for a sign, compare with 0."""
     out, is_sign, x = step.out, step.function is np.sign, step.args[0]
-    flags: Any = {"like": step, "shape": out.shape, "dtype": np.dtype(bool)}  # type: ignore[union-attr]
+    flags: Any = {"like": step, "shape": out.shape, "dtype": np.dtype(bool)}
     if is_sign and (step.kwargs or not alike(x, step) or x.size < choice.LARGE):
         return None
     y, *least = (0, -1) if is_sign else step.args[1:]
@@ -144,5 +144,5 @@ def compared(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) 
 
 def alike(x: Any, step: Step) -> bool:
     """Return whether a value has the floating-point dtype and shape of a result."""
-    out: Any = step.out
+    out = step.out
     return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype in (np.float32, np.float64)

@@ -16,7 +16,6 @@ same function without the checks.
 
 from __future__ import annotations
 
-import builtins
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -27,7 +26,7 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
-from microgradnd.compiler.places import CONTAINERS, MISSING, Place, held, same, shape_of
+from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same, shape_of
 from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient, Setting
 from microgradnd.compiler.replay import recorded
@@ -261,18 +260,12 @@ class Dispatcher:
         """Check that the function's surroundings are unchanged."""
         traced = self.entry.traced
         counted: dict[Any, list[Place]] = {}
-        scopes: dict[int, list[Place]] = {}
         for place in traced.surroundings.places:
             changes = getattr(type(place.owner), "__changes__", None)
             if changes is not None:
                 counted.setdefault(changes, []).append(place)
-            elif type(place.owner) is dict and "__builtins__" in place.owner and place.key.isidentifier():
-                scopes.setdefault(id(place.owner), []).append(place)
             else:
                 self.checks.append(self.there(place))
-        for places in scopes.values():
-            is_short = len(places) <= SHORT
-            self.checks += map(self.there, places) if is_short else [f"{self.name(names_held(places))}()"]
         for changes, places in counted.items():  # their classes count every attribute that is set
             known = Counted(changes, places)
             self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
@@ -360,24 +353,6 @@ class Counted:
             return False
         self.count = count
         return True
-
-
-def names_held(places: list[Place]) -> Callable[[], bool]:
-    """Return a function that looks up the names in one namespace, and compares.
-
-    Python finds global names, and the built-in ones that they don't hide, much faster
-    than entries of a dict.
-    """
-    scope = places[0].owner
-    prefix = "_" * (1 + max(len(place.key) for place in places))  # no name starts with it
-    values = [scope, *(held(builtins, place.key) if place.value is MISSING else place.value for place in places)]
-    checks = [
-        f"{place.key!r} not in {prefix}0" if value is MISSING else f"{place.key} is {prefix}{i}"
-        for i, (place, value) in enumerate(zip(places, values[1:], strict=True), 1)
-    ]
-    names = ", ".join(f"{prefix}{i}" for i in range(len(values)))
-    code = eval(f"lambda {names}: {' and '.join(checks)}", {}).__code__
-    return FunctionType(code, scope, "names_held", tuple(values))
 
 
 def identities(things: Sequence[tuple[str, Any]]) -> list[str]:

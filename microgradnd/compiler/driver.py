@@ -22,9 +22,10 @@ from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Fused, Layout, laid_out
 from microgradnd.compiler.program import Program, Step, Value, moves, values_in
+from microgradnd.compiler.scalars import UnfitError
 from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
-from microgradnd.compiler.turns import Turns, UnfitError
+from microgradnd.compiler.turns import Turns
 
 NATIVE = {"float64": "float", "int64": "int", "bool": "bool"}  # dtypes that are Python's too
 
@@ -130,7 +131,6 @@ class Driver:
     def turns(self, step: Step) -> None:
         """Print a rolled loop: a compiled function, or a Python loop with calls."""
         loop = step.function
-        assert isinstance(loop, Loop)
         what = f"{len(loop.body.steps)} steps in a loop of {loop.count} turns"
         try:
             part = Turns(self.names.new(f"{self.name}_turns"))

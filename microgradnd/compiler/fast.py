@@ -36,21 +36,11 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
     inputs = [names.value(v, "x") for v in program.inputs]
     writer = Writer(program, names, {})
     allocated = allocation(program, names, plan, writer)
-    lent = lending(names, plan)
     lines = statements(program, plan, writer, allocated)
     before = ""
-    if lent:
-        names.helpers.add("unheld")
-        before = f"{made('_lend', lent, lent)}_lent, _alone = [], references(_lend(), {len(plan.lent)})\n\n\n"
-        taken = ["_arrays = unheld(_lent, _lend, _alone)", f"({listed(lent)}) = _arrays"]
-        lines = [*taken, *lines, "_lent.append(_arrays)"]
-        wanted = set(program.results())
-        # Return views: a caller who holds one holds a reference to its vector.
-        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & wanted)
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
-        pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
-        before = f"{pool}{before}"
+        before, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
     return before + function_text(program, name, inputs, lines, writer)
 
 
@@ -101,8 +91,7 @@ def turns(
     `one_turn` prints a turn; by default, its statements are NumPy calls.
     """
     loop, names = step.function, writer.names
-    assert isinstance(loop, Loop)
-    laid = in_place(step, lambda inner: inner.function in IN_PLACE, passes=one_turn is None)
+    laid = in_place(step, lambda inner: inner.function in IN_PLACE)
     body, counter = laid.program(), names.new("t")
     before, head = list[str](), list[str]()
     for out in step.outs():
@@ -133,7 +122,6 @@ def turns(
             planned = Planner(body).planned()
             allocated += allocation(body, names, planned, writer)
             before += numbers_in(body, names)
-            names.of.update((following, names.of[inside]) for inside, following in laid.passed)
             lines = statements(body, planned, writer, allocated)
         for out, ahead, value in laid.ends:
             text = names.numbers.get(value) or writer.text(value)
@@ -174,12 +162,6 @@ def listed(lines: list[str]) -> str:
     return "".join(f"{line.split(' = ')[0]}, " for line in lines).strip()
 
 
-def lending(names: Names, plan: Plan) -> list[str]:
-    """Return the statements that make lent vectors, and their parts."""
-    lines = [f"{names.value(vector)} = np.empty({vector.shape}, np.{vector.dtype.name})" for vector in plan.lent]
-    return lines + [part_of(value, names, plan) for value, (vector, *_) in plan.part_of.items() if vector in plan.lent]
-
-
 def part_of(value: Value, names: Names, plan: Plan) -> str:
     """Return the statement that makes a value part of a vector."""
     vector, start, stop = plan.part_of[value]
@@ -200,14 +182,13 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
             shaped[i, value.shape] = names.new(f"buffer{i}")
             lines.append(f"{shaped[i, value.shape]} = {buffers[i]}.reshape({value.shape})")
         names.of[value] = shaped[i, value.shape]
-    lines += [part_of(value, names, plan) for value, (vector, *_) in plan.part_of.items() if vector not in plan.lent]
+    lines += [part_of(value, names, plan) for value in plan.part_of]
     for value, i in plan.block_of.items():
         names.of[value] = buffers[i]
     for value, i in plan.term_of.items():
         names.of["term", value] = buffers[i]
     known: dict[str, str] = {}
     for step in plan.views:
-        assert isinstance(step.out, Value)
         text = writer.call(step)[0]
         if text not in known:
             known[text] = names.value(step.out, "view")
@@ -268,7 +249,6 @@ def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
     `rest` cuts an array to the rows of the last block.
     """
     out, names = step.out, writer.names
-    assert isinstance(out, Value)
     args = list(step.args)
     for j, arg in enumerate(args):
         rank = 1 if chain.axes[out] == SUM else len(out.shape)
@@ -292,7 +272,6 @@ def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
 
 def into(step: Step, writer: Writer) -> str:
     """Return a step as a call that writes into its place, if possible by position."""
-    assert isinstance(step.out, Value)
     out = writer.names.of[step.out]
     if step.function is primitives.astype:
         narrows = not np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")

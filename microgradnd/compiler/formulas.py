@@ -27,8 +27,8 @@ from microgradnd import primitives
 from microgradnd.compiler import choices
 from microgradnd.compiler.cancelling import keeps_order
 from microgradnd.compiler.passes import drop_dead, fold_signs, simplify
-from microgradnd.compiler.program import Program, Step, Value, call, fills
-from microgradnd.compiler.spelling import Made, Rule, arrays_of, axes_of, ending, is_real, spell, summed
+from microgradnd.compiler.program import Made, Program, Rule, Step, Value, call, fills
+from microgradnd.compiler.spelling import arrays_of, axes_of, ending, is_real, spell, summed
 from microgradnd.rules.elementwise import share_of_maximum
 
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
@@ -79,7 +79,7 @@ def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
         if alike and uses.get(x, 1) == 1:
             total = summed(a, axes, step)
             steps = sums(total, made, uses) or [total]
-            shape = np.broadcast_shapes(total.out.shape, *map(np.shape, factor))  # type: ignore[union-attr]
+            shape = np.broadcast_shapes(total.out.shape, *map(np.shape, factor))
             return ending([*steps, call(inner.function, steps[-1].out, *factor, like=step, shape=shape)], step)
     return None
 
@@ -125,7 +125,7 @@ def mean_along(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: di
     """Return the steps for a mean along some axes, as `summed` leaves them."""
     total = summed(x, axes, like)
     steps = sums(total, made, uses) or [total]
-    shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
+    shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)
     return [*steps, call(np.divide, steps[-1].out, n, like=like, shape=shape)]
 
 
@@ -137,12 +137,12 @@ def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     centre = mean_along(x, axes, step, made, uses)
     apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
     squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
-    return ending([*centre, apart, squares, *mean_along(squares.out, axes, step, made, uses)], step)  # type: ignore[arg-type]
+    return ending([*centre, apart, squares, *mean_along(squares.out, axes, step, made, uses)], step)
 
 
 def deviation(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Take the root of the variance, as NumPy does."""
-    of_squares = Value(step.out.shape, step.out.dtype)  # type: ignore[union-attr]
+    of_squares = Value(step.out.shape, step.out.dtype)
     steps = variance(replace(step, out=of_squares), made, uses)
     return steps and [*steps, replace(step, function=np.sqrt, args=(of_squares,), kwargs={})]
 
@@ -154,8 +154,8 @@ def norm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     if not is_real(x) or not x.size or given.get("ord") is not None:
         return None
     axes = axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
-    squares, root = call(np.multiply, x, x, like=step, shape=x.shape), Value(step.out.shape, step.out.dtype)  # type: ignore[union-attr]
-    total = ending([squares, summed(squares.out, axes or (), step)], replace(step, out=root))  # type: ignore[arg-type]
+    squares, root = call(np.multiply, x, x, like=step, shape=x.shape), Value(step.out.shape, step.out.dtype)
+    total = ending([squares, summed(squares.out, axes or (), step)], replace(step, out=root))
     return [*total, replace(step, function=np.sqrt, args=(root,), kwargs={})]
 
 
@@ -167,7 +167,7 @@ def expanded(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
         return None
     axes = {a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,))}
     index = tuple(None if i in axes else slice(None) for i in range(len(shape)))
-    kept = tuple(1 if i in axes else n for i, n in enumerate(step.out.shape))  # type: ignore[union-attr]
+    kept = tuple(1 if i in axes else n for i, n in enumerate(step.out.shape))
     row = call(primitives.getitem, g, index, like=step, shape=kept)
     return [row, replace(step, args=(row.out, shape, axis, True), kwargs={})]
 
@@ -213,7 +213,7 @@ def softmax_of(p: Any, made: Made) -> tuple[Value, Any] | None:
 
 def logarithm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write the logarithm of a softmax as a difference, finite where it is tiny."""
-    out: Any = step.out
+    out = step.out
     found = softmax_of(step.args[0], made)
     if found is None or step.kwargs or (found[0].shape, found[0].dtype) != (out.shape, out.dtype):
         return None
@@ -238,7 +238,7 @@ def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
     """Write exp(x - log(s)) as exp(x) / s, where exp(x) is known and s is a sum of
     it.
     """
-    out: Any = step.out
+    out = step.out
     x, logarithm = step_of(step.args[0], made, np.subtract) or (None, None)
     for s in step_of(logarithm, made, np.log):
         total: Any = s
@@ -277,10 +277,10 @@ def weighted_parts(c: np.ndarray[Any, Any], z: Value, log: Value, along: tuple[i
     weight = weights.flat[0].item() if np.all(weights == weights.flat[0]) else weights
     left = call(np.multiply, c, z, like=step, shape=z.shape)
     right = call(np.multiply, log, weight, like=step, shape=log.shape)
-    steps = [left, summed(left.out, axes, step), right]  # type: ignore[arg-type]
+    steps = [left, summed(left.out, axes, step), right]
     if axes != along:
-        steps.append(summed(right.out, axes, step))  # type: ignore[arg-type]
-    shape = np.broadcast_shapes(steps[1].out.shape, steps[-1].out.shape)  # type: ignore[union-attr]
+        steps.append(summed(right.out, axes, step))
+    shape = np.broadcast_shapes(steps[1].out.shape, steps[-1].out.shape)
     return ending([*steps, call(np.subtract, steps[1].out, steps[-1].out, like=step, shape=shape)], step)
 
 
@@ -290,12 +290,12 @@ def weighted_parts(c: np.ndarray[Any, Any], z: Value, log: Value, along: tuple[i
 def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Divide once, or not at all, what a derivative divides and then multiplies."""
     if any(isinstance(a, np.ndarray) and a.dtype == bool for a in step.args) and is_real(step.out):
-        args = [a.astype(step.out.dtype) if isinstance(a, np.ndarray) else a for a in step.args]  # type: ignore[union-attr]
+        args = [a.astype(step.out.dtype) if isinstance(a, np.ndarray) else a for a in step.args]
         return [replace(step, args=tuple(args))]
     if (part := positive_part(step, made, uses)) or step.where is not None or step.kwargs:
         return part
     for terms, e in (step.args, step.args[::-1]):
-        if not isinstance(terms, Value) or not is_real(e) or (e.shape, e.dtype) != (step.out.shape, terms.dtype):  # type: ignore[union-attr]
+        if not isinstance(terms, Value) or not is_real(e) or (e.shape, e.dtype) != (step.out.shape, terms.dtype):
             continue
         if found := by_known_quotient(terms, e, step, made, uses):
             total, p = found
@@ -383,7 +383,7 @@ def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add equal terms once, and choose once; recognise the derivative of half of h +
     abs(h).
     """
-    if step.where is not None or step.kwargs or not is_real(step.out) or not step.out.size:  # type: ignore[union-attr]
+    if step.where is not None or step.kwargs or not is_real(step.out) or not step.out.size:
         return None
     return half_share(step, made) or sum_of_choices(step, made) or like_terms(step, made, uses)
 
@@ -463,7 +463,7 @@ def bounded(step: Step, made: Made) -> list[Step] | None:
     mask, c, value = step.args
     comparison = made.get(mask) if isinstance(mask, Value) else None
     order = COMPARISONS.get(comparison.function, 0) if comparison is not None and not comparison.kwargs else 0
-    if not order or not fills(c, step.out.dtype) or not step.out.dtype.type(c):  # type: ignore[union-attr]
+    if not order or not fills(c, step.out.dtype) or not step.out.dtype.type(c):
         return None
     low, high = comparison.args[::order]  # type: ignore[union-attr]
     is_upper = type(low) in (int, float)

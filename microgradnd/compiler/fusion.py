@@ -334,8 +334,7 @@ class Lowering:
 
     def ufunc(self, step: Step, out: Value) -> str:
         """Translate a NumPy function of single elements."""
-        function: Any = step.function
-        args: Any = step.args
+        function, args = step.function, step.args
         if step.kwargs or len(args) != function.nin:
             return NO_LOOPS
         *dtypes, result = loop_of(step.function, args)
@@ -484,10 +483,8 @@ class Lowering:
     def scatter(self, step: Step, out: Value) -> str:
         """Translate the transpose of indexing: zeros, with values added to them."""
         values, index, _ = step.args
-        if primitives.is_basic(index):
-            self.map(step, "{0}", [0], out)
-            return self.map(step, "{0}", [values], out, view=self.view[out][with_ellipsis(index)])
-        return self.added(replace(step, args=(0, index, values)), out)
+        lower = self.setitem if primitives.is_basic(index) else self.added
+        return lower(replace(step, args=(0, index, values)), out)
 
     def added(self, step: Step, out: Value) -> str:
         """Translate adding at an index of arrays."""

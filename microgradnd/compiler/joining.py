@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.buffers import LENT, takes_out
+from microgradnd.compiler.buffers import takes_out
 from microgradnd.compiler.passes import key_of, simplify
 from microgradnd.compiler.program import Program, Step, Value, call
 from microgradnd.compiler.traits import traits
@@ -28,6 +28,8 @@ from microgradnd.compiler.traits import traits
 # Times, in that of a call with a small array: to make a vector, for each of its parts,
 # and to copy a part into an input that is updated
 VECTOR, PART, COPY = 2.0, 0.4, 1.0
+
+LONGEST = 2**14  # bytes of a vector: a result that is a part of one keeps all of it
 
 Formula = list[Step]  # elementwise steps over arrays of one shape, connected by their values
 
@@ -113,8 +115,8 @@ def is_small(step: Step) -> bool:
     out, arrays = step.out, [a for a in step.args if getattr(a, "shape", ())]
     if not isinstance(step.function, np.ufunc) or not traits(step.function).is_elementwise or step.kwargs:
         return False
-    fits = isinstance(out, Value) and 0 < out.size * out.dtype.itemsize <= LENT // 2
-    return fits and bool(arrays) and all(isinstance(a, Value) and a.shape == out.shape for a in arrays)  # type: ignore[union-attr]
+    fits = isinstance(out, Value) and 0 < out.size * out.dtype.itemsize <= LONGEST // 2
+    return fits and bool(arrays) and all(isinstance(a, Value) and a.shape == out.shape for a in arrays)
 
 
 def made(formula: Formula) -> list[Value]:
@@ -140,7 +142,7 @@ def groups(found: Sequence[Formula]) -> list[list[Formula]]:
         size = max(v.size * v.dtype.itemsize for v in places)
         if room.get(key, 0) < size:
             every.append([])
-            latest[key], room[key] = every[-1], LENT
+            latest[key], room[key] = every[-1], LONGEST
         latest[key].append(one)
         room[key] -= size
     return every

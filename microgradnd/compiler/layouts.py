@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.program import Made, Program, Step, Value, rewritten
 from microgradnd.compiler.traits import is_reducer, traits
 
 REDUCTIONS = (np.sum, np.add.reduce, np.mean, np.max, np.min)
@@ -33,28 +33,26 @@ Laid = dict[Value, tuple[Value, Axes]]  # the array that a value transposes, and
 def in_memory_order(program: Program) -> Program:
     """Write elementwise functions of transposes as transposes of their results."""
     laid: Laid = {}
-    replacements: dict[Value, Value] = {}
-    steps: list[Step] = []
-    for old in program.steps:
-        step = old.substitute(replacements)
-        out: Any = step.out
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> Any:
+        out, steps = step.out, list[Step]()
         if (order := transposed(step)) is not None:
             base, inner = laid.get(step.args[0]) or (step.args[0], tuple(range(len(out.shape))))
             axes = tuple(inner[axis] for axis in order)
+            if axes == tuple(range(len(axes))):
+                return base
         elif (order := order_of(step, laid)) is not None:
             axes = order
             base = Value(tuple(out.shape[i] for i in np.argsort(axes)), out.dtype, out.name)
-            steps.append(replace(step, args=tuple(in_order(arg, axes, laid, steps) for arg in step.args), out=base))
+            args = tuple([in_order(arg, axes, laid, steps) for arg in step.args])
+            steps.append(replace(step, args=args, out=base))
         else:
-            steps += reduced(step, laid) or [step]
-            continue
-        if axes == tuple(range(len(axes))):
-            replacements[out] = base
-        else:
-            laid[out] = base, axes
-            given = (base,) if axes == backward(len(axes)) else (base, axes)
-            steps.append(Step(np.transpose, given, {}, out, step.where))
-    return replace(program, steps=tuple(steps)).substitute(replacements)
+            return reduced(step, laid)
+        laid[out] = base, axes
+        given = (base,) if axes == backward(len(axes)) else (base, axes)
+        return [*steps, Step(np.transpose, given, {}, out, step.where)]
+
+    return rewritten(program, rule)
 
 
 def transposed(step: Step) -> Axes | None:
@@ -86,12 +84,12 @@ def reduced(step: Step, laid: Laid) -> list[Step] | None:
     if kept != [*range(n)]:  # the axes that stay must come first in memory
         return None
     flat = Value((*base.shape[:n], math.prod(base.shape[n:])), base.dtype)
-    total = out if out.shape == base.shape[:n] else Value(base.shape[:n], out.dtype)  # type: ignore[union-attr]
+    total = out if out.shape == base.shape[:n] else Value(base.shape[:n], out.dtype)
     steps = [
         Step(np.reshape, (base, flat.shape), {}, flat, step.where),
         Step(step.function, (flat,), {"axis": n}, total, step.where),
     ]
-    return steps if total is out else [*steps, Step(np.reshape, (total, out.shape), {}, out, step.where)]  # type: ignore[union-attr]
+    return steps if total is out else [*steps, Step(np.reshape, (total, out.shape), {}, out, step.where)]
 
 
 def order_of(step: Step, laid: Laid) -> Axes | None:

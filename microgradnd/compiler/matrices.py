@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 
 from microgradnd import triangular
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.program import Made, Program, Step, Value
 
-Made = Mapping[Value, Step]
 TRANSPOSED = (np.transpose, np.matrix_transpose)
 CHOLESKY = (np.linalg.cholesky, triangular.cholesky)
 FACTORED = {
@@ -138,7 +137,7 @@ def solve(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | Non
     if lower is None:
         return None
     inner = step_of(transposed(b, made), made, *SOLVES)
-    if inner and inner.args[0] is a and uses[inner.out] == uses[b] == 1 and is_hermitian(inner.args[1], made):  # type: ignore[index]
+    if inner and inner.args[0] is a and uses[inner.out] == uses[b] == 1 and is_hermitian(inner.args[1], made):
         return [replace(step, function=triangular.unscale, args=(a, inner.args[1], lower))]
     return [replace(step, function=triangular.solve_triangular, args=(a, b, lower))]
 

@@ -59,11 +59,11 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
         args, kwargs = change((step.args, dict(step.kwargs)))
         fixed = isinstance(step.out, Value) and not isinstance(step.function, Anew) and not is_foreign(step.function)
         is_view = bool(args) and uniform(args[0]) is not None and traits(step.function).memory != "fresh"
-        is_number = fixed and (not step.out.shape or step.function is primitives.expand or is_view)  # type: ignore[union-attr]
+        is_number = fixed and (not step.out.shape or step.function is primitives.expand or is_view)
         if fixed and (is_number or not is_one_of_several) and not any(values_in((args, kwargs))):
             result = step.function(*as_arrays(args), **as_arrays(kwargs))
             is_new = isinstance(result, np.ndarray) and result.base is None
-            known[step.out] = shared(result, constants) if is_new else result  # type: ignore[index]
+            known[step.out] = shared(result, constants) if is_new else result
         else:
             steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
     updates = {change(old): change(new) for old, new in program.updates.items()}

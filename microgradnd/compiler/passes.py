@@ -28,7 +28,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.cancelling import without_zeros
 from microgradnd.compiler.layouts import in_memory_order
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, rename
+from microgradnd.compiler.program import Listed, Made, Program, Step, Turn, Value, call, rewritten
 from microgradnd.compiler.traits import traits
 
 PRINTED = (float, complex, np.inexact, Turn)  # 0.0 and -0.0 are equal, but not the same; so are turns with one start
@@ -51,19 +51,13 @@ def drop_dead(program: Program) -> Program:
 def share_equal(program: Program) -> Program:
     """Compute equal values only once (common subexpressions)."""
     seen: dict[Any, Value] = {}
-    replacements: dict[Value, Any] = {}
-    steps = []
-    for old in program.steps:
-        step = old.substitute(replacements)
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> Any:
         key = key_of((step.function, step.args, step.kwargs))
-        if isinstance(step.out, tuple) or key is None:
-            steps.append(step)
-        elif key in seen:
-            replacements[step.out] = rename(seen[key], step.out)
-        else:
-            seen[key] = step.out
-            steps.append(step)
-    return replace(program, steps=tuple(steps)).substitute(replacements)
+        first = step.out if key is None else seen.setdefault(key, step.out)
+        return None if first is step.out else first
+
+    return rewritten(program, rule)
 
 
 def key_of(tree: Any) -> Any:
@@ -92,19 +86,13 @@ def simplify(program: Program) -> Program:
 
     A product with a uniform array becomes one with a number.
     """
-    replacements: dict[Value, Any] = {}
-    made: dict[Value, Step] = {}
-    uses = program.uses()
-    steps = []
-    for old in program.steps:
-        step = spread_in_place(without_axes(old.substitute(replacements), made, uses), made)
-        made.update(dict.fromkeys(step.outs(), step))
-        same = unchanged(step, made)
-        if same is None or isinstance(step.out, tuple):
-            steps.append(step)
-        else:
-            replacements[step.out] = rename(same, step.out) if isinstance(same, Value) else same
-    return replace(program, steps=tuple(steps)).substitute(replacements)
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> Any:
+        new = spread_in_place(without_axes(step, made, uses), made)
+        same = unchanged(new, made)
+        return [new] if same is None else same
+
+    return rewritten(program, rule)
 
 
 def without_axes(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step:
@@ -132,7 +120,6 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     function, args = step.function, list(step.args)
     if type(function) is not np.ufunc or len(args) != 2 or step.kwargs or not traits(function).is_elementwise:
         return step
-    assert isinstance(step.out, Value)
     for i, arg in enumerate(args):
         other = args[1 - i]
         if not hasattr(other, "shape") or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
@@ -178,7 +165,7 @@ def uniform(arg: Any) -> Any:
 
 def unchanged(step: Step, made: dict[Value, Step]) -> Any:
     """Return the value that a step's result equals without computing, or None."""
-    if isinstance(step.out, tuple) or not step.args:
+    if not step.args:
         return None
     if step.function in (np.multiply, np.divide) and step.out.dtype.kind != "c":  # there infinity * (1 + 0j) has a NaN
         for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:
@@ -198,27 +185,22 @@ def alike(x: Any, out: Value) -> bool:
 
 def fold_signs(program: Program) -> Program:
     """Fold signs into constants, sums and differences; join factors if exact."""
-    uses = program.uses()
-    made: dict[Value, Step] = {}
-    steps = []
-    for old in program.steps:
-        step = old
-        while (new := folded(step, made, uses)) is not None:
-            step = new
-        made.update(dict.fromkeys(step.outs(), step))
-        steps.append(step)
-    return replace(program, steps=tuple(steps))
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+        new = folded(step, made, uses)
+        return None if new is None else rule(new, made, uses) or [new]
+
+    return rewritten(program, rule)
 
 
-def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step | None:
+def folded(step: Step, made: Made, uses: dict[Value, int]) -> Step | None:
     """Return an equal step of the operands' own operands, or None."""
-    is_signed = step.function in (np.negative, np.multiply, np.add, np.subtract)
-    if not is_signed or not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
+    if step.out.dtype.kind != "f" or step.kwargs:
         return None
 
     def operand(arg: Any, function: Any) -> Any:
         """Return the arguments of an operand's step if it calls a function."""
-        inner = made.get(arg) if isinstance(arg, Value) and arg.dtype == step.out.dtype else None  # type: ignore[union-attr]
+        inner = made.get(arg) if isinstance(arg, Value) and arg.dtype == step.out.dtype else None
         return inner.args if inner is not None and inner.function is function and not inner.kwargs else None
 
     def scaled(arg: Any) -> Any:
@@ -269,25 +251,22 @@ def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
 
 def pull_signs(program: Program) -> Program:
     """Take a factor's sign out of its product, to where `fold_signs` may use it."""
-    uses = program.uses()
-    made: dict[Value, Step] = {}
-    steps: list[Step] = []
-    for step in program.steps:
-        out, args = step.out, list(step.args)
-        signs = 0
-        if step.function is np.multiply and isinstance(out, Value) and out.dtype.kind == "f" and not step.kwargs:
-            for i, arg in enumerate(args):
-                alone = isinstance(arg, Value) and uses[arg] == 1 and arg.dtype.kind == "f"  # others wrap around
-                inner = made.get(arg) if alone else None
-                if inner is not None and inner.function is np.negative and not inner.kwargs:
-                    args[i], signs = inner.args[0], signs + 1
-        if signs == 1 and isinstance(out, Value):
-            product = Step(np.multiply, tuple(args), {}, Value(out.shape, out.dtype), step.where)
-            steps += [product, Step(np.negative, (product.out,), {}, out, step.where)]
-        else:
-            steps.append(replace(step, args=tuple(args)) if signs else step)
-        made.update(dict.fromkeys(step.outs(), steps[-1]))
-    return replace(program, steps=tuple(steps))
+
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+        if step.function is not np.multiply or step.out.dtype.kind != "f" or step.kwargs:
+            return None
+        args, signs = list(step.args), 0
+        for i, arg in enumerate(args):
+            alone = isinstance(arg, Value) and uses[arg] == 1 and arg.dtype.kind == "f"  # others wrap around
+            inner = made.get(arg) if alone else None
+            if inner is not None and inner.function is np.negative and not inner.kwargs:
+                args[i], signs = inner.args[0], signs + 1
+        if signs != 1:
+            return [replace(step, args=tuple(args))] if signs else None
+        product = call(np.multiply, *args, like=step, shape=step.out.shape)
+        return [product, replace(step, function=np.negative, args=(product.out,))]
+
+    return rewritten(program, rule)
 
 
 PASSES: tuple[Callable[[Program], Program], ...] = (

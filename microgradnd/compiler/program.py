@@ -1,6 +1,6 @@
 """The program that a tape is turned into: values and the steps that compute them.
 
-Owns: `Value`, `Constant`, `Step`, `Program`, and how a program is run step by step.
+Owns: `Value`, `Constant`, `Step`, `Program`.
 Must not own: tracing (`trace.py`), rewriting (`passes.py`) or printing (`source.py`).
 Read next: `passes.py`.
 
@@ -164,13 +164,14 @@ def shared(array: Any, seen: dict[Any, Any]) -> Any:
 class Step:
     """One call: `out = function(*args, **kwargs)`.
 
-    An argument is a Value, a constant, or a tuple or list of them.
+    An argument is a Value, a constant, or a tuple or list of them. The result is a
+    Value, or a tuple of them.
     """
 
-    function: Callable[..., Any]
+    function: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    out: Value | tuple[Value, ...]
+    out: Any
     where: tuple[str, int] | None = None  # the user's line of code
 
     def outs(self) -> tuple[Value, ...]:
@@ -196,7 +197,6 @@ def call(
     function: Callable[..., Any], *args: Any, like: Step, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any
 ) -> Step:
     """Return a step that computes a new value, for another step's line of code."""
-    assert isinstance(like.out, Value)
     return Step(function, args, kwargs, Value(shape, like.out.dtype if dtype is None else dtype), like.where)
 
 
@@ -240,14 +240,31 @@ class Program:
         steps = tuple(step.substitute(replacements) for step in self.steps)
         return replace(self, steps=steps, outputs=substituted(self.outputs, replacements), updates=updates)
 
-    def run(self, *arrays: Any) -> tuple[Any, ...]:
-        """Interpret the steps: slow, and the reference for the generated source."""
-        known: dict[Value, Any] = dict(zip(self.inputs, arrays, strict=True))
-        for step in self.steps:
-            args, kwargs = substituted((step.args, dict(step.kwargs)), known)
-            result = step.function(*as_arrays(args), **as_arrays(kwargs))
-            known.update(zip(step.outs(), result if isinstance(step.out, tuple) else (result,), strict=True))
-        return substituted(self.outputs, known)
+
+Made = dict[Value, Step]  # the step that computes each value
+Rule = Callable[[Step, Made, dict[Value, int]], Any]
+
+
+def rewritten(program: Program, rule: Rule, outside: Made | None = None) -> Program:
+    """Return a program rewritten step by step.
+
+    The rule gets a step with one result, the steps that compute other values, and how
+    often each value is used. It returns a list of steps that take its place, or a value
+    or constant that takes the place of its result, or None. Steps `outside` have
+    computed inputs.
+    """
+    uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()} | (outside or {})
+    steps: list[Step] = []
+    instead: dict[Value, Any] = {}
+    for old in program.steps:
+        step = old.substitute(instead)
+        new = rule(step, made, uses) if isinstance(step.out, Value) else None
+        if new is not None and type(new) is not list:
+            instead[step.out] = rename(new, step.out) if isinstance(new, Value) else new
+            continue
+        made.update((out, last) for last in new or (step,) for out in last.outs())
+        steps += new or [step]
+    return replace(program, steps=tuple(steps)).substitute(instead)
 
 
 def mapped(change: Callable[[Any], Any], tree: Any) -> Any:

@@ -1,6 +1,7 @@
 """Rolled loops: runs of equal steps in a program become one step.
 
-Owns: how a run is written as a loop, and what becomes of its values after it.
+Owns: how a run is written as a loop, what becomes of its values after it, and that
+long sums add all their terms in the same way.
 Must not own: how runs are found (`runs.py`), or how a loop is printed (`source.py`,
 `fast.py`, `turns.py`).
 Read next: `carrying.py`.
@@ -15,10 +16,16 @@ cost nothing: they are taken again where they are used, and belong to the operan
 
 Steps that don't fit stay unchanged. Results are equal to the last bit, because the same
 steps run in the same order.
+
+A backward pass adds each term of a gradient to the terms before it, except for the
+first. So the steps of the first turn differ from those of the others, and it couldn't
+be part of the loop. Therefore the first term is added to zero; if no loop comes of it,
+the addition is dropped again.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,9 +36,22 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.bodies import Loop, in_bodies, plural
 from microgradnd.compiler.passes import drop_dead, share_equal
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, mapped, moved
+from microgradnd.compiler.program import (
+    FEWEST,
+    Constant,
+    Listed,
+    Made,
+    Program,
+    Step,
+    Turn,
+    Value,
+    mapped,
+    moved,
+    rewritten,
+)
 from microgradnd.compiler.runs import FAR, Run, Search, is_array, may_vary, numbers_of, search_of
-from microgradnd.compiler.sums import begun, unbegun
+
+MINUS_ZERO = -0.0  # this object; a user's number is another
 
 
 def rolled(program: Program) -> Program:
@@ -185,8 +205,8 @@ class Body:
 
     def added(self, step: Step) -> Value:
         """Add a step that makes a view, and return the view."""
-        self.steps.append(replace(step, out=Value(step.out.shape, step.out.dtype, step.out.name)))  # type: ignore[union-attr]
-        return self.steps[-1].out  # type: ignore[return-value]
+        self.steps.append(replace(step, out=Value(step.out.shape, step.out.dtype, step.out.name)))
+        return self.steps[-1].out
 
     def outside(self, value: Any) -> Any:
         """Return the value inside for one that is the same in all turns."""
@@ -244,22 +264,19 @@ class Body:
 
 def restacked(program: Program) -> Program:
     """Take adjacent rows of an array by one slice, where they are stacked again."""
-    made = {step.out: step for step in program.steps if isinstance(step.out, Value)}
-    steps: list[Step] = []
-    for step in program.steps:
-        is_stack = step.function is primitives.concatenate and step.args[0] == 0
-        steps += stacked(step, made) if is_stack else [step]
-    return drop_dead(replace(program, steps=tuple(steps)))
+    return drop_dead(rewritten(program, stacked))
 
 
-def stacked(step: Step, made: Mapping[Value, Step]) -> list[Step]:
-    """Return the steps of a concatenation whose parts may be rows of an array."""
+def stacked(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:
+    """Return the steps of a concatenation whose parts are rows of an array."""
+    if step.function is not primitives.concatenate or step.args[0] != 0:
+        return None
     parts = step.args[2:]
     rows = [row_of(part, made) for part in parts]
     from_one = [k if array is None else (array, i - k) for k, (array, i) in enumerate(rows)]
     groups = [[*group] for _, group in itertools.groupby(range(len(parts)), from_one.__getitem__)]
     if len(groups) == len(parts):
-        return [step]
+        return None
     steps, arrays = list[Step](), [parts[first] for first, *_ in groups]
     for n, group in enumerate(groups):
         if len(group) > 1:
@@ -272,7 +289,7 @@ def stacked(step: Step, made: Mapping[Value, Step]) -> list[Step]:
     return [*steps, replace(step, args=(0, ends, *arrays))]
 
 
-def row_of(part: Any, made: Mapping[Value, Step]) -> tuple[Any, Any]:
+def row_of(part: Any, made: Made) -> tuple[Any, Any]:
     """Return the array that an operand is a row of, and the row's number."""
     outer = made.get(part) if isinstance(part, Value) else None
     if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:
@@ -281,3 +298,70 @@ def row_of(part: Any, made: Mapping[Value, Step]) -> tuple[Any, Any]:
     if inner is None or inner.function is not primitives.getitem or type(inner.args[1]) is not int:
         return None, None
     return inner.args[0], inner.args[1]
+
+
+# Long sums
+
+
+class Zero(Constant):
+    """An array to which the first term of a sum is added."""
+
+
+@functools.cache
+def zero(shape: tuple[int, ...], dtype: Any, is_scattered: bool) -> Any:
+    """Return the zero that a sum may begin with: -0.0 + x is x for every x.
+
+    Where values are scattered, all other elements are 0.0.
+    """
+    if not shape:
+        return MINUS_ZERO
+    number = 0.0 if is_scattered else MINUS_ZERO
+    kind = "" if dtype == np.float64 else f", np.{dtype.name}"
+    text = f"np.zeros({shape}{kind})" if is_scattered else f"np.full({shape}, -0.0{kind})"
+    return Zero(text, primitives.expand(dtype.type(number), shape))
+
+
+def is_begin(step: Step) -> bool:
+    """Return whether a step adds a first term to zero."""
+    first = step.args[0] if step.function is np.add else None
+    return isinstance(first, Zero) or first is MINUS_ZERO
+
+
+def begun(program: Program) -> Program:
+    """Add the first term of each long sum to zero."""
+    uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
+    head_of: dict[Any, Step] = {}  # the first addition of each sum, by each of its partial sums
+    sums: dict[Step, list[Step]] = {}
+    for step in program.steps:
+        if step.function is np.add and len(step.operands()) == 2 and is_float(step.out):
+            total = step.operands()[0]
+            head_of[step.out] = head = head_of.get(total, step) if uses[total] == 1 else step
+            sums.setdefault(head, []).append(step)
+    begins: dict[Any, list[Step]] = {}  # by the first term
+    heads: dict[Step, Step] = {}
+    for head, steps in sums.items():
+        x, y = map(made.get, head.operands())
+        is_long = len(steps) + 1 >= FEWEST
+        if is_long and x is not None and y is not None and is_like(x, y) and is_float(x.out):
+            out = Value(x.outs()[0].shape, x.outs()[0].dtype)
+            begin = zero(out.shape, out.dtype, x.function is primitives.scatter)
+            begins.setdefault(x.out, []).append(Step(np.add, (begin, x.out), {}, out, head.where))
+            heads[head] = replace(head, args=(out, head.args[1]))
+    parts = [[heads.get(step, step), *begins.get(step.out, ())] for step in program.steps]
+    return replace(program, steps=tuple(itertools.chain.from_iterable(parts)))
+
+
+def unbegun(program: Program) -> Program:
+    """Undo `begun` for the sums that no loop computes."""
+    return rewritten(program, lambda step, made, uses: step.args[1] if is_begin(step) else None)
+
+
+def is_float(value: Any) -> bool:
+    """Return whether a value is an array of floats, or like a Python float."""
+    return isinstance(value, Value) and value.dtype.kind == "f" and (bool(value.shape) or value.dtype == np.float64)
+
+
+def is_like(x: Step, y: Step) -> bool:
+    """Return whether two steps may belong to two turns of a loop."""
+    alike = (x.function, x.where) == (y.function, y.where)
+    return alike and isinstance(x.out, Value) and isinstance(y.out, Value) and x.out.shape == y.out.shape

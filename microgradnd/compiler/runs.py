@@ -133,7 +133,7 @@ class Search:
         """Return whether a step is a view, and note it; the last row ends a loop."""
         if not is_free(step) or (step.args[0] in self.rows and is_last_row(step)):
             return False
-        self.views[step.out] = step  # type: ignore[index]
+        self.views[step.out] = step
         return True
 
     def token(self, step: Step) -> int:

@@ -73,7 +73,7 @@ class Written(NamedTuple):
         constants = "".join(f"{name} = {text}\n" for name, text in made if text)
         gap = "\n\n" if constants else ""
         text = f"{rest}{functions}{self.helpers}{constants}{gap}{self.text}"
-        used = "".join(f"import {name}\n" for name in ("math", "sys") if f"{name}." in text)
+        used = "import math\n" if "math." in text else ""
         used += "from pathlib import Path\n" if "Path(" in text else ""
         return f"{used}\nimport numpy as np\n\n\n{text}".lstrip()
 

@@ -33,7 +33,7 @@ ZERO = 0.0  # an element that nothing was scattered to
 
 
 class UnfitError(Exception):
-    """A step that needs whole arrays."""
+    """A loop can't be written in some way."""
 
 
 def is_short(value: Any) -> bool:

@@ -24,20 +24,11 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.bodies import Loop
-from microgradnd.compiler.carrying import Carried, Carrying
+from microgradnd.compiler.carrying import Carried, Carrying, readings
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import (
-    Constant,
-    Listed,
-    Program,
-    Step,
-    Turn,
-    Value,
-    mapped,
-    values_in,
-)
+from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, mapped, values_in
+from microgradnd.compiler.rolling import Zero
 from microgradnd.compiler.spelling import added_at
-from microgradnd.compiler.sums import Zero
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SQUARES, SUM, UNARY, traits
 from microgradnd.conversions import Count
 
@@ -46,18 +37,6 @@ HELPERS = {  # for operations that NumPy has no expression for
         "def carray(x):\n"
         '    """Return an array that is contiguous and writeable: the same one, or a copy."""\n'
         "    return x if x.flags.carray else np.array(x, order='C')\n"
-    ),
-    "unheld": (
-        "def references(arrays, n):\n"
-        "    return [*map(sys.getrefcount, arrays[:n])]\n"
-        "\n\n"
-        "def unheld(lent, lend, alone):\n"
-        '    """Return vectors and their parts: those lent before if nobody holds any of them, or new ones."""\n'
-        "    arrays = lent.pop(0) if lent else lend()\n"
-        "    if references(arrays, len(alone)) == alone:\n"
-        "        return arrays\n"
-        "    lent[:] = [arrays]  # used again after those of this call\n"
-        "    return lend()\n"
     ),
     "scatter": (
         "def scatter(values, index, shape):\n"
@@ -84,7 +63,7 @@ HELPERS = {  # for operations that NumPy has no expression for
 STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # dtypes for which `**` is always np.power
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside another
-OWN = {"references", "sized", "programs", "np", "math", "sys", "Path"}  # names that programs use themselves
+OWN = {"sized", "programs", "np", "math", "Path"}  # names that programs use themselves
 RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, *OWN}
 LONGEST = 40  # characters of a name
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
@@ -361,7 +340,7 @@ def statements(program: Program, writer: Writer) -> list[str]:
     wanted.update(step.args[0] for step in program.steps if step.function is added_at)  # arrays that are written to
     lines: list[str] = []
     backward = bool(writer.counters)
-    ends = last_readings(program, uses)
+    ends = last_readings(program)
     olds = {new: old for old, new in program.updates.items()}
     inputs_left = [] if writer.counters else list(program.inputs)
     for i, step in enumerate(program.steps):
@@ -381,7 +360,7 @@ def statements(program: Program, writer: Writer) -> list[str]:
             lines.append(writer.adding(step))
             continue
         old = olds.get(out) if isinstance(out, Value) else None
-        sign = augmented(step, old) if old is not None and uses[out] == 1 and ends.get(old, -1) <= i else ""  # type: ignore[index]
+        sign = augmented(step, old) if old is not None and uses[out] == 1 and ends.get(old, -1) <= i else ""
         if sign and old is not None:
             names.of[out] = names.value(old)
             lines.append(commented(f"{names.value(old)} {sign}= {writer.text(step.args[1])}", step))
@@ -416,10 +395,9 @@ class LoopWriter:
         self.before: list[str] = []
         self.ending: list[tuple[str, Value]] = []
         self.following: list[tuple[str, Value, bool]] = []
-        self.ends = last_readings(body, self.laid.uses)
+        self.uses, self.ends = body.uses(), last_readings(body)
         steps = [(i, inner) for i, inner in enumerate(body.steps) if inner.function is not added_at]
         self.made = {out: i for i, inner in steps if not isinstance(inner.function, Loop) for out in inner.outs()}
-        self.lasting = {*body.outputs[0], *body.outputs[1]}
 
     def lines(self) -> list[str]:
         """Return the statements of the loop, and those before it."""
@@ -458,15 +436,14 @@ class LoopWriter:
             self.before.append(f"{name} = {fresh(begin, self.writer) if is_changed else self.writer.text(begin)}")
         made = self.made.get(following, -1)
         alone = made >= 0 and following not in names.of and not is_changed  # what is written to has two names
-        last_use = alone and self.ends.get(inside, -1) <= made and inside not in self.lasting
-        if last_use or (inside, following) in self.laid.passed:
+        if alone and self.ends.get(inside, -1) <= made:
             names.of[following] = name  # nothing needs the old value any more
         else:
             self.following.append((name, following, is_changed))
 
     def keep(self, place: str, value: Value) -> None:
         """See that an array holds a value, computed there if it has no other use."""
-        if self.laid.uses[value] == 1 and value in self.made:
+        if self.uses[value] == 1 and value in self.made:
             self.names.of[value] = place
         else:
             self.ending.append((place, value))
@@ -495,19 +472,9 @@ def empty(name: str, value: Value) -> str:
     return f"{name} = np.empty({value.shape}{'' if value.dtype == np.float64 else f', np.{value.dtype.name}'})"
 
 
-def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
-    """Return the last statement that may read a value.
-
-    A value that is used once may be read where its user's result is.
-    """
-    ends: dict[Value, int] = {}
-    for i, step in reversed(list(enumerate(program.steps))):
-        end = i
-        if isinstance(step.out, Value) and (uses.get(step.out, 0) <= 1 or traits(step.function).is_view):
-            end = max(i, ends.get(step.out, i))
-        for value in step.operands():
-            ends[value] = max(end, ends.get(value, -1))
-    return ends
+def last_readings(program: Program) -> dict[Value, int]:
+    """Return the last statement that may read a value."""
+    return {value: max(ends.values()) for value, ends in readings(program).items()}
 
 
 def augmented(step: Step, old: Value) -> str:
@@ -520,7 +487,6 @@ def augmented(step: Step, old: Value) -> str:
 
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
     """Return whether a step reads better inside the expression that uses it."""
-    assert isinstance(step.out, Value)
     if step.function is added_at:
         return False
     once = uses.get(step.out, 0) <= 1
@@ -540,7 +506,6 @@ def statement(step: Step, writer: Writer) -> str:
 
 def commented(line: str, step: Step) -> str:
     """Return a statement with the shape of its result and the user's line."""
-    assert isinstance(step.out, Value)
     file = f"  {printable(step.where[0].rsplit('/', 1)[-1])}:{step.where[1]}" if step.where else ""
     return f"{line:<60}  # {step.out.shape}{file}"
 

@@ -20,7 +20,7 @@ the last bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,19 @@ import numpy as np
 from microgradnd import contraction as contractions
 from microgradnd import powers, primitives
 from microgradnd.compiler import choices, matrices
-from microgradnd.compiler.program import Constant, Program, Step, Value, call, filled, fills, rename
+from microgradnd.compiler.program import (
+    Constant,
+    Made,
+    Program,
+    Rule,
+    Step,
+    Value,
+    call,
+    filled,
+    fills,
+    rename,
+    rewritten,
+)
 from microgradnd.compiler.traits import ROOTS, traits
 from microgradnd.rules import choice
 
@@ -37,43 +49,36 @@ FULL = 2**16  # constants of up to this many elements are spread out to an array
 ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
 ROWS = 2**14  # from this many elements, `argmax` finds the maximum of each row
 
-Made = dict[Value, Step]
-Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
-
 
 def spell(program: Program, rules: Mapping[str, Rule] | None = None, own: Sequence[Value] = ()) -> Program:
     """Write each step in the fastest way that the rules know.
 
     Steps may write over the values in `own`.
     """
-    rules = SPELLINGS if rules is None else rules
-    uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
-    made.update((value, Step(added_at, (), {}, value)) for value in own)
-    steps: list[Step] = []
-    for step in program.steps:
-        rule = rules.get(traits(step.function).spelling)
-        new = rule(step, made, uses) if rule and isinstance(step.out, Value) else None
-        made.update((out, last) for last in new or () for out in last.outs())
-        steps += new or [step]
-    return replace(program, steps=tuple(steps))
+    named = SPELLINGS if rules is None else rules
+
+    def by_name(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+        rule = named.get(traits(step.function).spelling)
+        return rule(step, made, uses) if rule else None
+
+    return rewritten(program, by_name, {value: Step(added_at, (), {}, value) for value in own})
 
 
 def ending(steps: list[Step], like: Step) -> list[Step]:
     """Return steps whose last computes what another step did, in its shape."""
     out = like.out
-    assert isinstance(out, Value)
     last = steps[-1]
-    if last.out.shape == out.shape:  # type: ignore[union-attr]
+    if last.out.shape == out.shape:
         return [*steps[:-1], replace(last, out=out)]
     if not out.shape:  # a number, as NumPy returns it, not an array without axes
-        return [*steps, Step(primitives.getitem, (last.out, (0,) * len(last.out.shape)), {}, out, like.where)]  # type: ignore[union-attr]
+        return [*steps, Step(primitives.getitem, (last.out, (0,) * len(last.out.shape)), {}, out, like.where)]
     return [*steps, Step(np.reshape, (last.out, out.shape), {}, out, like.where)]
 
 
 def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply x by itself, unless the square has another dtype, as for booleans."""
     x = step.args[0]
-    plain = not step.kwargs and isinstance(x, Value) and x.dtype == step.out.dtype  # type: ignore[union-attr]
+    plain = not step.kwargs and isinstance(x, Value) and x.dtype == step.out.dtype
     return [replace(step, function=np.multiply, args=(x, x))] if plain else None
 
 
@@ -90,7 +95,7 @@ def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
     def multiply(a: Value, b: Value) -> Value:
         steps.append(call(np.multiply, a, b, like=step, shape=x.shape))
-        return steps[-1].out  # type: ignore[return-value]
+        return steps[-1].out
 
     powers.products(x, exponent, multiply)
     return ending(steps, step)
@@ -103,7 +108,7 @@ def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | N
 
 def masked(step: Step) -> list[Step] | None:
     """Convert a mask once, where a product would convert it, buffer by buffer."""
-    out: Any = step.out
+    out = step.out
     for x, mask in (step.args, step.args[::-1]) if out.size >= choice.LARGE and not step.kwargs else ():
         is_mask = isinstance(mask, Value) and mask.dtype == bool and mask.shape == out.shape
         if is_mask and is_real(x) and x.dtype == out.dtype:
@@ -116,7 +121,7 @@ def quotient_of_rows(step: Step, made: Made, uses: dict[Value, int]) -> list[Ste
     """Write (a / s) * x, as derivatives do, as a * (x / s), where x and s are
     shorter.
     """
-    out: Any = step.out
+    out = step.out
     for quotient, x in (step.args, step.args[::-1]) if step.where is None and not step.kwargs else ():
         a, s = choices.step_of(quotient, made, np.divide) or (None, None)
         is_shorter = is_real(x) and is_real(s) and x.shape == s.shape and x.size < out.size
@@ -130,7 +135,7 @@ def divided(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     """Multiply by the inverse of a power of two, which is exact."""
     x, c = step.args
     exact = type(c) in (int, float) and 2**-60 <= abs(c) <= 2**60 and abs(math.frexp(c)[0]) == 0.5
-    plain = exact and is_real(x) and x.dtype == step.out.dtype and not step.kwargs  # type: ignore[union-attr]
+    plain = exact and is_real(x) and x.dtype == step.out.dtype and not step.kwargs
     return [replace(step, function=np.multiply, args=(x, 1 / c))] if plain else None
 
 
@@ -147,7 +152,7 @@ def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
     if step.function is np.dot and (new := matmul(step, made, uses)):
         return new
     found = contractions.contraction(step.function, step.args, step.kwargs, (Value, np.ndarray))
-    if found is None or any(x.dtype != step.out.dtype for x in found[1]):  # type: ignore[union-attr]
+    if found is None or any(x.dtype != step.out.dtype for x in found[1]):
         return None
     subscripts, values = found[0], list(found[1])
     steps = []
@@ -185,7 +190,7 @@ IN_PLACE = (added_at, assigned_at)  # steps that change their first operand
 
 def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add in place to another array instead of scattering into zeros."""
-    out: Any = step.out
+    out = step.out
     for base, other in (step.args, step.args[::-1]) if len(step.operands()) == 2 else ():
         first, second = made.get(base), made.get(other)
         if first is None or second is None or second.function is not primitives.scatter:
@@ -229,7 +234,7 @@ def unspread(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
 
 def negated(step: Step) -> list[Step]:
     """Return steps for minus a result; of a product, negate the shorter factor."""
-    out: Any = step.out
+    out = step.out
     for x, y in (step.args, step.args[::-1]) if step.function is np.multiply else ():
         if is_real(x) and x.size < out.size:
             sign = call(np.negative, x, like=step, shape=x.shape)
@@ -251,7 +256,7 @@ def picked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     parts = arrays_of(index)
     if inner is None or inner.function not in ARITHMETIC or inner.kwargs or uses[x] != 1:
         return None
-    if len(parts) != len(x.shape) or step.out.size >= x.size:  # type: ignore[union-attr]
+    if len(parts) != len(x.shape) or step.out.size >= x.size:
         return None
     steps, args = [], []
     for a in inner.args:

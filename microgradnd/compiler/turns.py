@@ -25,15 +25,12 @@ from microgradnd.compiler.fusion import Access, Lowering, Op
 from microgradnd.compiler.loops import LETTERS, Layout, Part, in_order, laid_out, literal
 from microgradnd.compiler.passes import drop_dead, loop_of, uniform
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
+from microgradnd.compiler.scalars import UnfitError
 from microgradnd.compiler.source import Writer
 from microgradnd.compiler.spelling import added_at, scattered, spell
 from microgradnd.compiler.traits import CALL
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
-
-
-class UnfitError(Exception):
-    """A part of a loop that can't be machine code."""
 
 
 class Turns(Part):
@@ -69,14 +66,12 @@ class Turns(Part):
     def turns(self, step: Step, depth: int) -> None:
         """Print a loop whose operands and results already have names."""
         counter, loop = self.names.new("t"), step.function
-        assert isinstance(loop, Rolled)
         with self.writer.inside(counter):
             laid = in_place(adding(step), is_added, True)
             for inside, outside in laid.same:
                 self.share(inside, outside)
             for place, (out, ahead) in laid.places.items():
                 self.bound[place] = out, [] if ahead is None else [(True, f"{counter} + 1" if ahead else counter)]
-            self.bound.update((following, self.bound[inside]) for inside, following in laid.passed)
             for carried in laid.carried:
                 self.initial(carried, depth)
             before = self.layout
@@ -226,7 +221,7 @@ def within(text: str, place: str) -> str:
 
 def adding(step: Step) -> Step:
     """Return a loop that adds in place to rows of the arrays that it carries."""
-    loop: Any = step.function
+    loop = step.function
     pairs = zip(loop.body.outputs[0], loop.body.inputs, loop.rows, strict=False)
     carried_by = {following: inside for following, inside, has_rows in pairs if not has_rows}
 
