@@ -74,8 +74,6 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger("], ["np.sign(", "np.absolute("]),
     "relu by half an absolute value": (lambda x: 0.5 * (np.abs(x) + x), ["larger("], ["np.sign("]),
     "absolute value": (lambda x: np.abs(x) ** 3, ["larger("], ["np.sign("]),
-    "softplus": (lambda x: np.logaddexp(0, x), ["np.log1p("], ["np.logaddexp(", "np.subtract(args"]),
-    "log(exp(x) + exp(c))": (lambda x: np.logaddexp(x, 1.5), ["np.log1p(", "np.subtract("], ["np.logaddexp("]),
     "a mask as a float": (lambda x: x * (x > 0).astype(x.dtype), [], []),
     "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
     "softmax by new axes": (

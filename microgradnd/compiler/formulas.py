@@ -222,18 +222,6 @@ def logarithm(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
     return [log, replace(step, function=np.subtract, args=(z, log.out))]
 
 
-def of_two(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write log(exp(x) + exp(c)), for a number c, by functions that are vectorised."""
-    for x, c in (step.args, step.args[::-1]):
-        if choices.alike(x, step) and fills(c, x.dtype) and not step.kwargs:
-            most = call(np.maximum, x, c, like=step, shape=x.shape)
-            steps = [] if choices.is_zero(c) else [call(np.subtract, x, c, like=step, shape=x.shape)]
-            for function in (np.absolute, np.negative, np.exp, np.log1p):
-                steps.append(call(function, steps[-1].out if steps else x, like=step, shape=x.shape))
-            return [most, *steps, replace(step, function=np.add, args=(most.out, steps[-1].out))]
-    return None
-
-
 def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write exp(x - log(s)) as exp(x) / s, where exp(x) is known and s is a sum of
     it.
@@ -529,7 +517,6 @@ FORMULAS: dict[str, Rule] = {
     "deviation": deviation,
     "norm": norm,
     "logarithm": logarithm,
-    "of_two": of_two,
     "exponential": exponential,
     "multiplied": products,
     "divided": positive_part,

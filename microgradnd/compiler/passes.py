@@ -186,9 +186,10 @@ def alike(x: Any, out: Value) -> bool:
 def fold_signs(program: Program) -> Program:
     """Fold signs into constants, sums and differences; join factors if exact."""
 
-    def rule(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-        new = folded(step, made, uses)
-        return None if new is None else rule(new, made, uses) or [new]
+    def rule(step: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
+        while (new := folded(step, made, uses)) is not None:
+            step = new
+        return [step]
 
     return rewritten(program, rule)
 

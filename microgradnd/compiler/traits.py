@@ -227,7 +227,6 @@ ROWS: dict[Any, Row] = {
     **{f: of_floats(f.__name__, "elementary") for f in (np.exp, np.log, np.sin, np.cos, np.tanh)},
     np.exp: of_floats("exp", "elementary") | {"spelling": "exponential"},
     np.log: of_floats("log", "elementary") | {"spelling": "logarithm"},
-    np.logaddexp: {"spelling": "of_two"},
     **{
         f: of_floats(f"np.{f.__name__}", "C", f.nin)
         for f in (

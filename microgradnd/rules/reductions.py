@@ -49,7 +49,7 @@ def only(x: Any, where: Any) -> Any:
 
 def times(x: Any, factor: Any) -> Any:
     """Return x times a factor; what a mask leaves out is 0 even if x is infinite."""
-    return x if factor is None else only(x, factor) if factor.dtype == bool else x * factor
+    return only(x, factor) if factor.dtype == bool else x * factor
 
 
 def masked(where: Any) -> dict[str, Any]:
@@ -68,11 +68,11 @@ def reduction(function: Any, factors: Any) -> None:
     def vjp(g: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
         spread = expand(g if of_result is None else g * of_result, x.shape, axis, keepdims)
-        return times(spread, of_element)
+        return spread if of_element is None else times(spread, of_element)
 
     def jvp(t: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
-        moved = total(times(t, of_element), axis, keepdims)
+        moved = total(t if of_element is None else times(t, of_element), axis, keepdims)
         return moved if of_result is None else moved * of_result
 
     defvjp(function, vjp)
