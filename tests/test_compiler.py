@@ -298,6 +298,35 @@ def test_elements_that_values_pick(f, settings):
             np.testing.assert_allclose(of_slope(x), mg.grad(f)(x), rtol=1e-12)
 
 
+def mask_of_other_axes(x):
+    y = np.outer(x, x)
+    y[x.sum(keepdims=True) > 0] += 1
+    return y
+
+
+def sum_at_a_mask_of_other_axes(x):
+    return np.sum(np.outer(x, x)[(x > 0)[:, None]])
+
+
+@pytest.mark.parametrize("f", [mask_of_other_axes, sum_at_a_mask_of_other_axes, mg.grad(sum_at_a_mask_of_other_axes)])
+def test_a_mask_is_not_broadcast(f):
+    for run in (f, mg.compile(f), mg.compile(f, optimize=False)):
+        with pytest.raises(IndexError, match="boolean index did not match"):
+            run(np.array([1.0, -1.0, 2.0]))
+
+
+def test_what_a_mask_picks_is_broadcast_by_the_last_axis():
+    """Which axis it is of all elements depends on how many the mask picks."""
+
+    def f(x):
+        y = np.outer(x, x)
+        y[x > 0] = x[x > 0]
+        return y
+
+    with pytest.raises(TypeError, match="a mask as an index"):
+        mg.compile(f)(np.array([-1.0, -1.0, 2.0]))
+
+
 def test_arrays_filled_with_a_value():
     compiled = mg.compile(filled)
     for x in ([1.0, -2.0, 3.0], [0.5, 4.0]):

@@ -292,6 +292,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **opt
 
 def picked(whole: Any, mask: Any) -> Picked:
     """Return what a mask picks of an array with the same leading axes."""
+    check_axes(mask, whole)
     made: Any = new_object(Picked)
     made.mask, made.whole = traced(mask._array, mask._node), traced(whole._array, whole._node)  # variables may change
     made.where = user_line()
@@ -302,9 +303,10 @@ def put(old: Any, mask: Any, value: Any) -> Any:
     """Return an array with a value where a mask is true, or None if it can't be chosen
     for each element, or needn't be, as no derivative passes.
     """
-    is_picked = type(value) is Picked and value.is_picked_by(mask)
+    is_picked = type(value) is Picked and value.is_picked_by(mask) and value.whole.ndim == old.ndim
     if not is_picked and not (value.requires_grad and value.ndim <= old.ndim - mask.ndim):
         return None
+    check_axes(mask, old)
     whole = value.whole if is_picked else value
     if whole.dtype != old.dtype or (whole.ndim and whole.shape != old.shape):
         whole = primitives.setitem(old, ..., whole)  # raises if it doesn't fit
@@ -315,6 +317,13 @@ def is_mask(index: Any) -> bool:
     """Return whether the program computes an index, and it picks by truth."""
     is_single = isinstance(index, Tensor) and type(index._array) is not tuple  # such as `Recorder.index` returns
     return is_single and index._node is not None and index.dtype == bool
+
+
+def check_axes(mask: Any, whole: Any) -> None:
+    """Raise if an array's leading axes aren't a mask's: those of length 1 would be
+    broadcast.
+    """
+    primitives.getitem(np.empty_like(whole._array, bool), mask._array)
 
 
 def over(mask: Any, whole: Any) -> Any:
