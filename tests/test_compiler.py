@@ -315,6 +315,30 @@ def test_a_mask_is_not_broadcast(f):
             run(np.array([1.0, -1.0, 2.0]))
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, s: np.mean(x[x > 0] / s),
+        lambda x, s: np.sum(s % x[x > 9] + x[x > 9] ** s / s),
+        lambda x, s: s / x[x < 0],
+    ],
+)
+@pytest.mark.parametrize("s", [np.array(0.0), np.float32(0.0), 0.0, 2.0])
+def test_a_number_with_what_a_mask_picks(f, s):
+    """The elements that the mask leaves out add nothing to the number's gradient."""
+    x = np.array([2.0, -1.0])
+
+    def total(x, s):
+        return np.sum(f(x, s))
+
+    with np.errstate(all="ignore"):
+        for g in (total, mg.grad(total, 1), mg.grad(total)):
+            for settings in ({}, {"optimize": False}):
+                result, expected = mg.compile(g, **settings)(x, s), g(x, s)
+                np.testing.assert_allclose(result, expected)
+                assert result.dtype == expected.dtype
+
+
 def test_what_a_mask_picks_is_broadcast_by_the_last_axis():
     """Which axis it is of all elements depends on how many the mask picks."""
 

@@ -93,6 +93,8 @@ class TracedTensor(Tensor):
     # Refusals: nothing may read its value, or catch an error of a call with it
 
     def __array_ufunc__(self, *call: Any, **kwargs: Any) -> Any:
+        if Picked in map(type, call):
+            return NotImplemented  # which decides itself
         return noting(super().__array_ufunc__, call, kwargs)
 
     def __array_function__(self, function: Any, *call: Any) -> Any:
@@ -263,7 +265,10 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
             is_of_mask = type(x) is Picked and self.is_picked_by(x.mask) and x.whole.ndim == self.whole.ndim
             if not is_of_mask and np.ndim(x) > self.whole.ndim - self.mask.ndim:
                 return self._array
-            every.append(np.where(over(x.mask, x.whole), x.whole, x.whole.dtype.type(1)) if is_of_mask else x)
+            filled = x.whole if is_of_mask else x
+            if is_of_mask or (isinstance(x, Tensor) and x.requires_grad):  # its gradient isn't of all elements
+                filled = np.where(over(self.mask, self.whole), filled, filled.dtype.type(1))
+            every.append(filled)
         if method != "__call__" or kwargs or ufunc.signature or ufunc.nout > 1:
             return self._array
         if out is None:
