@@ -375,6 +375,28 @@ def test_an_array_without_axes_changes_in_place(f):
         compare(mg.compile(changed)(x), changed(x), exact=True)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x[0, ...].copy(),
+        lambda x: x[:1].reshape(()).astype(np.float32).copy(),
+        lambda x: x[0].copy(),
+        lambda x: x.mean().copy().astype(np.float32),
+        lambda x: np.nanmax(x).copy(),
+    ],
+)
+def test_the_copy_of_an_array_without_axes_is_an_array(f):
+    """And that of a number is a number, which an augmented assignment replaces."""
+
+    def changed(x):
+        value = other = f(x)
+        value += 3.0
+        return other, isinstance(value, np.ndarray)
+
+    x = np.array([2.0, 5.0])
+    compare(mg.compile(changed)(x), changed(x), exact=True)
+
+
 @pytest.mark.parametrize("wrap", [lambda x: x.sum(), lambda x: x[0], lambda x: x @ x])
 def test_numbers_have_no_items(wrap):
     def of_array(x):

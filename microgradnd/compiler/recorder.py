@@ -175,6 +175,7 @@ class Recorder:
         self.gradients: dict[Leaf, Any] = {}
         self.read: set[Leaf] = set()
         self.stand_ins: dict[Leaf, Gradient | Buffer] = {}
+        self.from_outside: list[Tensor] = []  # the buffers and gradients that `stand_ins` are the leaves of
         self.walked: set[Any] = set()
         self.things: dict[int, Any] = {}
         self.arrays: dict[int, tuple[Any, Node]] = {}  # arrays passed to a function as they are, and their nodes
@@ -391,7 +392,8 @@ class Recorder:
         leaf.position = 0  # it is older than the trace
         self.stand_ins[leaf] = thing
         self.of_numpy.add(leaf)
-        return traced(array, leaf)
+        self.from_outside.append(traced(array, leaf))
+        return self.from_outside[-1]
 
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that `g` is a node's cotangent, for its name and to free the node."""
@@ -468,14 +470,17 @@ class Recorder:
     def refuse_views(self, is_over: bool = False) -> None:
         """Raise if a view of `.data` has changed, but nothing was assigned to that.
 
-        When the function has returned, the same holds for views of variables.
+        When the function has returned, the same holds for views of variables, buffers
+        and gradients.
         """
         seen = [values for values, _ in self.values.values()]
         if is_over:
             leaves = [(x, node) for x, node, _ in self.assigned.values() if type(node) is Leaf]
             seen += [x for x, node in leaves if node in self.given or self.is_outer(node)]  # which the caller sees
+            seen += [*self.from_outside, *(leaf.grad for leaf in self.gradients)]
         if any(type(values) is TracedTensor.outdated for values in seen):
-            raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
+            advice = "Assign to the variable itself, as in t.data[i] = value, or to the whole buffer or gradient"
+            raise self.refusal("a change of a view of .data, a buffer or a gradient", advice)
 
     def refusal(self, what: str, advice: str = "", where: tuple[str, int] | None = None) -> TraceError:
         """Return the error for code that a program can't contain.

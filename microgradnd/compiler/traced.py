@@ -62,9 +62,7 @@ class TracedTensor(Tensor):
             return TracedTensor
         if self.requires_grad and (current().is_transformed or recorder.needs_gradient(node)):
             return TracedTensor
-        is_view = isinstance(array, np.ndarray) and (array.base is not None or not isinstance(node, Operation))
-        is_array = self.ndim or is_view or node in recorder.changed  # other results without axes are numbers
-        return recorder.given.get(node, np.ndarray if is_array else self.dtype.type)
+        return recorder.given.get(node, np.ndarray if self.ndim or is_array(node, array) else self.dtype.type)
 
     def __dir__(self) -> list[str]:
         return dir(self._class_outside())
@@ -251,6 +249,7 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
     whole: Any
     where: Any
     _node = None
+    requires_grad: Any = property(lambda self: self.whole.requires_grad)
 
     @property
     def _array(self) -> Any:
@@ -343,6 +342,16 @@ def traced(array: Any, node: Any = None) -> Any:
     value: Any = new_object(TracedTensor)
     value._array, value._node = array, node
     return value
+
+
+def is_array(node: Any, array: Any) -> bool:
+    """Return whether a value without axes would be an array, not a number."""
+    if node in tracer().changed or not isinstance(array, np.ndarray):
+        return node in tracer().changed
+    if array.base is not None or not isinstance(node, Operation):  # a view, or from outside
+        return True
+    is_copy = node.function in (np.copy, primitives.astype)
+    return is_copy and is_array(node.parents[0], (node.args or (None,))[0])
 
 
 def equal_calls(a: Any, b: Any, steps: int = 8) -> bool:
