@@ -383,10 +383,15 @@ def test_an_array_without_axes_changes_in_place(f):
         lambda x: x[0].copy(),
         lambda x: x.mean().copy().astype(np.float32),
         lambda x: np.nanmax(x).copy(),
+        lambda x: mg.grad(lambda v: np.sum(v**2))(x)[0],
+        lambda x: mg.value_and_grad(lambda v: np.sum(v**2))(x)[0],
+        lambda x: mg.jvp(lambda v: np.sum(v**2), (x,), (x,))[1] * 2,
     ],
 )
 def test_the_copy_of_an_array_without_axes_is_an_array(f):
-    """And that of a number is a number, which an augmented assignment replaces."""
+    """And that of a number is a number, which an augmented assignment replaces, like
+    what transforms return.
+    """
 
     def changed(x):
         value = other = f(x)

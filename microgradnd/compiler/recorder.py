@@ -185,6 +185,7 @@ class Recorder:
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
         self.needing: set[Any] = set()  # the operations with a variable among their operands, or theirs
+        self.transformed: set[Any] = set()  # the operations inside of a transform
         self.changed: set[Any] = set()  # the nodes of what was changed in place, so it isn't a number
         self.parts: dict[int, tuple[Any, Any]] = {}  # references to what computed indices have picked, and the index
         self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
@@ -240,6 +241,8 @@ class Recorder:
         is_variable = function is primitives.identity  # also what `detach()` returns
         if function in PLAIN or not (is_variable or any(map(self.is_tensor, parents))):
             self.of_numpy.add(node)
+        if current().is_transformed:
+            self.transformed.add(node)
         self.operations.append(node)
         if self.sizes is not None:
             self.sizes.follow(node)
@@ -305,7 +308,10 @@ class Recorder:
 
     def is_tensor(self, node: Any) -> bool:
         """Return whether a value would be a Tensor, or may be, without compiling."""
-        return node is not None and node not in self.of_numpy and node not in self.given
+        if node is None or node in self.of_numpy or node in self.given:
+            return False
+        # What a transform has returned is an array or number, but for a variable's uses
+        return current().is_transformed or node not in self.transformed or self.needs_gradient(node)
 
     def needs_gradient(self, node: Any) -> bool:
         """Return whether a value depends on a variable, not only on the input of a
