@@ -402,6 +402,22 @@ def test_the_copy_of_an_array_without_axes_is_an_array(f):
     compare(mg.compile(changed)(x), changed(x), exact=True)
 
 
+@pytest.mark.parametrize("settings", [{}, {"optimize": False}])
+def test_the_item_of_an_array_without_axes_after_a_change(settings):
+    """The program computes it as a number."""
+
+    def changed(x):
+        value = x[0, ...].copy()
+        value *= 2
+        value[...] = value + 1
+        value[value > 1] -= x[1]
+        return value * 1
+
+    compiled = mg.compile(changed, **settings)
+    for x in ([2.0, 5.0], [-1.0, 3.0]):
+        compare(compiled(np.array(x)), changed(np.array(x)), exact=True)
+
+
 @pytest.mark.parametrize("wrap", [lambda x: x.sum(), lambda x: x[0], lambda x: x @ x])
 def test_numbers_have_no_items(wrap):
     def of_array(x):
