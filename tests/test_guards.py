@@ -950,6 +950,17 @@ class Averaging(nn.Module):
         np.sum(self.w * 2).backward()
 
 
+def test_a_model_does_not_keep_what_a_mask_picks():
+    model = Averaging()
+
+    def f(x):
+        model.picked = x[x > 1]
+        return x.sum()
+
+    refused(f, X, match="the captured 'model.picked' was changed")
+    assert not hasattr(model, "picked")
+
+
 def change_part(array):
     part = array[:2]
     part *= 2.0
