@@ -298,6 +298,59 @@ def test_elements_that_values_pick(f, settings):
             np.testing.assert_allclose(of_slope(x), mg.grad(f)(x), rtol=1e-12)
 
 
+def mask_of_other_axes(x):
+    y = np.outer(x, x)
+    y[x.sum(keepdims=True) > 0] += 1
+    return y
+
+
+def sum_at_a_mask_of_other_axes(x):
+    return np.sum(np.outer(x, x)[(x > 0)[:, None]])
+
+
+@pytest.mark.parametrize("f", [mask_of_other_axes, sum_at_a_mask_of_other_axes, mg.grad(sum_at_a_mask_of_other_axes)])
+def test_a_mask_is_not_broadcast(f):
+    for run in (f, mg.compile(f), mg.compile(f, optimize=False)):
+        with pytest.raises(IndexError, match="boolean index did not match"):
+            run(np.array([1.0, -1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, s: np.mean(x[x > 0] / s),
+        lambda x, s: np.sum(s % x[x > 9] + x[x > 9] ** s / s),
+        lambda x, s: s / x[x < 0],
+    ],
+)
+@pytest.mark.parametrize("s", [np.array(0.0), np.float32(0.0), 0.0, 2.0])
+def test_a_number_with_what_a_mask_picks(f, s):
+    """The elements that the mask leaves out add nothing to the number's gradient."""
+    x = np.array([2.0, -1.0])
+
+    def total(x, s):
+        return np.sum(f(x, s))
+
+    with np.errstate(all="ignore"):
+        for g in (total, mg.grad(total, 1), mg.grad(total)):
+            for settings in ({}, {"optimize": False}):
+                result, expected = mg.compile(g, **settings)(x, s), g(x, s)
+                np.testing.assert_allclose(result, expected)
+                assert result.dtype == expected.dtype
+
+
+def test_what_a_mask_picks_is_broadcast_by_the_last_axis():
+    """Which axis it is of all elements depends on how many the mask picks."""
+
+    def f(x):
+        y = np.outer(x, x)
+        y[x > 0] = x[x > 0]
+        return y
+
+    with pytest.raises(TypeError, match="a mask as an index"):
+        mg.compile(f)(np.array([-1.0, -1.0, 2.0]))
+
+
 def test_arrays_filled_with_a_value():
     compiled = mg.compile(filled)
     for x in ([1.0, -2.0, 3.0], [0.5, 4.0]):
@@ -320,6 +373,49 @@ def test_an_array_without_axes_changes_in_place(f):
     x = np.array([2.0, 5.0])
     with pytest.raises(RuntimeError, match="outdated") if np.shares_memory(f(x), x) else contextlib.nullcontext():
         compare(mg.compile(changed)(x), changed(x), exact=True)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x[0, ...].copy(),
+        lambda x: x[:1].reshape(()).astype(np.float32).copy(),
+        lambda x: x[0].copy(),
+        lambda x: x.mean().copy().astype(np.float32),
+        lambda x: np.nanmax(x).copy(),
+        lambda x: mg.grad(lambda v: np.sum(v**2))(x)[0],
+        lambda x: mg.value_and_grad(lambda v: np.sum(v**2))(x)[0],
+        lambda x: mg.jvp(lambda v: np.sum(v**2), (x,), (x,))[1] * 2,
+    ],
+)
+def test_the_copy_of_an_array_without_axes_is_an_array(f):
+    """And that of a number is a number, which an augmented assignment replaces, like
+    what transforms return.
+    """
+
+    def changed(x):
+        value = other = f(x)
+        value += 3.0
+        return other, isinstance(value, np.ndarray)
+
+    x = np.array([2.0, 5.0])
+    compare(mg.compile(changed)(x), changed(x), exact=True)
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimize": False}])
+def test_the_item_of_an_array_without_axes_after_a_change(settings):
+    """The program computes it as a number."""
+
+    def changed(x):
+        value = x[0, ...].copy()
+        value *= 2
+        value[...] = value + 1
+        value[value > 1] -= x[1]
+        return value * 1
+
+    compiled = mg.compile(changed, **settings)
+    for x in ([2.0, 5.0], [-1.0, 3.0]):
+        compare(compiled(np.array(x)), changed(np.array(x)), exact=True)
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x.sum(), lambda x: x[0], lambda x: x @ x])

@@ -16,6 +16,7 @@ import io
 import json
 import logging
 import math
+import operator
 import pickle
 import pprint
 import random
@@ -947,6 +948,40 @@ class Averaging(nn.Module):
         self.w = nn.Parameter(np.ones(3))
         self.register_buffer("mean", np.zeros(3))
         np.sum(self.w * 2).backward()
+
+
+def test_a_model_does_not_keep_what_a_mask_picks():
+    model = Averaging()
+
+    def f(x):
+        model.picked = x[x > 1]
+        return x.sum()
+
+    refused(f, X, match="the captured 'model.picked' was changed")
+    assert not hasattr(model, "picked")
+
+
+def change_part(array):
+    part = array[:2]
+    part *= 2.0
+    return part * 1.0
+
+
+def change_at_a_mask(array):
+    part = array.reshape(3, 1)
+    part[part > 0] += 1.0
+    return part * 1.0
+
+
+@pytest.mark.parametrize("change", [change_part, change_at_a_mask])
+@pytest.mark.parametrize("name", ["mean", "w.grad"])
+def test_a_change_of_a_view_of_what_a_model_holds_is_refused(change, name):
+    """The program would not change the buffer or the gradient itself."""
+    model = Averaging()
+    before = operator.attrgetter(name)(model).copy()
+    expected = "a change of a view of .data, a buffer or a gradient"
+    refused(lambda x: change(operator.attrgetter(name)(model)) + x.sum(), X, match=expected)
+    np.testing.assert_array_equal(operator.attrgetter(name)(model), before)
 
 
 MADE = {

@@ -1848,7 +1848,9 @@ MORE = {
         compiled(lambda w: (w * 2).data.fill(1.0), t), TraceError, "a change of the .data of a computed value|new value"
     ),
     "compiled view of .data": Row(
-        compiled(lambda w: w.data[1:].fill(1.0), t), TraceError, "a change of a view of .data|t.data[i] = value"
+        compiled(lambda w: w.data[1:].fill(1.0), t),
+        TraceError,
+        "a change of a view of .data, a buffer or a gradient|t.data[i] = value",
     ),
     "compiled .data of another shape": Row(
         compiled(lambda w: setattr(w, "data", np.ones(7)), t), ValueError, "shape|(7,)"

@@ -180,7 +180,8 @@ def assigned_in_place(program: Program, own: Sequence[Value]) -> Program:
     found, fresh = readings(program), {*own}
     for i, step in enumerate(steps):
         base = step.args[0] if step.function is primitives.setitem else None
-        if isinstance(base, Value) and base in fresh and all(j == i or end <= i for j, end in found[base].items()):
+        has_axes = isinstance(base, Value) and base.shape  # others are numbers, without items
+        if has_axes and base in fresh and all(j == i or end <= i for j, end in found[base].items()):
             steps[i] = replace(step, function=assigned_at)
         if steps[i].function is assigned_at or traits(step.function).memory == "fresh":
             fresh.update(step.outs())

@@ -175,6 +175,7 @@ class Recorder:
         self.gradients: dict[Leaf, Any] = {}
         self.read: set[Leaf] = set()
         self.stand_ins: dict[Leaf, Gradient | Buffer] = {}
+        self.from_outside: list[Tensor] = []  # the buffers and gradients that `stand_ins` are the leaves of
         self.walked: set[Any] = set()
         self.things: dict[int, Any] = {}
         self.arrays: dict[int, tuple[Any, Node]] = {}  # arrays passed to a function as they are, and their nodes
@@ -184,6 +185,7 @@ class Recorder:
         self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
         self.needing: set[Any] = set()  # the operations with a variable among their operands, or theirs
+        self.transformed: set[Any] = set()  # the operations inside of a transform
         self.changed: set[Any] = set()  # the nodes of what was changed in place, so it isn't a number
         self.parts: dict[int, tuple[Any, Any]] = {}  # references to what computed indices have picked, and the index
         self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
@@ -239,6 +241,8 @@ class Recorder:
         is_variable = function is primitives.identity  # also what `detach()` returns
         if function in PLAIN or not (is_variable or any(map(self.is_tensor, parents))):
             self.of_numpy.add(node)
+        if current().is_transformed:
+            self.transformed.add(node)
         self.operations.append(node)
         if self.sizes is not None:
             self.sizes.follow(node)
@@ -304,7 +308,10 @@ class Recorder:
 
     def is_tensor(self, node: Any) -> bool:
         """Return whether a value would be a Tensor, or may be, without compiling."""
-        return node is not None and node not in self.of_numpy and node not in self.given
+        if node is None or node in self.of_numpy or node in self.given:
+            return False
+        # What a transform has returned is an array or number, except for a variable's uses
+        return current().is_transformed or node not in self.transformed or self.needs_gradient(node)
 
     def needs_gradient(self, node: Any) -> bool:
         """Return whether a value depends on a variable, not only on the input of a
@@ -391,7 +398,8 @@ class Recorder:
         leaf.position = 0  # it is older than the trace
         self.stand_ins[leaf] = thing
         self.of_numpy.add(leaf)
-        return traced(array, leaf)
+        self.from_outside.append(traced(array, leaf))
+        return self.from_outside[-1]
 
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that `g` is a node's cotangent, for its name and to free the node."""
@@ -468,14 +476,17 @@ class Recorder:
     def refuse_views(self, is_over: bool = False) -> None:
         """Raise if a view of `.data` has changed, but nothing was assigned to that.
 
-        When the function has returned, the same holds for views of variables.
+        When the function has returned, the same holds for views of variables, buffers
+        and gradients.
         """
         seen = [values for values, _ in self.values.values()]
         if is_over:
             leaves = [(x, node) for x, node, _ in self.assigned.values() if type(node) is Leaf]
             seen += [x for x, node in leaves if node in self.given or self.is_outer(node)]  # which the caller sees
+            seen += [*self.from_outside, *(leaf.grad for leaf in self.gradients)]
         if any(type(values) is TracedTensor.outdated for values in seen):
-            raise self.refusal("a change of a view of .data", "Assign to the variable itself: t.data[i] = value")
+            advice = "Assign to the variable itself, as in t.data[i] = value, or to the whole buffer or gradient"
+            raise self.refusal("a change of a view of .data, a buffer or a gradient", advice)
 
     def refusal(self, what: str, advice: str = "", where: tuple[str, int] | None = None) -> TraceError:
         """Return the error for code that a program can't contain.

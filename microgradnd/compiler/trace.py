@@ -202,15 +202,15 @@ class Recording:
                 if recorder.is_outer(before) or issubclass(given.get(before, float), np.ndarray)
                 if variable._node is not before
             ]
+            self.left += [(Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()]
         finally:
-            left, self.wrong = self.watch.put_back()
-            self.left += [
-                *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
-                *((thing, as_it_is(value)) for thing, value in left),
-            ]
-            recorder.restore()
-            recorder.used.clear()
-            recorder.refused = recorder.caught = None  # or they would hold frames
+            try:
+                left, self.wrong = self.watch.put_back()
+                self.left += [(thing, as_it_is(value)) for thing, value in left]
+            finally:
+                recorder.restore()
+                recorder.used.clear()
+                recorder.refused = recorder.caught = None  # or they would hold frames
 
     def check(self, is_same: bool) -> None:
         """Raise if a program can't do what the function did around its operations.

@@ -62,9 +62,7 @@ class TracedTensor(Tensor):
             return TracedTensor
         if self.requires_grad and (current().is_transformed or recorder.needs_gradient(node)):
             return TracedTensor
-        is_view = isinstance(array, np.ndarray) and (array.base is not None or not isinstance(node, Operation))
-        is_array = self.ndim or is_view or node in recorder.changed  # other results without axes are numbers
-        return recorder.given.get(node, np.ndarray if is_array else self.dtype.type)
+        return recorder.given.get(node, np.ndarray if self.ndim or is_array(node, array) else self.dtype.type)
 
     def __dir__(self) -> list[str]:
         return dir(self._class_outside())
@@ -93,6 +91,8 @@ class TracedTensor(Tensor):
     # Refusals: nothing may read its value, or catch an error of a call with it
 
     def __array_ufunc__(self, *call: Any, **kwargs: Any) -> Any:
+        if Picked in map(type, call):
+            return NotImplemented  # which decides itself
         return noting(super().__array_ufunc__, call, kwargs)
 
     def __array_function__(self, function: Any, *call: Any) -> Any:
@@ -249,6 +249,7 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
     whole: Any
     where: Any
     _node = None
+    requires_grad: Any = property(lambda self: self.whole.requires_grad)
 
     @property
     def _array(self) -> Any:
@@ -263,7 +264,10 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
             is_of_mask = type(x) is Picked and self.is_picked_by(x.mask) and x.whole.ndim == self.whole.ndim
             if not is_of_mask and np.ndim(x) > self.whole.ndim - self.mask.ndim:
                 return self._array
-            every.append(np.where(over(x.mask, x.whole), x.whole, x.whole.dtype.type(1)) if is_of_mask else x)
+            filled = x.whole if is_of_mask else x
+            if is_of_mask or (isinstance(x, Tensor) and x.requires_grad):  # its gradient isn't of all elements
+                filled = np.where(over(self.mask, self.whole), filled, filled.dtype.type(1))
+            every.append(filled)
         if method != "__call__" or kwargs or ufunc.signature or ufunc.nout > 1:
             return self._array
         if out is None:
@@ -292,6 +296,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", **opt
 
 def picked(whole: Any, mask: Any) -> Picked:
     """Return what a mask picks of an array with the same leading axes."""
+    check_axes(mask, whole)
     made: Any = new_object(Picked)
     made.mask, made.whole = traced(mask._array, mask._node), traced(whole._array, whole._node)  # variables may change
     made.where = user_line()
@@ -302,9 +307,10 @@ def put(old: Any, mask: Any, value: Any) -> Any:
     """Return an array with a value where a mask is true, or None if it can't be chosen
     for each element, or needn't be, as no derivative passes.
     """
-    is_picked = type(value) is Picked and value.is_picked_by(mask)
+    is_picked = type(value) is Picked and value.is_picked_by(mask) and value.whole.ndim == old.ndim
     if not is_picked and not (value.requires_grad and value.ndim <= old.ndim - mask.ndim):
         return None
+    check_axes(mask, old)
     whole = value.whole if is_picked else value
     if whole.dtype != old.dtype or (whole.ndim and whole.shape != old.shape):
         whole = primitives.setitem(old, ..., whole)  # raises if it doesn't fit
@@ -315,6 +321,13 @@ def is_mask(index: Any) -> bool:
     """Return whether the program computes an index, and it picks by truth."""
     is_single = isinstance(index, Tensor) and type(index._array) is not tuple  # such as `Recorder.index` returns
     return is_single and index._node is not None and index.dtype == bool
+
+
+def check_axes(mask: Any, whole: Any) -> None:
+    """Raise if an array's leading axes aren't a mask's: those of length 1 would be
+    broadcast.
+    """
+    primitives.getitem(np.empty_like(whole._array, bool), mask._array)
 
 
 def over(mask: Any, whole: Any) -> Any:
@@ -329,6 +342,16 @@ def traced(array: Any, node: Any = None) -> Any:
     value: Any = new_object(TracedTensor)
     value._array, value._node = array, node
     return value
+
+
+def is_array(node: Any, array: Any) -> bool:
+    """Return whether a value without axes would be an array, not a number."""
+    if node in tracer().changed or not isinstance(array, np.ndarray):
+        return node in tracer().changed
+    if array.base is not None or not isinstance(node, Operation):  # a view, or from outside
+        return True
+    is_copy = node.function in (np.copy, primitives.astype)
+    return is_copy and is_array(node.parents[0], (node.args or (None,))[0])
 
 
 def equal_calls(a: Any, b: Any, steps: int = 8) -> bool:

@@ -79,6 +79,7 @@ from microgradnd.compiler.places import (
 )
 from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
+from microgradnd.compiler.traced import Picked
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
@@ -532,6 +533,7 @@ class Watch:
             place.value = before
             is_state, was_read = is_buffer(owner, name), key in self.places
             is_state = is_state or ("_kinds" in own and not was_read)  # an attribute of a module
+            is_state = is_state and type(now) is not Picked  # whose length isn't known
             if not was_read and type(now) in CONSTANTS:
                 left.append((Setting(owner, name, now), None))
             elif now is before or same(before, now):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.places import lookup
-from microgradnd.compiler.traced import TracedTensor, is_inside, traced
+from microgradnd.compiler.traced import Picked, TracedTensor, is_inside, traced
 from microgradnd.registry import BODIES
 from microgradnd.tensor import Tensor, wrap
 
@@ -118,7 +118,7 @@ def _between(name: str, counts: bool) -> Any:
     def method(self: Any, other: Any) -> Any:
         if is_number(other):
             return weak(plain(self.astype(int) if counts and self.dtype == bool else self, other))
-        if not hasattr(type(other), "__array__"):  # as a list or a text
+        if not hasattr(type(other), "__array__") or type(other) is Picked:  # as a list or a text
             return NotImplemented
         return plain(entered(self) if isinstance(other, Tensor | np.ndarray | np.generic) else self, other)
 

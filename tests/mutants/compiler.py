@@ -612,7 +612,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dispatch.py", "if not is_known and found != form:", "if False:", PARTS),
     ("dispatch.py", "number = NUMBERS.get(type(leaf))", "number = None", WEAK),
     ("weak.py", "if all(map(is_number, args)):", "if False:", WEAK),
-    ("weak.py", 'if not hasattr(type(other), "__array__"):', "if False:", WEAK),
+    ("weak.py", 'if not hasattr(type(other), "__array__") or', "if", WEAK),
     (
         "weak.py",
         "if not is_inside():\n            raise AttributeError(name)",
@@ -862,7 +862,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("recorder.py", "(function is np.repeat or traits(function).is_reduction)", "function is np.repeat", GUARDS),
     # classes, texts, hashes, repetitions
     ("traced.py", "if self.requires_grad and (", "if False and (", GUARDS),
-    ("traced.py", "np.ndarray if is_array else self.dtype.type)", "np.ndarray)", GUARDS),
+    ("traced.py", "np.ndarray if self.ndim or is_array(node, array) else self.dtype.type)", "np.ndarray)", GUARDS),
     ("traced.py", "        refuse_text()\n", "", GUARDS),
     ("traced.py", '"__repr__", "__format__", "call"}', '"__repr__", "call"}', GUARDS),
     ("traced.py", '"__repr__", "__format__", "call"}', '"__repr__", "__format__"}', GUARDS),
@@ -934,7 +934,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("recorder.py", "self.walked.add(node)", "pass", PARTS),
     ("trace.py", "refused := recorder.refused or recorder.caught:", "refused := recorder.refused:", PARTS),
     ("trace.py", "refused := recorder.refused or recorder.caught:", "refused := recorder.caught:", PARTS),
-    ("trace.py", "            recorder.restore()\n", "", PARTS),
+    ("trace.py", "                recorder.restore()\n", "", PARTS),
     (
         "trace.py",
         ".restored(), recording.watch.undo:",
