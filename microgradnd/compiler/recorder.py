@@ -310,7 +310,7 @@ class Recorder:
         """Return whether a value would be a Tensor, or may be, without compiling."""
         if node is None or node in self.of_numpy or node in self.given:
             return False
-        # What a transform has returned is an array or number, but for a variable's uses
+        # What a transform has returned is an array or number, unless a variable is used
         return current().is_transformed or node not in self.transformed or self.needs_gradient(node)
 
     def needs_gradient(self, node: Any) -> bool:
