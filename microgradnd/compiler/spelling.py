@@ -244,9 +244,8 @@ def negated(step: Step) -> list[Step]:
 
 def widened(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Reshape, which is a method, in a tenth of the time."""
-    x, *_ = step.args
-    out: Any = step.out
-    return [replace(step, function=np.reshape, args=(x, out.shape), kwargs={})] if isinstance(x, Value) else None
+    x = step.args[0]
+    return [replace(step, function=np.reshape, args=(x, step.out.shape), kwargs={})] if isinstance(x, Value) else None
 
 
 def picked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -382,5 +381,10 @@ OF_LOOPS |= {"multiplied": quotient_of_rows, "picked": picked}
 OF_LOOPS |= dict.fromkeys(("added", "subtracted"), scattered_in_loops)
 # After equal steps have been shared, since these add in place, or other rules look for
 # the function that was called
-LAST: dict[str, Rule] = {"picked": picked, "scattered": unspread, "added": scattered, "subtracted": scattered}
-LAST["widened"] = widened
+LAST: dict[str, Rule] = {
+    "picked": picked,
+    "scattered": unspread,
+    "added": scattered,
+    "subtracted": scattered,
+    "widened": widened,
+}

@@ -1,6 +1,7 @@
 """A value that a program will compute: how a Tensor differs while a call is traced.
 
-Owns: the classes of values computed in a trace, and of what a computed mask picks.
+Owns: the classes of values computed in a trace and of what a computed mask picks, and
+`np.full` with such a value.
 Must not own: how a call is recorded, or what is refused and why (`recorder.py`).
 Read next: `recorder.py`.
 
@@ -282,7 +283,7 @@ class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  #
             return self._array
         return function(self.whole, where=over(self.mask, self.whole))
 
-    def _total(self) -> Any:
+    def _total(self) -> Any:  # what `.sum()` calls
         return self.__array_function__(np.sum, (), (self,), {})
 
 
