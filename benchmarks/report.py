@@ -281,7 +281,7 @@ def plot(files: list[dict[str, Any]], path: Path) -> None:
 
     matplotlib.rcParams.update({"font.size": 9, "svg.hashsalt": "benchmarks", "svg.fonttype": "none"})
     measured = joined(files, "results")
-    results = {name: measured[name] for name in workloads(files, EVERY)}
+    results = {name: measured[name] for name in workloads(files, SMALL)}
     columns = 4
     lines = -(-len(results) // columns)
     most = max(len(rows) for rows in results.values())
