@@ -883,7 +883,7 @@ class Owner:
         self.own = 0
 
 
-OWNER = Owner()
+OWNER, LOG = Owner(), []
 MODEL = nn.Sequential(nn.Tanh())
 
 
@@ -893,19 +893,25 @@ def sets_a_global(x):
     return x * 2
 
 
-def sets_an_attribute(x):
-    OWNER.own += 1
-    return x * 2
-
-
-def sets_an_attribute_by_name(x):
-    setattr(OWNER, "own", getattr(OWNER, "own") + 5)  # noqa: B009, B010
-    return x * 2
-
-
 def gives_an_object_an_attribute(x):
     OWNER.new = [1]
     return x * 2
+
+
+def changes_a_number_after_looking_at_it(x):
+    OWNER.own += 1 if OWNER.own < 3 else 2
+    return x * 2
+
+
+def changes_a_number_and_a_list(x):
+    OWNER.own += LOG.append(1) or len(LOG)
+    return x * 2
+
+
+def changes_a_number_after_copying_it(x):
+    before = dict(vars(OWNER))
+    OWNER.own += 1
+    return x * before["own"]
 
 
 def hides_an_attribute_of_the_class(x):
@@ -915,11 +921,6 @@ def hides_an_attribute_of_the_class(x):
 
 def deletes_an_attribute(x):
     del OWNER.own
-    return x * 2
-
-
-def sets_a_slot(x):
-    SLOTS.calls += 1
     return x * 2
 
 
@@ -952,12 +953,12 @@ def sets_another_constant_in_its_first_call(x):
 
 
 EFFECTS = {
-    sets_an_attribute: (r"'OWNER.own' was changed", 1),
-    sets_an_attribute_by_name: (r"'OWNER.own' was changed", 1),
     gives_an_object_an_attribute: (r"'OWNER.new' was changed", 1),
+    changes_a_number_after_looking_at_it: (r"'OWNER.own' was changed", 1),
+    changes_a_number_and_a_list: (r"'OWNER.own' was changed", 1),
+    changes_a_number_after_copying_it: (r"'OWNER.own' was changed", 2),
     hides_an_attribute_of_the_class: (r"'OWNER.calls' was changed", 1),
     deletes_an_attribute: (r"'OWNER.own' was changed", 1),
-    sets_a_slot: (r"'SLOTS.calls' was changed", 1),
     sets_an_attribute_of_a_module: (r"'MODEL.calls' was changed", 1),
     keeps_a_value: (r"'OWNER.own' was changed", 1),
     keeps_its_first_values: (r"'OWNER.new' was changed", 2),
@@ -976,7 +977,7 @@ def test_assigned_attributes_are_restored(f):
     vars(OWNER)["own"] = 0
     with pytest.raises(TypeError, match=rf"line {f.__code__.co_firstlineno + line}: (?s:.*){match}; pass it as an arg"):
         mg.compile(f)(X)
-    assert (vars(OWNER), Owner.calls, SLOTS.calls, "calls" in vars(MODEL)) == ({"own": 0}, 0, 0, False)
+    assert (vars(OWNER), Owner.calls, LOG, "calls" in vars(MODEL)) == ({"own": 0}, 0, [], False)
 
 
 # What each call sets, and what the first call puts where nothing was
@@ -1187,6 +1188,85 @@ def generic_function(wrap):
     return [*found, f(X)]
 
 
+class Adam:
+    """The optimizer by hand, with the number of steps and a mean of the losses."""
+
+    __slots__ = ("loss", "mean", "square", "steps")
+
+    def __init__(self):
+        self.mean, self.square = mg.tensor(np.zeros(3)), mg.tensor(np.zeros(3))
+        self.steps, self.loss = 0, 0.0
+
+    def step(self, w, loss):
+        self.steps += 1
+        self.loss = 0.9 * self.loss + 0.1 * loss.item()
+        with mg.no_grad():
+            self.mean[...] = 0.9 * self.mean + 0.1 * w.grad
+            self.square[...] = 0.99 * self.square + 0.01 * w.grad**2
+            scale = np.sqrt(self.square / (1 - 0.99**self.steps))
+            w -= 0.1 * self.mean / (1 - 0.9**self.steps) / (scale + 1e-8)
+
+
+def numbers_of_an_optimizer(wrap):
+    w, optimizer = nn.Parameter(X.copy()), Adam()
+
+    @wrap
+    def train(x):
+        w.grad = None
+        loss = np.max((w * x - 1) ** 2)
+        loss.backward()
+        optimizer.step(w, loss)
+
+    found = []
+    for n in range(6):
+        train(X + n)
+        found += [optimizer.steps, optimizer.loss, type(optimizer.steps), plain(w)]
+    optimizer.steps, optimizer.loss = 0, 1
+    train(X)
+    return [*found, optimizer.steps, optimizer.loss, plain(w)]
+
+
+def numbers_that_change_places(wrap):
+    owner = Owner()
+    owner.own, owner.new = 2, 0.5
+
+    @wrap
+    def f(x):
+        owner.own, owner.new = owner.new, owner.own
+        return x * owner.own
+
+    return [part for n in (3, 4, 5) for part in (f(np.ones(n)), owner.own, owner.new, type(owner.new))]
+
+
+def number_that_another_program_reads(wrap):
+    class Layer(nn.Module):
+        def __init__(self):
+            self.calls, self.last = 0, None
+
+        def forward(self, x):
+            self.calls += 1
+            self.last = x * self.calls
+            return self.last.sum()
+
+    layer = Layer()
+    f, g = wrap(lambda x: layer(x)), wrap(lambda x: x * layer.calls + layer.last)
+    return [plain(part) for n in (1.0, 2.0, 3.0) for part in (f(X + n), g(X))]
+
+
+def number_set_by_a_loop(wrap):
+    owner = Owner()
+    owner.own = 0
+
+    @wrap
+    def f(x):
+        for _ in range(20):
+            owner.own += 1
+            x = np.tanh(x * owner.own)
+        return x
+
+    return [part for _ in range(3) for part in (f(X), owner.own)]
+
+
 CACHE = None
 KEEPING = [
     mode_of_a_model,
@@ -1204,6 +1284,10 @@ KEEPING = [
     entry_of_a_dict,
     frozen_parameter,
     generic_function,
+    numbers_of_an_optimizer,
+    numbers_that_change_places,
+    number_that_another_program_reads,
+    number_set_by_a_loop,
 ]
 
 

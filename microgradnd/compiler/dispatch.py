@@ -28,7 +28,7 @@ from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
 from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same, shape_of
 from microgradnd.compiler.programs import Entry
-from microgradnd.compiler.recorder import Buffer, Gradient, Setting
+from microgradnd.compiler.recorder import Attribute, Buffer, Counter, Gradient, Setting
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.compiler.weak import NUMBERS
@@ -60,6 +60,7 @@ class Dispatcher:
         self.parts: list[str] = []
         self.leaves: list[str] = []  # an expression for each
         self.containers: list[tuple[str, Any]] = []  # those among the arguments, by the expressions for them
+        self.counted: dict[Any, str] = {}  # the names for places in objects that count their changes
         self.contents: list[tuple[str, Sequence[Any]]] = []  # expressions for containers, and what they held
 
     def source(self) -> str:
@@ -94,7 +95,8 @@ class Dispatcher:
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
             owners.append(name if type(thing) is Leaf else None)
             if isinstance(thing, Gradient | Buffer):
-                self.checks.append(f"type({name}.data) is ndarray and {name}.data.shape == {value.shape}")
+                kind = self.name(type(thing.data)) if isinstance(thing, Counter) else "ndarray"
+                self.checks.append(f"type({name}.data) is {kind} and {name}.data.shape == {value.shape}")
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
         self.surroundings()
         return self.text(given, owners)
@@ -143,6 +145,8 @@ class Dispatcher:
 
     def leaving(self, thing: Any, value: str) -> str:
         """Return the statement that sets a gradient, a buffer or a setting."""
+        if isinstance(thing, Attribute) and (counted := self.counted.get(changes_of(thing.owner))):
+            return f"{self.name(thing.set)}({value}); {counted}.count += 1"
         if isinstance(thing, Buffer | Setting):
             return f"{self.name(thing.set)}({value})"
         leaf = thing.leaf if isinstance(thing, Gradient) else self.arguments.leaves[thing]._node
@@ -261,14 +265,13 @@ class Dispatcher:
         traced = self.entry.traced
         counted: dict[Any, list[Place]] = {}
         for place in traced.surroundings.places:
-            changes = getattr(type(place.owner), "__changes__", None)
-            if changes is not None:
+            if (changes := changes_of(place.owner)) is not None:
                 counted.setdefault(changes, []).append(place)
             else:
                 self.checks.append(self.there(place))
         for changes, places in counted.items():  # their classes count every attribute that is set
-            known = Counted(changes, places)
-            self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
+            self.counted[changes] = known = self.name(Counted(changes, places))
+            self.checks.append(f"({self.name(changes)}() == {known}.count or {known}.are_same())")
         small: list[Any] = []
         contents: list[bytes] = []
         for _, array, shape, dtype, saved in traced.surroundings.arrays:
@@ -353,6 +356,12 @@ class Counted:
             return False
         self.count = count
         return True
+
+
+def changes_of(owner: Any) -> Callable[[], int] | None:
+    """Return how often attributes of objects like this were set, if they count it."""
+    found: Callable[[], int] | None = getattr(type(owner), "__changes__", None)
+    return found
 
 
 def identities(things: Sequence[tuple[str, Any]]) -> list[str]:

@@ -36,7 +36,7 @@ from microgradnd.compiler.program import mapped
 from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import MASKED, TracedTensor, traced
 from microgradnd.compiler.traits import traits
-from microgradnd.compiler.weak import TracedNumber, number
+from microgradnd.compiler.weak import NUMBERS, TracedNumber, number
 from microgradnd.forms import refuse_out
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, is_users_file, quoted_line, user_line
@@ -106,7 +106,7 @@ class Gradient:
 
 
 class Buffer:
-    """An attribute of a Module, as an input or a result of a program."""
+    """A buffer of a Module, as an input or a result of a program."""
 
     def __init__(self, owner: Any, attribute: str) -> None:
         self.owner, self.attribute = owner, attribute
@@ -116,9 +116,29 @@ class Buffer:
         return vars(self.owner)[self.attribute]
 
     def set(self, value: Any) -> None:
-        """Set it to an array, or to a Tensor if it isn't a buffer."""
-        is_buffer = self.owner._kinds.get(self.attribute) == "buffer"
-        vars(self.owner)[self.attribute] = value if is_buffer else wrap(value)
+        """Set it to an array: every program that reads it gets it as an input."""
+        vars(self.owner)[self.attribute] = value
+
+
+class Attribute(Buffer):
+    """Another attribute of a Module, which the function sets to a computed value."""
+
+    def set(self, value: Any) -> None:
+        """Set it to a Tensor, and let the module notice."""
+        setattr(self.owner, self.attribute, wrap(value))
+
+
+class Counter(Attribute):
+    """An attribute with a number that the function reads and sets."""
+
+    @property
+    def data(self) -> Any:
+        value = getattr(self.owner, self.attribute, None)
+        return NUMBERS.get(type(value), np.asarray)(value)
+
+    def set(self, value: Any) -> None:
+        """Set it to a Python number, which is given as an array."""
+        setattr(self.owner, self.attribute, value.item())
 
 
 class Setting:

@@ -176,6 +176,11 @@ def signed(number: float) -> str:
     return "-nan" if number != number and math.copysign(1.0, number) < 0 else repr(number)
 
 
+def is_integer(value: Any) -> bool:
+    """Return whether a value is an integer that a program computes."""
+    return isinstance(value, Value) and not value.shape and value.dtype.kind in "iu"
+
+
 class Writer:
     """Writes one program."""
 
@@ -250,14 +255,15 @@ class Writer:
         function, args, kwargs = step.function, step.args, step.kwargs
         form = traits(function).form
         base = args[0] if args else None
-        is_odd = getattr(base, "dtype", np.float64) not in STARRED
+        is_odd = getattr(base, "dtype", np.dtype(float)) not in STARRED
         if function is primitives.astype and isinstance(step.out, Value) and not step.out.shape:
             return f"{self.text(args[1])}({self.text(base)})", CALL
         is_odd |= not SQUARES and function is np.power and bool(getattr(base, "shape", ()))
         if form and form.fits(args) and not kwargs and not (form.rank == POWER and is_odd):
-            return form.text.format(
-                *(self.text(a, form.right if i else form.left) for i, a in enumerate(args))
-            ), form.rank
+            texts = [self.text(a, form.right if i else form.left) for i, a in enumerate(args)]
+            if form.rank == POWER and type(base) is float and is_integer(args[1]):
+                texts[0] = f"np.float64({base!r})"  # which computes as Python does; an integer would take the ufunc
+            return form.text.format(*texts), form.rank
         if function is primitives.getitem:
             return f"{self.text(args[0], CALL - 1)}[{self.index(args[1])}]", CALL
         if function is primitives.concatenate:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
@@ -126,9 +127,8 @@ class Recording:
         What else was left behind: a Tensor or None.
     """
 
-    def __init__(self, arguments: Arguments, names: Sequence[str], recorder: Recorder) -> None:
-        self.arguments, self.names, self.recorder = arguments, names, recorder
-        self.watch = Watch(recorder)
+    def __init__(self, arguments: Arguments, names: Sequence[str], watch: Watch) -> None:
+        self.arguments, self.names, self.recorder, self.watch = arguments, names, watch.recorder, watch
         self.inputs: dict[int, Tensor] = {}
         self.updated: list[tuple[Leaf, Any, Any]] = []
         self.left: list[tuple[Any, Any]] = []
@@ -234,10 +234,14 @@ class Recording:
 
 
 def call_recorded(
-    function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None = None, scans: bool = False
+    function: Callable[..., Any],
+    arguments: Arguments,
+    sizes: Sizes | None = None,
+    scans: bool = False,
+    counters: Set[tuple[int, str]] = frozenset(),
 ) -> Recording:
     """Call a function once, and return the effects."""
-    recording = Recording(arguments, arguments.names(function), Recorder(sizes, scans))
+    recording = Recording(arguments, arguments.names(function), Watch(Recorder(sizes, scans), counters))
     try:
         with recording.restored(), recording.watch.undo:
             recording.visit(function)
@@ -444,10 +448,15 @@ def is_plain_tree(form: Form) -> bool:
 def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool) -> Recording:
     """Call a function, and again if it has changed something or may have drawn.
 
-    What the first call changes may stay, as the contents of a cache, if the second
-    changes nothing and gives the same program. Other numbers must be random.
+    Numbers in attributes that it has changed become variables, if they can be. What else
+    the first call changes may stay, as the contents of a cache, if the second changes
+    nothing and gives the same program. Other numbers must be random.
     """
-    first = call_recorded(function, arguments, sizes, scans)
+    call = functools.partial(call_recorded, function, arguments, sizes, scans)
+    first = call()
+    if counters := first.watch.counted():
+        first.watch.undo_changes()
+        first = counting(call, counters) or call()
     changed = first.watch.changed
     if not changed and not first.watch.draws.is_doubtful:
         return first
@@ -455,7 +464,7 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
     try:
         if changed and sizes is not None:
             raise Closed  # what stays must be a number
-        again = call_recorded(function, arguments, sizes, scans)
+        again = call(first.watch.counters)
         if again.watch.changed or constants_in(again) != constants_in(first):
             again.watch.undo_changes()
             raise refused
@@ -465,6 +474,23 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
             raise
         raise refused from None
     return again
+
+
+def counting(call: Callable[[Set[tuple[int, str]]], Recording], counters: Set[tuple[int, str]]) -> Recording | None:
+    """Return the effects of a call in which these numbers are variables.
+
+    None if the function does with them what it can't do with variables.
+    """
+    try:
+        found = call(counters)
+    except (Closed, UnscannedError):
+        raise
+    except Exception:
+        return None
+    if found.watch.changed:
+        found.watch.undo_changes()
+        return None
+    return found
 
 
 def translated(recording: Recording) -> tuple[Translation, Program]:

@@ -35,7 +35,7 @@ import gc
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack
 from contextvars import Context
 from io import IOBase
@@ -77,9 +77,10 @@ from microgradnd.compiler.places import (
     same,
     shape_of,
 )
-from microgradnd.compiler.recorder import Buffer, Recorder, Setting, TraceError, last_line, replaced
+from microgradnd.compiler.recorder import Attribute, Buffer, Counter, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.compiler.traced import Picked
+from microgradnd.compiler.weak import TracedNumber
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
@@ -105,6 +106,7 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
 }
 BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType, np.ufunc)  # never change, but hold what they call
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
+COUNTING = {int, float}
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
@@ -124,14 +126,16 @@ class Watch:
         The code of the functions that it can call, except in installed packages.
     names, texts : set of str
         The names and texts in that code; the texts that it can reach.
+    counters : set of (int, str)
+        The attributes whose numbers the function changes: inputs of the program.
     buffers : dict of (int, str) to Tensor
-        The stand-ins for buffers of modules.
+        The stand-ins for these, and for buffers of modules.
     written : dict of (int, str) to (owner, name, value before, line)
         The attributes that were set.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self, recorder: Recorder, counters: Set[tuple[int, str]] = frozenset()) -> None:
+        self.recorder, self.counters = recorder, counters
         self.places: dict[Any, Place] = {}
         self.arrays: dict[int, tuple[str, Any, Any]] = {}
         self.draws = Draws(recorder)
@@ -472,6 +476,8 @@ class Watch:
             return value
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
             return self.buffer(owner, name, value)
+        elif (id(owner), name) in self.counters and type(value) in COUNTING:
+            return self.counter(owner, name, value)
         elif (id(owner), name) not in self.places and (id(owner), name) not in self.written:
             self.note(owner, name, value)
         self.look_at_all()
@@ -502,6 +508,15 @@ class Watch:
         if key not in self.buffers:
             self.buffers[key] = self.recorder.stand_in(Buffer(owner, name), array)
             self.buffers[key].name = name
+        return self.buffers[key]
+
+    def counter(self, owner: Any, name: str, value: Any) -> Tensor:
+        """Return the stand-in for a number that the function changes."""
+        key = id(owner), name
+        if key not in self.buffers:
+            made = self.recorder.stand_in(Counter(owner, name), np.asarray(value))
+            made.name = name
+            self.buffers[key] = self.recorder.number(made._array, made._node)
         return self.buffers[key]
 
     def writes(self, change: Callable[..., None], thing: Any, name: str, *value: Any) -> None:
@@ -544,8 +559,10 @@ class Watch:
                 wrong = Closed()
             elif key in self.buffers and now is self.buffers[key]:
                 pass  # changed in place: `buffer *= 2` also ends in an assignment
+            elif type(now) is TracedNumber and key in self.counters and not was_read:
+                left.append((Counter(owner, name), now))
             elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
-                left.append((Buffer(owner, name), now))
+                left.append(((Buffer if is_buffer(owner, name) else Attribute)(owner, name), now))
             else:
                 self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
                 continue
@@ -590,6 +607,13 @@ class Watch:
                     f"doesn't show whether it has changed between calls; call .{method}() outside, and pass what it "
                     f"returns"
                 )
+
+    def counted(self) -> Set[tuple[int, str]]:
+        """Return the attributes with numbers that the function has changed, if it has
+        changed nothing else.
+        """
+        changed = {(id(place.owner), place.key): type(place.value) for place, _ in self.changed}
+        return changed.keys() if changed.keys() <= self.written.keys() and {*changed.values()} <= COUNTING else set()
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""
