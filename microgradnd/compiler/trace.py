@@ -448,9 +448,9 @@ def is_plain_tree(form: Form) -> bool:
 def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool) -> Recording:
     """Call a function, and again if it has changed something or may have drawn.
 
-    Numbers in attributes that it has changed become variables, if they can be. What else
-    the first call changes may stay, as the contents of a cache, if the second changes
-    nothing and gives the same program. Other numbers must be random.
+    Numbers in attributes that it has changed become variables, if they can be. Else
+    what the first call changes may stay, as the contents of a cache, if the second
+    changes nothing and gives the same program. Other numbers must be random.
     """
     call = functools.partial(call_recorded, function, arguments, sizes, scans)
     first = call()
