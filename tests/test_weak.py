@@ -95,7 +95,7 @@ def check_alike(got, want, close=0.0):
 def check(text, **options):
     """Check a program, compiled, against itself, for both sets of arguments."""
     names = scope()
-    close = options.pop("close", 0.0)
+    close = options.pop("close", 1e-14 if "np.sum(" in text else 0.0)  # programs add in another order
     exec(text, names)
     f = names["f"]
     compiled = mg.compile(f, **options)
