@@ -15,6 +15,7 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,8 +79,13 @@ class Written(NamedTuple):
         return f"{used}\nimport numpy as np\n\n\n{text}".lstrip()
 
 
-def write(path: Path, written: Written, captured: list[Any]) -> None:
-    """Write a program to a file, and the arrays that it needs to another."""
+def write(path: Path, written: Written, captured: list[Any], left: Any) -> None:
+    """Write a program to a file, and the arrays that it needs to another.
+
+    `left` is None if a call leaves nothing, or as for `continued`.
+    """
+    if left is not None:
+        written = written._replace(text=continued(written.text, left))
     given = written.inputs[: len(written.inputs) - len(captured)]
     arrays = {name: array for (_, name), array in zip(written.inputs[len(given) :], captured, strict=True)}
     arrays |= {name: x for name, x in written.constants.items() if spelled(x) is None and not callable(x)}
@@ -89,7 +95,10 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         f'    {name} = _expected("{name}", {name}, {shape}, np.{value.dtype.name})\n'
         for (value, name), shape in zip(given, shown, strict=False)
     )
-    changed = [name for name in arrays if re.search(rf"^    {name} (?:[-+*/]=|=) ", written.text, re.M)]
+    stored = {
+        n.id for n in ast.walk(ast.parse(written.text)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
+    changed = [name for name in arrays if name in stored]
     checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which is carried from call to call
     head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
     text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", written.text)
@@ -113,6 +122,21 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
     call = "".join(f"        {example},\n" for example in examples)
     main = f'\n\nif __name__ == "__main__":  # an example call\n    print({written.name}(\n{call}    ))\n'
     path.write_text(f"{docstring}{text.rstrip()}\n{main}", encoding="utf-8")
+
+
+def continued(text: str, left: Sequence[tuple[bool, str | None]]) -> str:
+    """Return a program that keeps what a call leaves for the next call.
+
+    For each array that is left, `left` says whether it is a gradient, which is returned
+    too, and the name of the array that it replaces, if the program reads that.
+    """
+    *lines, last = text.rstrip().split("\n")
+    indent, _, result = last.partition("return ")
+    gradients = "".join(f"_left[{i}], " for i, (is_gradient, _) in enumerate(left) if is_gradient)
+    lines.append(f"{indent}_result, _left = {result}")
+    lines += [f"{indent}{name} = np.array(_left[{i}])" for i, (_, name) in enumerate(left) if name is not None]
+    lines.append(f"{indent}return _result, ({gradients})" if gradients else f"{indent}return _result")
+    return "\n".join(lines) + "\n"
 
 
 def function_text(name: str, thing: Any, required: bool) -> str | None:
