@@ -45,6 +45,8 @@ SYMBOLS = "nmklpqrsuvw"  # for open lengths
 LONG = 3.0  # seconds of tracing, after which a note says how long the rest takes
 RETRACES = 8  # calls in a row that find the same thing changed, after which it is an error
 TRACING = threading.RLock()  # in a trace, captured variables have other values; no other trace may see them
+if hasattr(os, "register_at_fork"):  # nor may a forked process, in which the trace would never end
+    os.register_at_fork(before=TRACING.acquire, after_in_parent=TRACING.release, after_in_child=TRACING.release)
 
 
 class CacheInfo(NamedTuple):

@@ -90,7 +90,7 @@ class Entry(NamedTuple):
         """
         names = [name for _, name in self.written.inputs[len(self.traced.inputs) :]]
         captured = zip(self.traced.captured, names, strict=True)
-        read = {thing.place: name for thing, name in captured if isinstance(thing, Gradient | Buffer)}
+        read: dict[Any, str] = {thing.place: name for thing, name in captured if isinstance(thing, Gradient | Buffer)}
         left = [thing for thing, is_array in self.traced.left if is_array]
         found = [(not isinstance(thing, Buffer), read.get(getattr(thing, "place", None))) for thing in left]
         return found if self.traced.left else None
