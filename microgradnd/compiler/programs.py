@@ -83,17 +83,16 @@ class Entry(NamedTuple):
         """Return the arrays of the surrounding program as they are now."""
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
 
-    def left(self) -> list[tuple[bool, str | None]] | None:
-        """Return for each array that a call leaves if it is a gradient, and its name.
+    def left(self) -> list[tuple[bool, str | None]]:
+        """Return whether each array that a call leaves is a gradient, and its name.
 
-        It has a name if the next call reads it. None if a call leaves nothing.
+        It has one if the next call reads it.
         """
         names = [name for _, name in self.written.inputs[len(self.traced.inputs) :]]
         captured = zip(self.traced.captured, names, strict=True)
         read: dict[Any, str] = {thing.place: name for thing, name in captured if isinstance(thing, Gradient | Buffer)}
         left = [thing for thing, is_array in self.traced.left if is_array]
-        found = [(not isinstance(thing, Buffer), read.get(getattr(thing, "place", None))) for thing in left]
-        return found if self.traced.left else None
+        return [(not isinstance(thing, Buffer), read.get(getattr(thing, "place", None))) for thing in left]
 
     def fits(self, arguments: Arguments) -> bool:
         """Return whether it was written for such arguments and serves their shapes."""

@@ -368,7 +368,7 @@ def results_of(recording: Recording, translation: Translation) -> Any:
     outputs: Any = [translation.result(leaf) for leaf in recording.leaves]
     outputs = recording.form.rebuild(outputs) if is_plain else tuple(outputs)
     left = tuple(translation.constant(value) for _, value in recording.left if value is not None)
-    return (outputs, left) if recording.left else outputs
+    return (outputs, left) if left else outputs
 
 
 def unsettled(thing: Any, known: Any) -> Any:
