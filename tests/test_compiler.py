@@ -7,6 +7,8 @@ Read next: `test_transforms.py`.
 """
 
 import contextlib
+import subprocess
+import sys
 import threading
 from typing import Any, NamedTuple
 
@@ -677,6 +679,34 @@ def test_large_arrays_of_several_threads():
         thread.join()
     for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, [want] * 4, rtol=1e-9)
+
+
+FORK = """
+import os, signal, sys, threading
+import numpy as np, microgradnd as mg
+from microgradnd.compiler.compiled import TRACING
+
+is_held, is_forking = threading.Event(), threading.Event()
+os.register_at_fork(before=is_forking.set)
+
+def trace():
+    with TRACING:
+        is_held.set()
+        is_forking.wait()
+
+threading.Thread(target=trace).start()
+is_held.wait()
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+signal.alarm(20)
+os._exit(int(mg.compile(lambda x: x * 7)(np.ones(1))[0]))
+"""
+
+
+def test_a_process_that_is_forked_while_another_thread_traces():
+    pytest.importorskip("posix")
+    done = subprocess.run([sys.executable, "-c", FORK], check=False)
+    assert done.returncode == 7
 
 
 def test_the_state_of_a_tensor_selects_the_program_in_each_call():

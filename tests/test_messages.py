@@ -1869,6 +1869,11 @@ MORE = {
         compiled(lambda x: np.array_equal(x, x), np.ones(2)), TraceError, "array_equal|np.all(x == y)"
     ),
     "compiled updating()": Row(compiled(updated_by_hand, np.ones(2)), TraceError, "updating()|t[...] = value"),
+    "saved too early": Row(
+        saved(lambda w, x: (w * x).sum().backward(), named_tensor(), np.ones(3)),
+        RuntimeError,
+        "save|the gradient of|call the compiled function again",
+    ),
     "saved with a function": Row(saved(lambda x: shifted(x), np.ones(2)), TypeError, "shifted|np and its arguments"),
     # Changed values
     "a constant that changed": Row(lambda: constant_changed(100_000), RuntimeError, "(100000,)|multiply|x.copy()"),

@@ -220,7 +220,7 @@ def test_results_are_the_callers_own_and_threads_do_not_meet():
         same(each, [want] * 50)
 
 
-@pytest.mark.parametrize("count", ["1", "3"])
+@pytest.mark.parametrize("count", ["1", "3", " 2,1", "many"])
 def test_wide_loops_are_shared_by_threads(monkeypatch, count):
     import numba
 
@@ -368,6 +368,7 @@ print(len(f._latest.function.__globals__["program_loops"].stats.cache_hits))
 
 def test_machine_code_is_kept_between_processes(tmp_path):
     environment = os.environ | {"MICROGRADND_CACHE": str(tmp_path), "PYTHONPATH": str(Path(mg.__file__).parents[1])}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "of numba")  # for a user's own functions
     for hits in ("0", "1"):
         command = [sys.executable, "-c", PROGRAM]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -458,6 +459,13 @@ def compiled_program():
     compiled = mg.compile(lambda x: x * 2 + 7)
     compiled(np.ones(3))
     return compiled._latest.traced.program
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "1e308", "-1", "fast"])
+def test_any_rate_may_be_in_the_cache(monkeypatch, tmp_path, rate):
+    monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
+    (tmp_path / "rate").write_text(rate)
+    np.testing.assert_array_equal(mg.compile(lambda x: x * 5 - 3, backend="numba")(np.ones(2)), [2.0, 2.0])
 
 
 def test_an_entry_is_for_its_own_text(tmp_path):

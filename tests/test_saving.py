@@ -6,6 +6,7 @@ Must not own: what programs compute (`test_compiler.py`).
 Read next: `test_compiler.py`.
 """
 
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.transforms import plain
 
 F = nn.functional
 
@@ -143,3 +145,83 @@ def test_programs_that_cannot_be_saved(tmp_path):
     compiled(np.ones(2))
     with pytest.raises(ValueError, match=r"'a\.txt\.py'"):
         compiled.save(tmp_path / "a.txt")
+
+
+class Smoothed(nn.Module):
+    def __init__(self):
+        self.weight = nn.Parameter(np.ones(3))
+        self.register_buffer("mean", np.zeros(3))
+
+    def forward(self, x):
+        self.mean = 0.5 * self.mean + x.mean(axis=0)
+        return np.sum(self.weight * self.mean)
+
+
+def accumulating(model, x):
+    loss = np.sum(model(x) ** 2)
+    loss.backward()
+    return loss
+
+
+def stepping_first():
+    model = nn.Linear(3, 1, rng=np.random.default_rng(0))
+    optimizer = optim.SGD(model.parameters(), lr=0.125, momentum=0.5)
+
+    def step(x):
+        optimizer.step()
+        optimizer.zero_grad()
+        return accumulating(model, x)
+
+    return step
+
+
+STATES = {
+    "a buffer": lambda: Smoothed(),
+    "a count of batches": lambda: nn.BatchNorm1d(3, momentum=None).forward,
+    "gradients that add up": lambda: functools.partial(accumulating, nn.Linear(3, 1, rng=np.random.default_rng(0))),
+    "gradients for the next step": stepping_first,
+}
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("state", STATES)
+def test_what_a_call_leaves_is_there_in_the_next_one(tmp_path, state, optimize):
+    x = np.random.default_rng(1).normal(size=(4, 3))
+    compiled, function = mg.compile(STATES[state](), optimize=optimize), STATES[state]()
+    for _ in range(2):  # the first has no gradients to begin with
+        compiled(x)
+        function(x)
+    compiled.save(tmp_path / "call.py")
+    saved = [*vars(loaded(tmp_path / "call.py")).values()][-1]
+    for _ in range(3):
+        result, want = saved(x), plain(function(x))
+        result = result[0] if "gradients" in state else result
+        np.testing.assert_allclose(result, want, rtol=1e-12)
+
+
+def test_a_program_that_the_next_call_would_not_run_is_not_saved(model, tmp_path):
+    def gradient(x):
+        return accumulating(model, x)
+
+    compiled = mg.compile(gradient)
+    compiled(np.ones((2, 3)))
+    with pytest.raises(RuntimeError, match=r"save: the captured 'the gradient of .* call the compiled function again"):
+        compiled.save(tmp_path / "gradient.py")
+    compiled(np.ones((2, 3)))
+    compiled.save(tmp_path / "gradient.py")
+
+
+def test_cleared_gradients_are_no_result(model, tmp_path):
+    optimizer = optim.SGD(model.parameters(), lr=0.125)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = accumulating(model, x)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    x, compiled = np.ones((2, 3)), mg.compile(step)
+    compiled(x)
+    compiled.save(tmp_path / "step.py")
+    assert loaded(tmp_path / "step.py").step(x) == plain(compiled(x))

@@ -308,3 +308,30 @@ def test_a_number_has_what_a_number_has(number):
     assert dict(zip(ONLY_OF_ARRAYS, found, strict=True)) == dict.fromkeys(ONLY_OF_ARRAYS, False) | {"outdated": True}
     for f in (lambda t: t.real * 2, lambda t: t.imag * 2, lambda t: t.conjugate() * 2):
         check_alike(mg.compile(f)(number), f(number))
+
+
+NUMBERS_AND_ARRAYS = {
+    "a power": lambda number, array: number**array,
+    "an array to a power": lambda number, array: np.abs(array) ** number,
+    "where": lambda number, array: np.where(array > 1, array, number),
+    "where, the first": lambda number, array: np.where(array > 1, number, array),
+    "clip": lambda number, array: np.clip(array, 1, number),
+    "clip, the number": lambda number, array: np.clip(number, array, array + 1),
+    "divmod": lambda number, array: np.divmod(array, number),
+    "divmod, swapped": lambda number, array: divmod(number, array),
+    "choose": lambda number, array: np.choose([0, 1, 0], [number, array]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u1", "i4", "F", "D"])
+@pytest.mark.parametrize("name", NUMBERS_AND_ARRAYS)
+def test_a_number_leaves_the_dtype_to_the_array(name, dtype):
+    f, array = NUMBERS_AND_ARRAYS[name], np.array([1, 2, 3], dtype)
+    if dtype in "FD" and name.startswith(("clip", "divmod")):
+        return
+    compiled, computed = mg.compile(f), mg.compile(lambda numbers, array: f(numbers[0].item(), array))
+    for number in (2.5, 1.5):
+        for got in (compiled(number, array), computed(np.array([number]), array)):
+            check_alike(got, f(number, array))
+    for number in (2, 3):
+        check_alike(computed(np.array([number]), array), f(number, array))

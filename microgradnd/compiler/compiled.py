@@ -45,6 +45,8 @@ SYMBOLS = "nmklpqrsuvw"  # for open lengths
 LONG = 3.0  # seconds of tracing, after which a note says how long the rest takes
 RETRACES = 8  # calls in a row that find the same thing changed, after which it is an error
 TRACING = threading.RLock()  # in a trace, captured variables have other values; no other trace may see them
+if hasattr(os, "register_at_fork"):  # nor may a forked process, in which the trace would never end
+    os.register_at_fork(before=TRACING.acquire, after_in_parent=TRACING.release, after_in_child=TRACING.release)
 
 
 class CacheInfo(NamedTuple):
@@ -216,7 +218,7 @@ class Compiled(Generic[P, R]):
         Raises
         ------
         RuntimeError
-            If the function hasn't been called.
+            If the function hasn't been called, or its surroundings have changed since.
         TypeError
             If the program calls a function that can't be written to a file.
 
@@ -236,7 +238,12 @@ class Compiled(Generic[P, R]):
         if path.suffix != ".py":
             raise ValueError(f"save: path must end in .py, got {path.name!r}; write '{path.name}.py'")
         entry = self._ran("save it")
-        write(path, entry.written, entry.captured())
+        if changed := entry.changes():
+            raise RuntimeError(
+                f"save: the captured {changed[0]!r} has changed since the program was traced, so the next call needs "
+                f"another program; call the compiled function again, then save that one"
+            )
+        write(path, entry.written, entry.captured(), entry.left())
 
     def _ran(self, what: str) -> Entry:
         if self._latest is None:

@@ -110,15 +110,14 @@ class Dispatcher:
         if newer:
             after.append(f"{' = '.join(f'{owner}.position' for owner in newer)} = next_position()")
             after += [f"if {owner}.aliases is not None: touch({owner})" for owner in newer]
-        if traced.left:
-            arrays = [i for i, (_, is_array) in enumerate(traced.left) if is_array]
+        shapes = {}
+        if arrays := [i for i, (_, is_array) in enumerate(traced.left) if is_array]:
             shapes = {f"g{i}": np.shape(x) for i, x in zip(arrays, entry.program.outputs[1], strict=True)}
-            values = list(shapes)
-            call = f"{call}\n    result, ({''.join(f'{value}, ' for value in values)}) = result"
-            for i, (thing, is_array) in enumerate(traced.left):
-                value = f"g{i}" if is_array else "None"
-                value = f"asarray({value})" if shapes.get(value) == () else value  # programs return numbers
-                after.append(self.leaving(thing, value))
+            call = f"{call}\n    result, ({''.join(f'{value}, ' for value in shapes)}) = result"
+        for i, (thing, is_array) in enumerate(traced.left):
+            value = f"g{i}" if is_array else "None"
+            value = f"asarray({value})" if shapes.get(value) == () else value  # programs return numbers
+            after.append(self.leaving(thing, value))
         if traced.sources:
             rest = f"result, {self.name(entry)}, {self.name(self.function)}, {self.name(Arguments)}(args, kwargs)"
             after.append(f"result = {self.name(recorded)}({rest})")

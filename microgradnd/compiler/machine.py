@@ -200,7 +200,7 @@ def compiled(parts: Sequence[str], name: str) -> list[Callable[..., Any]]:
         what = f"{len(missing)} functions, {sum(lines)} lines"
         said = f"microgradnd: numba is compiling {name}, {what} ... (Ctrl-C: continue with NumPy calls)"
         if (rate := rate_of(cache)) is not None:
-            said = said.replace(" ...", f", which takes about {math.ceil(rate * work)} s ...")
+            said = said.replace(" ...", f", which takes about {max(1, rate * work):.0f} s ...")
         note = threading.Timer(1.0, lambda: print(said, file=sys.stderr))
         note.daemon = True
         note.start()
@@ -256,9 +256,12 @@ def executed(text: str, folder: Path) -> Any:
     module = types.ModuleType(f"microgradnd_loops_{folder.name}")
     vars(module).update(ours())
     sys.modules[module.__name__] = module  # numba looks for it there
+    config = load_numba().config
+    elsewhere, config.CACHE_DIR = config.CACHE_DIR, ""  # a folder of the user's, outside of the sealed one
     try:
         exec(builtins.compile(text, str(folder / LOOPS), "exec"), vars(module))
     finally:
+        config.CACHE_DIR = elsewhere
         sys.modules.pop(module.__name__, None)
     return vars(module).pop("loops")
 
@@ -303,7 +306,8 @@ def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[
 def in_threads(loops: Callable[..., None], extent: int, *args: Any) -> None:
     """Run a loop from 0 to `extent` in as many threads as numba and OpenMP allow."""
     limit = load_numba().config.NUMBA_NUM_THREADS
-    count = max(1, min(limit, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or limit), extent))
+    allowed = re.match(r"\s*\d+", os.environ.get("OMP_NUM_THREADS", ""))  # others ignore what is no number
+    count = max(1, min(limit, int(allowed[0]) if allowed else limit, extent))
     bounds = [extent * i // count for i in range(count + 1)]
     threads = [threading.Thread(target=loops, args=(*pair, *args)) for pair in pairwise(bounds[1:])]
     for thread in threads:

@@ -31,6 +31,7 @@ from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, optimized, share_equal
 from microgradnd.compiler.program import Program
+from microgradnd.compiler.recorder import Buffer, Gradient
 from microgradnd.compiler.rolling import rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
@@ -81,6 +82,17 @@ class Entry(NamedTuple):
     def captured(self) -> list[Any]:
         """Return the arrays of the surrounding program as they are now."""
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
+
+    def left(self) -> list[tuple[bool, str | None]]:
+        """Return whether each array that a call leaves is a gradient, and its name.
+
+        It has one if the next call reads it.
+        """
+        names = [name for _, name in self.written.inputs[len(self.traced.inputs) :]]
+        captured = zip(self.traced.captured, names, strict=True)
+        read: dict[Any, str] = {thing.place: name for thing, name in captured if isinstance(thing, Gradient | Buffer)}
+        left = [thing for thing, is_array in self.traced.left if is_array]
+        return [(not isinstance(thing, Buffer), read.get(getattr(thing, "place", None))) for thing in left]
 
     def fits(self, arguments: Arguments) -> bool:
         """Return whether it was written for such arguments and serves their shapes."""

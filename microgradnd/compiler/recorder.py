@@ -95,6 +95,7 @@ class Gradient:
 
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
+        self.place = id(leaf), "grad"
 
     @property
     def data(self) -> Any:
@@ -110,6 +111,7 @@ class Buffer:
 
     def __init__(self, owner: Any, attribute: str) -> None:
         self.owner, self.attribute = owner, attribute
+        self.place = id(owner), attribute
 
     @property
     def data(self) -> Any:

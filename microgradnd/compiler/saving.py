@@ -15,6 +15,7 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,41 +79,56 @@ class Written(NamedTuple):
         return f"{used}\nimport numpy as np\n\n\n{text}".lstrip()
 
 
-def write(path: Path, written: Written, captured: list[Any]) -> None:
-    """Write a program to a file, and the arrays that it needs to another."""
-    given = written.inputs[: len(written.inputs) - len(captured)]
-    arrays = {name: array for (_, name), array in zip(written.inputs[len(given) :], captured, strict=True)}
+def write(path: Path, written: Written, captured: list[Any], left: Sequence[tuple[bool, str | None]]) -> None:
+    """Write a program to a file, and the arrays that it needs to another.
+
+    `left` is what a call leaves, as for `continued`.
+    """
+    if left:
+        written = written._replace(text=continued(written.text, left))
+    count = len(written.inputs) - len(captured)
+    names = [name for _, name in written.inputs[:count]]
+    dtypes = [value.dtype.name for value, _ in written.inputs[:count]]
+    shapes = [value.shape for value, _ in written.inputs[:count]]
+    given = list(zip(names, dtypes, written.shapes or shapes, strict=False))
+    arrays = {name: array for (_, name), array in zip(written.inputs[count:], captured, strict=True)}
     arrays |= {name: x for name, x in written.constants.items() if spelled(x) is None and not callable(x)}
-    names = [name for _, name in given]
-    shown = written.shapes or [str(value.shape) for value, _ in given]
-    checks = written.lengths + "".join(
-        f'    {name} = _expected("{name}", {name}, {shape}, np.{value.dtype.name})\n'
-        for (value, name), shape in zip(given, shown, strict=False)
-    )
-    changed = [name for name in arrays if re.search(rf"^    {name} (?:[-+*/]=|=) ", written.text, re.M)]
+    checks = written.lengths
+    checks += "".join(f'    {x} = _expected("{x}", {x}, {shape}, np.{dtype})\n' for x, dtype, shape in given)
+    changed = [name for name in arrays if re.search(rf"^ +{name} (?:[-+*/]=|=) ", written.text, re.M)]
     checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which is carried from call to call
     head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
     text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", written.text)
-    loading = ""
+    loading = note = ""
     if arrays:
         np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may equal a parameter's
         lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
         loading = f'with np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}\n\n'
-    text = written._replace(text=text).source(loading + EXPECTED, required=True)
-    shapes = (
-        "".join(f"    {x}: {v.dtype.name} {shape}\n" for (v, x), shape in zip(given, shown, strict=False))
-        or "    none\n"
-    )
-    docstring = (
-        f'"""{written.name}, a NumPy program compiled by microgradnd.\n\n'
-        f"Arguments, and their dtypes and shapes:\n\n{shapes}"
-        + ("\nIts arrays are in the file of the same name with the suffix .npz.\n" if arrays else "")
-        + '"""\n\n'
-    )
-    examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]
+        note = "\nIts arrays are in the file of the same name with the suffix .npz.\n"
+    text = written._replace(text=text).source(loading + EXPECTED, required=True).rstrip()
+    listed = "".join(f"    {x}: {dtype} {shape}\n" for x, dtype, shape in given) or "    none\n"
+    title = f"{written.name}, a NumPy program compiled by microgradnd."
+    docstring = f'"""{title}\n\nArguments, and their dtypes and shapes:\n\n{listed}{note}"""\n\n'
+    kinds = ["ones" if np.dtype(dtype).kind in "fc" else "zeros" for dtype in dtypes]
+    examples = [f"np.{kind}({shape}, np.{dtype})" for kind, shape, dtype in zip(kinds, shapes, dtypes, strict=True)]
     call = "".join(f"        {example},\n" for example in examples)
     main = f'\n\nif __name__ == "__main__":  # an example call\n    print({written.name}(\n{call}    ))\n'
-    path.write_text(f"{docstring}{text.rstrip()}\n{main}", encoding="utf-8")
+    path.write_text(f"{docstring}{text}\n{main}", encoding="utf-8")
+
+
+def continued(text: str, left: Sequence[tuple[bool, str | None]]) -> str:
+    """Return a program that keeps what a call leaves for the next call.
+
+    For each array that is left, `left` says whether it is a gradient, which is returned
+    too, and the name of the array that it replaces, if the program reads that.
+    """
+    *lines, last = text.rstrip().split("\n")
+    indent, _, result = last.partition("return ")
+    gradients = "".join(f"_left[{i}], " for i, (is_gradient, _) in enumerate(left) if is_gradient)
+    lines.append(f"{indent}_result, _left = {result}")
+    lines += [f"{indent}{name} = np.array(_left[{i}])" for i, (_, name) in enumerate(left) if name is not None]
+    lines.append(f"{indent}return _result, ({gradients})" if gradients else f"{indent}return _result")
+    return "\n".join(lines) + "\n"
 
 
 def function_text(name: str, thing: Any, required: bool) -> str | None:

@@ -372,7 +372,7 @@ def results_of(recording: Recording, translation: Translation) -> Any:
     outputs: Any = [translation.result(leaf) for leaf in recording.leaves]
     outputs = recording.form.rebuild(outputs) if is_plain else tuple(outputs)
     left = tuple(translation.constant(value) for _, value in recording.left if value is not None)
-    return (outputs, left) if recording.left else outputs
+    return (outputs, left) if left else outputs
 
 
 def unsettled(thing: Any, known: Any) -> Any:
@@ -398,13 +398,14 @@ def finished(recording: Recording, translation: Translation, program: Program) -
         if recorder.first(leaf) is leaf and leaf.position < recorder.start:
             watch.gradient(leaf)
             around.add(leaf)
+    passed = {node: i for node, i in places.items() if node not in around}
     left = [
-        (places.get(thing.leaf, thing) if isinstance(thing, Gradient) else thing, value is not None)
+        (passed.get(thing.leaf, thing) if isinstance(thing, Gradient) else thing, value is not None)
         for thing, value in recording.left
     ]
     sources = sources_of(recording.leaves, recorder)
     stand_ins = (*recorder.stand_ins.values(), *(thing for thing, _ in recording.left))
-    buffers = {(id(thing.owner), thing.attribute) for thing in stand_ins if isinstance(thing, Buffer)}
+    buffers = {thing.place for thing in stand_ins if isinstance(thing, Buffer)}
     return Traced(
         program=program,
         inputs=list(recording.inputs),
@@ -413,7 +414,7 @@ def finished(recording: Recording, translation: Translation, program: Program) -
         form=None if is_plain_tree(recording.form) else recording.form,
         surroundings=watch.surroundings(lambda array: key_of(array) in translation.values, recorder.masks, buffers),
         depends=[(thing, thing.__form__()) for thing in recorder.things.values()],
-        fixed={i: arguments.leaves[i] for node, i in places.items() if node in around},
+        fixed={i: arguments.leaves[i] for node, i in places.items() if node not in passed},
         sources=[places.get(node, node) for node in dict.fromkeys(node for found in sources for node in found)],
         differentiable=[bool(found) for found in sources],
         shapes=arguments.shapes,

@@ -61,6 +61,8 @@ class TracedTensor(Tensor):
         node, array, recorder = self._node, self._array, tracer()
         if recorder is None:  # the function has kept it
             return TracedTensor
+        if not isinstance(array, np.ndarray | np.generic):  # a Python number that meets an array
+            return type(array)
         if self.requires_grad and (current().is_transformed or recorder.needs_gradient(node)):
             return TracedTensor
         return recorder.given.get(node, np.ndarray if self.ndim or is_array(node, array) else self.dtype.type)
@@ -138,7 +140,7 @@ class TracedTensor(Tensor):
         return super().__rmul__(other)
 
     def __pow__(self, exponent: Any) -> Any:
-        is_bool = self.dtype == bool and issubclass(self._class_outside(), np.generic)
+        is_bool = issubclass(self._class_outside(), np.bool_)
         return np.power(self, exponent) if is_bool else super().__pow__(exponent)  # an int, unlike array**2
 
     def _refuse_repetition(self, other: Any) -> None:

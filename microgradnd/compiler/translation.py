@@ -35,6 +35,8 @@ from microgradnd.scan import LOOPS
 from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor, wrap
 
+CHOOSING = (np.where, np.clip)  # no ufuncs, but a Python number doesn't decide their dtype either
+
 
 class Translation:
     """Turns recorded operations into a program.
@@ -339,6 +341,9 @@ def numbers_met(node: TracedOperation) -> list[tuple[int, np.dtype[Any]]]:
         dtypes = loop_of(node.function, args)
         return [(i, dtypes[i]) for i in numbers]
     kept = [(i, np.dtype(NUMBERS[type(args[i])])) for i in numbers]
+    if getattr(node.function, "body", node.function) in CHOOSING:
+        values = [(i, dtype) for i, dtype in kept if i or node.function is not np.where]  # whose first is a condition
+        return [(i, node.out.dtype) for i, dtype in values if np.result_type(dtype, node.out.dtype) != node.out.dtype]
     narrow = [(i, node.out.dtype) for i, dtype in kept if np.can_cast(node.out.dtype, dtype)]
     return [(i, dtype) for i, dtype in narrow if dtype.kind in "fc"]
 
