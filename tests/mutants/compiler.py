@@ -945,7 +945,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("trace.py", "constants_in(again) != constants_in(first):", "False:", PARTS),
     (
         "trace.py",
-        "(places.get(thing.leaf, thing) if isinstance(thing, Gradient) else thing, value is not None)",
+        "(passed.get(thing.leaf, thing) if isinstance(thing, Gradient) else thing, value is not None)",
         "thing",
         PARTS,
     ),
@@ -999,6 +999,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("compiled.py", "if not (changed := candidate.changes()):", "if not (changed := []):", WATCH),
     ("compiled.py", " if entry.fits(arguments)]", "]", PARTS),
     # source.py, saving.py
+    ("saving.py", "enumerate(left) if name is not None]", "enumerate(left) if False]", "tests/test_saving.py"),
     (
         "saving.py",
         "if array.shape != shape or array.dtype != dtype:",
