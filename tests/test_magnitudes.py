@@ -111,3 +111,11 @@ def test_derivatives_of_numbers_of_every_size(function, dtype):
                 assert not wrong.any(), [(x[wrong], got[wrong], right[wrong]) for x in args]
 
     law()
+
+
+def test_a_mean_of_large_numbers_in_half_precision():
+    x = np.linspace(-10, 10, 41, dtype=np.float16)
+    derivative = mg.elementwise_grad(np.i0)
+    right = derivative(x.astype(np.float64))
+    assert np.all(np.abs(right) < np.finfo(np.float16).max)
+    np.testing.assert_allclose(derivative(x), right, rtol=2e-3)
