@@ -39,6 +39,7 @@ OF_TENSOR = {
     **dict.fromkeys(("swapdims", "transpose_"), "np.swapaxes(t, axis1, axis2)"),
     **{name: f"t.data.{name}" for name in ("base", "ctypes", "flags", "strides")},
     **dict.fromkeys(("at", "set"), "t = t.copy(); t[index] = value, which is recorded"),
+    "__dlpack__": "t.data for its array, without a gradient",
     "adjoint": "np.conj(t.mT)",
     "bool": "t.astype(bool)",
     "cat": "np.concatenate([t, other])",
@@ -144,7 +145,8 @@ class Advised(metaclass=Listing):
 def advise(cls: type, names: Iterable[str]) -> None:
     """Let reading these attributes of a class raise with advice, if it lacks them."""
     for name in names:
-        if not (name.startswith("_") or name in ABSENT or hasattr(cls, name)):
+        is_private = name.startswith("_") and name not in OF_TENSOR
+        if not (is_private or name in ABSENT or hasattr(cls, name)):
             ABSENT.add(name)
             setattr(cls, name, Absent(name))
 

@@ -207,7 +207,7 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
     >>> missing_attribute("microgradnd", "sin")
     "the module microgradnd has no 'sin'; write np.sin(...): NumPy's own functions..."
     """
-    if name.startswith("__"):  # a library that asks for a protocol
+    if name.startswith("__") and name not in OF_TENSOR:  # a library that asks for a protocol
         return f"{owner} has no {name}"
     known = sorted(c for c in candidates if not c.startswith("_"))
     if owner == "Tensor":
@@ -645,7 +645,7 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
         else "the cotangent of that argument, an array of its shape"
     )
     said = " ".join(str(error).split())
-    if found := re.search(r"'(\w+)' object (has no attribute '(shape|dtype|size|ndim)'|is not subscript)", said):
+    if found := re.search(r"'([\w.]+)' object (has no attribute '(shape|dtype|size|ndim)'|is not subscript)", said):
         came = "None" if found[1] == "NoneType" else f"a {found[1]}"
         return (
             f"{what} returned {came}; it must return {wanted} (np.full makes one from a number); for an argument "

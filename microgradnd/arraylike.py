@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from microgradnd import display, primitives, refusals
 from microgradnd.annotations import Like, Method
-from microgradnd.conversions import Count, computed, number_of
+from microgradnd.conversions import Count, computed, number_of, truth_of
 from microgradnd.failures import fail
 from microgradnd.tape import current, traceable
 
@@ -106,7 +106,7 @@ class ArrayLike:
         return complex(number_of(self, "complex()"))
 
     def __bool__(self) -> bool:
-        return bool(self._known("`if`, `and`, `or`, `not` or bool()"))
+        return truth_of(self._known("`if`, `and`, `or`, `not` or bool()"))
 
     def __trunc__(self) -> int:
         return int(number_of(self, "math.trunc()"))
@@ -121,11 +121,11 @@ class ArrayLike:
         return operator.index(array)
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of, or iteration over, a 0-d tensor: it is one number; use it, or t.reshape(-1)")
         return len(self._array)
 
     def __iter__(self) -> Iterator[Self]:
-        if not self.ndim:
-            raise TypeError("iteration over a 0-d tensor, which holds one number; use it directly, or t.reshape(-1)")
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:

@@ -21,6 +21,7 @@ def fit(g: Any, like: Any) -> Any:
     An argument that was broadcast was used several times, so its cotangent is the sum
     over the copies. This happens nowhere else.
     """
+    check_numbers(g)
     if g.shape != like.shape:
         wide = g.astype(np.float32) if g.dtype.char == "e" else g  # float16 sums stop growing at 2048
         total = add if type(wide) is ndarray else np.sum  # slower, but Dask supports it
@@ -60,8 +61,15 @@ def cast_given(g: Any, dtype: np.dtype[Any], what: str) -> Any:
     return cast(g, dtype)
 
 
+def check_numbers(g: Any) -> None:
+    """Raise if a rule's result isn't an array of numbers."""
+    if g.dtype.kind not in "fciub":
+        raise ValueError(f"the rule gave a derivative of dtype {g.dtype}, which doesn't hold numbers")
+
+
 def cast(g: Any, dtype: np.dtype[Any]) -> Any:
     """Give a cotangent or tangent a dtype; a real dtype drops the imaginary part."""
     if g.dtype == dtype:
         return g
+    check_numbers(g)
     return (np.real(g) if g.dtype.kind == "c" != dtype.kind else g).astype(dtype)

@@ -95,6 +95,16 @@ def number_of(tensor: Any, what: str) -> Any:
     return array
 
 
+def truth_of(array: Any) -> bool:
+    """Return whether the only element of an array is true, or raise."""
+    if array.size == 0 or array.size > 1:  # Dask may not know it
+        raise ValueError(
+            f"`if`, `and`, `or`, `not` or bool() of a Tensor of shape {array.shape}, which is neither true nor false: "
+            f"write np.any(t) or np.all(t), or np.where(condition, a, b) to choose element by element"
+        )
+    return bool(array)
+
+
 def computed(array: Any, size: int | None = None) -> Any:
     """Return an array; one that is computed on demand, as Dask's is, as NumPy's.
 

@@ -84,13 +84,16 @@ OUT_SLOTS: dict[Function, int] = {}  # cached for every call with several argume
 def out_slot(function: Function) -> int:
     """Return the position of a function's `out`; a large number if it has none."""
     names = [p.name for p in parameters_of(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    OUT_SLOTS[function] = slot = names.index("out") if "out" in names else 2**31
+    name = "copy" if function is np.nan_to_num else "out"
+    OUT_SLOTS[function] = slot = names.index(name) if name in names else 2**31
     return slot
 
 
 def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[Any, ...]:
     """Leave out a final `out` of None, which rules don't take; raise for an array."""
-    if args[slot] is not None:
+    if function is np.nan_to_num:
+        refuse_in_place(args[slot])
+    elif args[slot] is not None:
         raise refusals.fills_out(name_of(function))
     return args[:slot] if len(args) == slot + 1 else args
 
@@ -123,11 +126,19 @@ def refuse_keywords(function: Any, args: tuple[Any, ...], keywords: dict[str, An
     Rules compute with the whole arguments.
     """
     refuse_out(function, keywords)
+    if function is np.nan_to_num:
+        refuse_in_place(keywords.pop("copy", True))
     if (dtype := keywords.get("dtype")) is None or hasattr(function, "body"):
         return
     is_complex = any(getattr(x, "requires_grad", False) and x.dtype.kind == "c" for x in args)
     if is_complex and np.dtype(dtype).kind != "c":
         raise refusals.drops_imaginary(name_of(function), np.dtype(dtype).name)
+
+
+def refuse_in_place(copy: Any) -> None:
+    """Raise if `copy=False` would write into an operand, behind the tape's back."""
+    if not copy:
+        raise refusals.fills_operand()
 
 
 def refuse_out(function: Any, keywords: dict[str, Any]) -> None:

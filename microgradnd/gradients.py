@@ -131,8 +131,10 @@ def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any
             continue
         shape, dtype = getattr(changed, "shape", None), getattr(changed, "dtype", None)
         is_other = isinstance(changed, np.ndarray) and type(changed) is not np.ndarray  # np.matrix, masked arrays
-        if shape != g.shape or dtype != g.dtype or is_other:
+        is_tensor = isinstance(changed, ArrayLike) and not isinstance(g, ArrayLike)
+        if shape != g.shape or dtype != g.dtype or is_other or is_tensor:
             came = repr(changed) if shape is None else f"of shape {shape} and dtype {dtype}"
+            came += " (return its .data)" if is_tensor else ""
             raise ValueError(
                 f"a hook of {describe(node)} must return None or a gradient of shape {g.shape} and dtype {g.dtype}, "
                 f"got {type(changed).__name__} {came}"

@@ -17,7 +17,7 @@ from microgradnd import primitives
 from microgradnd.annotations import P
 from microgradnd.batching import Batched, Level, next_number, running, without
 from microgradnd.contraction import identity
-from microgradnd.failures import as_function
+from microgradnd.failures import as_function, explained
 from microgradnd.matching import alone, check_numbers, matching, one_for, plain
 from microgradnd.modes import transformed
 from microgradnd.tape import Leaf, current
@@ -140,6 +140,7 @@ def hvp(f: Function) -> Function:
     array([ 6., 12.])
     """
 
+    @explained
     def product(x: Tree, v: Tree) -> Tree:
         trace = traced(as_function(f, "hvp: f"), (x,), {}, (0,))
         differentiate(trace)

@@ -220,6 +220,13 @@ def check_requires_grad(value: Any, dtype: np.dtype[Any]) -> None:
         check_differentiable(dtype)
 
 
+def checked_name(name: Any) -> str | None:
+    """Return the name of a variable, or raise: pictures and source code print it."""
+    if not isinstance(name, str | None):
+        raise TypeError(f"the name of a Tensor must be a string or None, got {name!r:.80}; write name=str(...)")
+    return name
+
+
 def check_differentiable(dtype: np.dtype[Any]) -> None:
     """Raise unless numbers of this dtype can have derivatives."""
     if dtype.kind not in "fc":

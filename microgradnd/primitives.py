@@ -72,17 +72,17 @@ def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Return zeros with `values` added at an index: the transpose of `getitem`."""
     if not isinstance(values, ARRAYS):
         return scatter_in_rounds(values, index, shape)
-    out = np.zeros(shape, values.dtype)
+    wide = values.astype(np.float32) if values.dtype.char == "e" else values  # float16 sums stop growing at 2048
+    out = np.zeros(shape, wide.dtype)
     index = np.array(index, int if index == [] else None) if type(index) is list else index
     if is_basic(index) or (type(index) is np.ndarray and index.dtype == bool):
-        out[index] = values  # no element occurs twice
-        return out
-    if values.size > 256 and len(shape) > 1 and (type(index) is np.ndarray or out.size <= 4 * values.size):
+        out[index] = wide  # no element occurs twice
+    elif values.size > 256 and len(shape) > 1 and (type(index) is np.ndarray or out.size <= 4 * values.size):
         # np.add.at is ten times faster along a single axis
-        np.add.at(out.reshape(-1), places(index, shape).reshape(-1), values.reshape(-1))
+        np.add.at(out.reshape(-1), places(index, shape).reshape(-1), wide.reshape(-1))
     else:
-        np.add.at(out, index, values)
-    return out
+        np.add.at(out, index, wide)
+    return out if wide is values else out.astype(values.dtype)
 
 
 def places(index: Any, shape: tuple[int, ...]) -> Any:

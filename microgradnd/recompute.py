@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from microgradnd import gradients, tape
@@ -21,6 +22,16 @@ from microgradnd.tape import Leaf, Mode, Node, Operation, Path, current
 from microgradnd.tensor import Tensor, lift
 from microgradnd.transforms import Trace, traced
 from microgradnd.trees import flatten, is_module
+
+AGAIN: ContextVar[bool] = ContextVar("again", default=False)
+
+
+def is_again() -> bool:
+    """Return whether a function runs once more, for a walk over the tape.
+
+    A layer that counts its batches has counted this one.
+    """
+    return AGAIN.get()
 
 
 class Again(Recording):
@@ -50,7 +61,11 @@ class Call:
     def again(self, inputs: tuple[Any, ...], out: Any) -> tuple[Trace, list[Node], Path]:
         """Call it again; return the trace, the nodes of its inputs, and the path."""
         given = inputs[: len(inputs) - len(self.outside)]
-        trace = traced(self.function, given, {}, range(len(given)))
+        outer = AGAIN.set(True)
+        try:
+            trace = traced(self.function, given, {}, range(len(given)))
+        finally:
+            AGAIN.reset(outer)
         nodes = [*trace.nodes, *self.outside]
         trace.outputs = [out for out in trace.outputs if is_tracked(out)]
         path = Path([out._node for out in trace.outputs], nodes, trace.start)

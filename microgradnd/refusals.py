@@ -44,6 +44,11 @@ def fills_out(function: str) -> TypeError:
     )
 
 
+def fills_operand() -> TypeError:
+    """Return the error for `np.nan_to_num(t, copy=False)`, which writes into t."""
+    return TypeError("np.nan_to_num: copy=False can't be recorded; write t[...] = np.nan_to_num(t)")
+
+
 def drops_imaginary(function: str, dtype: str) -> TypeError:
     """Return the error for a real `dtype=` of complex numbers."""
     return TypeError(

@@ -123,7 +123,7 @@ def tensor(
         return trace.variable.as_variable(given, requires_grad, dtype, name)
     array = operands.new_array(given, dtype)
     operands.check_requires_grad(requires_grad, array.dtype)
-    return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
+    return wrap(array, Leaf(array, requires_grad, operands.checked_name(name)) if requires_grad or name else None)
 
 
 def wrap(data: Any, node: Node | None = None) -> Tensor:
@@ -369,12 +369,11 @@ class Tensor(Operators, absent.Advised, Generic[Numbers]):
 
     @name.setter
     def name(self, value: str | None) -> None:
-        if self._node is None:
-            views.make_leaf(self, False, value)
-        elif isinstance(self._node, Leaf):
-            self._node.name = value
+        name, node = operands.checked_name(value), self._node
+        if node is None:
+            views.make_leaf(self, False, name)
         else:
-            self._node.annotate().name = value
+            (node if isinstance(node, Leaf) else node.annotate()).name = name
 
     @property
     def requires_grad(self) -> bool:

@@ -86,7 +86,7 @@ def check_grads(
     >>> mg.testing.check_grads(lambda x, y: np.sin(x) * y, x, y)
     """
     unknown = set(modes) - {"rev", "fwd"}
-    if unknown or order < 1:
+    if unknown or not isinstance(order, int | np.integer) or order < 1:
         raise ValueError(f"check_grads: modes must be 'rev' or 'fwd', and order at least 1, got {modes!r} and {order}")
     arrays = [np.asarray(arg) for arg in args]
     for i, array in enumerate(arrays):

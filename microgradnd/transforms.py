@@ -22,7 +22,7 @@ import numpy as np
 from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
 from microgradnd.batching import LEVELS, UNCHANGED, above, full, innermost, per_example
-from microgradnd.failures import as_function
+from microgradnd.failures import as_function, explained
 from microgradnd.matching import COMPUTED, check_numbers, chosen, ended, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, current
@@ -323,7 +323,7 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
         cotangents = matching(*flatten(g), trace.outputs, trace.form_of_outputs, "pullback: a cotangent")
         return trace.arguments(trace.pull(cotangents), False)
 
-    return trace.value(), pullback
+    return trace.value(), explained(pullback)
 
 
 def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[R, R]:

@@ -162,6 +162,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "lines",
         "modes",
         "optim",
+        "recompute",
         "rules",
         "saving",
         "scan",

@@ -111,3 +111,28 @@ def test_derivatives_of_numbers_of_every_size(function, dtype):
                 assert not wrong.any(), [(x[wrong], got[wrong], right[wrong]) for x in args]
 
     law()
+
+
+def test_a_mean_of_large_numbers_in_half_precision():
+    x = np.linspace(-10, 10, 41, dtype=np.float16)
+    derivative = mg.elementwise_grad(np.i0)
+    right = derivative(x.astype(np.float64))
+    assert np.all(np.abs(right) < np.finfo(np.float16).max)
+    np.testing.assert_allclose(derivative(x), right, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda x, i: x[i],
+        lambda x, i: np.take(x, i),
+        lambda x, i: np.tile(x, len(i) // 3),
+        lambda x, i: np.pad(x, (0, len(i) - 3), "wrap"),
+        lambda x, i: np.stack([x[part] for part in np.split(i, 15)]),
+    ],
+)
+def test_many_uses_of_an_element_are_counted_in_half_precision(pick):
+    i = np.arange(15_000) % 3
+    gradient = mg.grad(lambda x: np.sum(pick(x, i)) / np.float16(100))
+    for differentiate in (gradient, mg.compile(gradient)):
+        np.testing.assert_allclose(differentiate(np.zeros(3, np.float16)), 50.0, rtol=2e-3)

@@ -1020,6 +1020,7 @@ LIBRARY = {
     "check_grads(modes)": Row(
         lambda: mg.testing.check_grads(np.sin, 1.0, modes=("back",)), ValueError, "check_grads|'rev'|got ('back',)"
     ),
+    "check_grads(order)": Row(lambda: mg.testing.check_grads(np.sin, 1.0, order="a"), ValueError, "order|a"),
     "check_grads(1)": Row(lambda: mg.testing.check_grads(np.sin, 1), TypeError, "check_grads|argument 0|int64|float"),
     "check_grads of a wrong rule": Row(
         lambda: mg.testing.check_grads(with_rule(lambda g, out, x: 5 * g), np.ones(2), modes=("rev",)),
@@ -1338,6 +1339,8 @@ LIBRARY = {
     "draw(show=)": Row(lambda: picture(show=["colours"]), ValueError, "show|shapes|'colours'"),
     "draw(max_nodes=)": Row(lambda: picture(max_nodes=1), ValueError, "max_nodes|got 1"),
     "draw(depth=)": Row(lambda: picture(depth=-1), ValueError, "depth|got -1"),
+    "draw(depth=text)": Row(lambda: picture(depth="all"), ValueError, "depth|got 'all'"),
+    "draw(max_nodes=text)": Row(lambda: picture(max_nodes="all"), ValueError, "max_nodes|got 'all'"),
     "draw(an error without a Tensor)": Row(
         lambda: viz.draw(ValueError("text")), ValueError, "no Tensor|ValueError|except Exception as error"
     ),
@@ -1681,6 +1684,22 @@ ENGINE = {
     "a list that holds a Tensor": Row(lambda: np.add([t[0], 1.0, 2.0], t), TypeError, "add|list|np.stack"),
     "a Tensor by keyword": Row(within(lambda x: np.sum(np.ones(2), initial=x[0])), TypeError, "float()|t.item()"),
     "iteration over a number": Row(lambda: list(t[0]), TypeError, "0-d|iter"),
+    "len() of a number": Row(lambda: len(t[0]), TypeError, "len()|0-d|one number"),
+    "the truth of several": Row(lambda: bool(t), ValueError, "bool()|(3,)|np.any(t)|np.where"),
+    "another library's protocol": Row(lambda: np.from_dlpack(t), AttributeError, "__dlpack__|t.data"),
+    "nan_to_num(copy=False)": Row(lambda: np.nan_to_num(t, copy=False), TypeError, "np.nan_to_num|copy=False|t[...] ="),
+    "a name that isn't text": Row(lambda: mg.tensor(1.0, name=3), TypeError, "name|string|got 3"),
+    "a pullback without a cotangent": Row(lambda: mg.vjp(np.sin, 1.0)[1](), TypeError, "pullback|g"),
+    "hvp without a vector": Row(lambda: mg.hvp(np.sin)(1.0), TypeError, "v"),
+    "a rule that returns no numbers": Row(
+        lambda: mg.grad(with_rule(lambda *_: np.array([None, None])))(1.0), ValueError, "own|dtype object|cotangent"
+    ),
+    "a rule that returns a function": Row(
+        lambda: mg.grad(with_rule(lambda *_: np.sin))(1.0), TypeError, "own|ufunc|cotangent"
+    ),
+    "running statistics that are read-only": Row(
+        lambda: F.batch_norm(np.eye(2), np.broadcast_to(0.0, 2), training=True), ValueError, "running_mean|read-only"
+    ),
     "NaN under detect_anomaly": Row(lambda: anomaly(), FloatingPointError, "log|NaN or Inf|(2,)"),
     "NaN in a derivative": Row(lambda: anomaly(backward=True), FloatingPointError, "sqrt|NaN or Inf|derivative"),
     # Users' rules
@@ -1880,6 +1899,7 @@ MORE = {
     "an argument that changed": Row(argument_changed, RuntimeError, "(100000,)|changed|x.copy()"),
     "a function that isn't the same again": Row(recomputed_otherwise, RuntimeError, "checkpoint|random numbers"),
     "a hook of another shape": Row(lambda: hooked(np.ones(3)), ValueError, "hook|(2,)|(3,)"),
+    "a hook that returns a Tensor": Row(lambda: hooked(mg.tensor([1.0, 2.0])), ValueError, "hook|Tensor|.data"),
     "a hook of another kind": Row(lambda: hooked("x"), ValueError, "hook|(2,)|None"),
     "an assignment under no_grad": Row(assigned_under_no_grad, RuntimeError, "multiply|no_grad()|detach()"),
     "an update of a protected array": Row(read_only, ValueError, "read-only|copy"),
@@ -1894,6 +1914,7 @@ MORE = {
     "a masked array": Row(lambda: t * np.ma.ones(3), TypeError, "multiply|MaskedArray|filled(0)"),
     "a tensor of PyTorch": Row(lambda: t * Foreign(), TypeError, "multiply|torch|(3,)|detach().numpy()"),
     "a matrix": Row(lambda: t * matrix(), TypeError, "multiply|matrix|np.asarray"),
+    "a rule of NumPy's class": Row(lambda: mg.defvjp(np.vectorize(abs), None), TypeError, "abs|@mg.primitive"),
     "a rule of an ordinary function": Row(lambda: mg.defvjp(captured_elsewhere, None), TypeError, "@mg.primitive"),
     "plain[0] = t[0]": Row(lambda: np.zeros(3).__setitem__(0, t[0]), TypeError, "np.stack|t.data"),
     # Modules and optimizers

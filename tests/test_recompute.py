@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
+from microgradnd import nn
 from microgradnd.testing import check_grads
 from microgradnd.transforms import plain
 
@@ -158,3 +159,12 @@ def test_one_of_several_results_that_differs_is_noticed():
     state[0] = 5.0
     with pytest.raises(RuntimeError, match="another result"):
         np.sum(same + other).backward()
+
+
+def test_a_layer_counts_a_batch_once():
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    once, again = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    once(x)
+    np.sum(mg.checkpoint(again)(mg.tensor(x, requires_grad=True)) ** 2).backward()
+    for name, value in once.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name], value)

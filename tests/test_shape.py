@@ -301,6 +301,18 @@ def test_functions_of_arrays_that_need_no_gradient():
     assert [type(i) for i in np.ix_(mg.tensor([0, 1]), [1])] == [np.ndarray, np.ndarray]
 
 
+def test_a_mesh_of_vectors_has_their_derivative():
+    def f(x, y):
+        rows, columns = np.ix_(x, y)
+        return np.sum(rows**2 * columns)
+
+    x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0, 5.0])
+    for differentiate in (mg.grad, lambda *of: mg.compile(mg.grad(*of))):
+        by_x, by_y = differentiate(f, (0, 1))(x, y)
+        np.testing.assert_array_equal(by_x, 2 * x * y.sum())
+        np.testing.assert_array_equal(by_y, np.full(3, np.sum(x**2)))
+
+
 def test_views_are_views_and_copies_are_copies():
     x = mg.tensor(np.arange(12.0).reshape(3, 4))
     views = (

@@ -977,6 +977,18 @@ def test_what_is_not_finite_draws_without_a_warning() -> None:
         assert mg.explain(loss)
 
 
+@pytest.mark.parametrize("numbers", [["1e3000", "1"], ["5e-324", "0"], ["1e300", "-1e300"]])
+@pytest.mark.parametrize("dtype", [np.longdouble, np.complex128])
+def test_numbers_of_every_size_draw_without_a_warning(tmp_path: Path, numbers: list[str], dtype: Any) -> None:
+    with np.errstate(all="ignore"):
+        w = mg.tensor(np.array(numbers, np.longdouble).astype(dtype), requires_grad=True)
+        loss = np.sum(np.real(w * w))
+    with np.errstate(all="raise"):
+        assert viz.draw(loss, "both").source
+        assert viz.to_json(loss, view="backward")
+        viz.explore(loss, tmp_path / "graph.html")
+
+
 def test_what_a_layer_computes_for_itself_is_no_constant() -> None:
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(3, 4, rng=rng), nn.LayerNorm(4), nn.BatchNorm1d(4))

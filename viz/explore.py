@@ -328,6 +328,7 @@ def _scope(scope: Scope, parent: int, is_whole: bool) -> dict[str, Json]:
     return told | {"title": repeated_text(clean(scope.label or scope.path or scope.kind, LONGEST), scope.repeat)}
 
 
+@np.errstate(all="ignore")  # a longdouble may be too large for a float
 def described(values: Values, array: Any, side: int, in_full: int, digits: int = 6) -> Json:
     """Return the data of one array: its summary, and its elements or views of them.
 

@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -155,10 +156,10 @@ def _check(t: Any, max_nodes: int | None, depth: int | None) -> None:
             "a value inside mg.compile has no computation to draw, since only the program that it becomes is recorded; "
             "draw the result of the function that isn't compiled"
         )
-    if max_nodes is not None and max_nodes < FEWEST:
-        raise ValueError(f"max_nodes must be at least {FEWEST}, or None for all nodes, got {max_nodes}")
-    if depth is not None and depth < 0:
-        raise ValueError(f"depth must be 0 (fold every scope) or more, or None (fold none), got {depth}")
+    if max_nodes is not None and not (isinstance(max_nodes, Real) and max_nodes >= FEWEST):
+        raise ValueError(f"max_nodes must be at least {FEWEST}, or None for all nodes, got {max_nodes!r}")
+    if depth is not None and not (isinstance(depth, Real) and depth >= 0):
+        raise ValueError(f"depth must be 0 (fold every scope) or more, or None (fold none), got {depth!r}")
 
 
 def _unconnected(to: Any) -> ValueError:

@@ -116,6 +116,7 @@ def _joined(parts: list[Values]) -> Values:
     return Values(size, None, lowest, mean, highest, norm, nan, inf, zeros)
 
 
+@np.errstate(all="ignore")
 def _said(array: Any) -> Values:
     numbers = np.ravel(np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64))
     elements = None
@@ -123,8 +124,7 @@ def _said(array: Any) -> Values:
         nested = array if array.dtype.itemsize <= numbers.itemsize else numbers.reshape(array.shape)
         elements = nested.item() if nested.size == 1 else nested.tolist()
     zeros = int(array.size - np.count_nonzero(array))
-    with np.errstate(all="ignore"):
-        total, square = np.sum(numbers), float(np.vdot(numbers, numbers).real)
+    total, square = np.sum(numbers), float(np.vdot(numbers, numbers).real)
     nan = inf = 0
     if np.isfinite(total) and SMALLEST < square < math.inf:  # all finite, no overflow or underflow
         finite, mean_of, norm = numbers, total / array.size, math.sqrt(square)

@@ -41,9 +41,9 @@ HELPERS = {  # for operations that NumPy has no expression for
     "scatter": (
         "def scatter(values, index, shape):\n"
         '    """Return zeros of a shape with values added at an index."""\n'
-        "    out = np.zeros(shape, np.result_type(values))\n"
+        "    out = np.zeros(shape, np.result_type(np.asarray(values), np.float32))\n"
         "    np.add.at(out, index, values)\n"
-        "    return out\n"
+        "    return out.astype(np.result_type(values), copy=False)\n"
     ),
     "place": (
         "def place(values, index, shape):\n"

@@ -197,7 +197,7 @@ def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
             continue
         is_fresh = first.function is added_at or traits(first.function).memory == "fresh"
         values, index, shape = second.args
-        fits = all((x.shape, x.dtype) == (shape, values.dtype) for x in (base, out))
+        fits = all((x.shape, x.dtype) == (shape, values.dtype) != (shape, np.float16) for x in (base, out))
         if not (is_fresh and fits and shape and uses[base] == uses[other] == 1):
             continue
         steps = []

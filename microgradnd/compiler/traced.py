@@ -26,7 +26,7 @@ from microgradnd.assignment import entering, fitting
 from microgradnd.compiler.bytecode import takers, words_at
 from microgradnd.lines import PACKAGE, installed, is_standard_file, is_users, user_line
 from microgradnd.modes import no_grad
-from microgradnd.operands import check_requires_grad, new_data
+from microgradnd.operands import check_requires_grad, checked_name, new_data
 from microgradnd.tape import Leaf, Operation, current
 from microgradnd.tensor import Tensor, several, wrap
 
@@ -176,7 +176,7 @@ class TracedTensor(Tensor):
         """Return a new variable that starts with these values, as `mg.tensor` does."""
         value = self if dtype is None else self.astype(dtype)
         check_requires_grad(requires_grad, value.dtype)
-        leaf = Leaf(value._array, requires_grad, name)
+        leaf = Leaf(value._array, requires_grad, checked_name(name))
         tracer().stand_for(leaf, value._node)
         return wrap(value._array, leaf)
 

@@ -23,6 +23,7 @@ from microgradnd import refusals
 from microgradnd.nn.arguments import array_like, like, of_several, operand, summed, transposed
 from microgradnd.nn.calls import check_settings, checked
 from microgradnd.nn.module import Module, Parameter
+from microgradnd.recompute import is_again
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
 from microgradnd.tensor import Tensor
 
@@ -211,6 +212,9 @@ def batch_norm(
     statistics = {"running_mean": running_mean, "running_var": running_var}
     check_shapes("batch_norm", x, x.shape[1:2], **statistics, weight=weight, bias=bias)
     if training:
+        for name, running in statistics.items():
+            if isinstance(running, np.ndarray) and not running.flags.writeable:
+                raise ValueError(f"batch_norm: {name} is read-only, and training updates it; pass np.array({name})")
         axes = tuple(axis for axis in range(-x.ndim, 0) if axis != 1 - x.ndim)
         n = x.size // max(x.shape[1], 1)
         if n == 1:
@@ -221,7 +225,7 @@ def batch_norm(
             )
         out, *new = normalize(x, as_channels(weight, x), as_channels(bias, x), axes, eps)
         for running, statistic, factor in zip(statistics.values(), new, (1, n / max(n - 1, 1)), strict=True):
-            if running is not None and n:
+            if running is not None and n and not is_again():
                 share = momentum * (factor * np.reshape(statistic, (-1,)))
                 try:
                     running[...] = ((1 - momentum) * running + share).astype(running.dtype)
@@ -449,7 +453,7 @@ class BatchNorm(Module):
         momentum: Any = 1 / counted if self.momentum is None and counted is not None else self.momentum
         running = self.running_mean, self.running_var
         out = batch_norm(x, *running, self.weight, self.bias, training, momentum, self.eps)
-        if counted is not None:  # a batch that was refused doesn't count
+        if counted is not None and not is_again():  # a batch that was refused doesn't count
             self.num_batches_tracked = counted
         return out
 

@@ -279,7 +279,8 @@ def i0_derivative(x: Any, order: int) -> Any:
     """
     cosines = np.cos(math.pi * (np.arange(64) + 0.5) / 128).tolist()
     part = np.sinh if order % 2 else np.cosh
-    return sum(c**order * part(x * c) for c in cosines) / 64
+    wide = in_dtype(x, np.float32) if x.dtype == np.float16 else x  # the sum overflows long before the mean
+    return in_dtype(sum(c**order * part(wide * c) for c in cosines) / 64, x.dtype)
 
 
 elementwise(np.sinc, lambda g, out, x: g * sinc_derivative(x, 1))

@@ -19,7 +19,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from microgradnd.primitives import ARRAYS, array, astype, getitem, is_basic, scatter, select, setitem
 from microgradnd.registry import VJPS, Placed, Results, composite, defjvp, defvjp, linear, plain, primitive
 from microgradnd.rules.axes import at_axis
-from microgradnd.rules.values import picked
+from microgradnd.rules.values import is_recorded, on_arrays, picked
 
 linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
 
@@ -132,7 +132,18 @@ def extract(condition: Any, arr: Any) -> Any:
     return np.take(arr, np.flatnonzero(condition))
 
 
-plain([np.ix_, np.flatnonzero, np.argwhere])
+plain([np.flatnonzero, np.argwhere])
+
+
+mesh = on_arrays(np.ix_)
+
+
+@composite(np.ix_)
+def ix_(*args: Any) -> tuple[Any, ...]:
+    """Compute np.ix_: each vector along an axis of its own."""
+    found = zip(args, mesh(*args), strict=True)
+    return tuple(np.reshape(a, part.shape) if is_recorded(a) and a.dtype.kind in "fc" else part for a, part in found)
+
 
 # Functions that change their first argument: they assign to it, which is recorded for a
 # Tensor

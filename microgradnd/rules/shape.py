@@ -19,6 +19,7 @@ from microgradnd.primitives import expand, scatter
 from microgradnd.registry import BODIES, LOOKING, Rule, composite, constant, defjvp, defvjp, linear
 from microgradnd.rules.axes import WHOLE, at_axis, axes_of
 from microgradnd.rules.matrices import mT
+from microgradnd.rules.values import total
 
 
 def reshaped(a: Any, shape: Any, order: Any = "C", **copy: Any) -> Any:
@@ -149,7 +150,7 @@ def tile_cotangent(g: Any, out: Any, x: Any, reps: Any) -> Any:
     ndim = max(x.ndim, len(reps))
     lengths = (1,) * (ndim - x.ndim) + x.shape
     pairs = [n for pair in zip((1,) * (ndim - len(reps)) + reps, lengths, strict=True) for n in pair]
-    return np.reshape(np.sum(np.reshape(g, pairs), axis=tuple(range(0, 2 * ndim, 2))), x.shape)
+    return np.reshape(total(np.reshape(g, pairs), axis=tuple(range(0, 2 * ndim, 2))), x.shape)
 
 
 def repeat_cotangent(g: Any, out: Any, x: Any, repeats: Any, axis: Any = None) -> Any:
@@ -162,7 +163,7 @@ def repeat_cotangent(g: Any, out: Any, x: Any, repeats: Any, axis: Any = None) -
 
 
 linear(np.broadcast_to, lambda g, out, x, *_, **__: g)  # the tape sums the copies
-linear(expand, lambda g, out, x, shape, axis=None, keepdims=False: np.sum(g, axis=axis, keepdims=keepdims))
+linear(expand, lambda g, out, x, shape, axis=None, keepdims=False: total(g, axis, keepdims))
 linear(np.tile, tile_cotangent)
 linear(np.repeat, repeat_cotangent)
 linear(np.tril, lambda g, out, x, k=0: np.tril(g, k))
