@@ -586,7 +586,7 @@ def test_larger(ties, dtype):
         share = choices.larger(x > y, (x > y) | (x < y), *given, out=out)
         np.testing.assert_array_equal(share, rule, strict=True)
         given = x if out is None or bits(out) != bits(x) else out
-        assert bits(choices.larger(x > 0, (x > 0) | (x < 0), given, 0, -1, out=out)) == bits(np.sign(x))
+        assert bits(choices.larger(x > 0, (x > 0) | (x < 0), given, 0, 1, -1, out=out)) == bits(np.sign(x))
 
 
 PAIRS = {

@@ -205,8 +205,8 @@ def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
             steps = [call(np.negative, values, like=step, shape=values.shape)]
             values = steps[0].out
         elif step.function is np.subtract:
-            steps = negated(first)
-            base = steps[-1].out
+            steps = [call(np.negative, base, like=first, shape=out.shape)]
+            base = steps[0].out
         rename(base, out)
         return [*steps, replace(step, function=added_at, args=(base, index, values))]
     return None
@@ -221,25 +221,6 @@ def scattered_in_loops(step: Step, made: Made, uses: dict[Value, int]) -> list[S
         if not parts or not is_real(values) or values.shape != (*named, *shape[len(parts) :]):
             return None
     return scattered(step, made, uses) if found else None
-
-
-def unspread(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Scatter a number that would be spread out for it, as NumPy's assignment does."""
-    values, *others = step.args
-    number = (*choices.step_of(values, made, primitives.expand), None)[0]
-    if not isinstance(number, Value) or number.shape or number.dtype != values.dtype:
-        return None
-    return [replace(step, args=(number, *others))]
-
-
-def negated(step: Step) -> list[Step]:
-    """Return steps for minus a result; of a product, negate the shorter factor."""
-    out = step.out
-    for x, y in (step.args, step.args[::-1]) if step.function is np.multiply else ():
-        if is_real(x) and x.size < out.size:
-            sign = call(np.negative, x, like=step, shape=x.shape)
-            return [sign, call(np.multiply, y, sign.out, like=step, shape=out.shape)]
-    return [call(np.negative, out, like=step, shape=out.shape)]
 
 
 def widened(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -383,7 +364,6 @@ OF_LOOPS |= dict.fromkeys(("added", "subtracted"), scattered_in_loops)
 # the function that was called
 LAST: dict[str, Rule] = {
     "picked": picked,
-    "scattered": unspread,
     "added": scattered,
     "subtracted": scattered,
     "widened": widened,
