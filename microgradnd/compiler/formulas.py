@@ -9,9 +9,8 @@ Read next: `spelling.py`.
 Two spellings of one function lead to equal programs if both are first brought into one
 form. In a derivative, signs and common factors come out of sums, a division by what is
 multiplied next is left out, and equal terms are added once with their number. In
-addition, a mean is a sum, the logarithm of a softmax is a difference, and half of `h +
-abs(h)` is a maximum. `docs/decisions/0032-spellings.md` says how much the results may
-differ.
+addition, a mean is a sum, and the logarithm of a softmax is a difference.
+`docs/decisions/0032-spellings.md` says how much the results may differ.
 """
 
 from __future__ import annotations
@@ -73,8 +72,13 @@ def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
         return None
     for a, *spread in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
         factor = [next(iter(step_of(f, made, primitives.expand)), f) for f in spread]
-        alike = isinstance(a, Value) and (a.shape, a.dtype) == (x.shape, x.dtype)
-        if alike and all(is_same_along(f, axes, x) for f in factor) and uses.get(x, 1) == 1:
+        alike = (
+            is_real(a) and (a.shape, a.dtype) == (x.shape, x.dtype) and all(is_same_along(f, axes, x) for f in factor)
+        )
+        if alike and isinstance(a, np.ndarray):
+            known = np.sum(a, axis=axes, keepdims=True)
+            return ending([call(inner.function, known, *factor, like=step, shape=known.shape)], step)
+        if alike and uses.get(x, 1) == 1:
             total = summed(a, axes, step)
             steps = sums(total, made, uses) or [total]
             shape = np.broadcast_shapes(total.out.shape, *map(np.shape, factor))
@@ -275,8 +279,8 @@ def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     if any(isinstance(a, np.ndarray) and a.dtype == bool for a in step.args) and is_real(step.out):
         args = [a.astype(step.out.dtype) if isinstance(a, np.ndarray) else a for a in step.args]
         return [replace(step, args=tuple(args))]
-    if (part := positive_part(step, made, uses)) or step.where is not None or step.kwargs:
-        return part
+    if step.where is not None or step.kwargs:
+        return None
     for terms, e in (step.args, step.args[::-1]):
         if not isinstance(terms, Value) or not is_real(e) or (e.shape, e.dtype) != (step.out.shape, terms.dtype):
             continue
@@ -507,20 +511,6 @@ def converted(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
     return [replace(step, function=np.where, args=(mask, *map(step.out.dtype.type, numbers)), kwargs={})]
 
 
-# Maxima
-
-
-def positive_part(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write (h + abs(h)) / 2 as the larger of h and 0."""
-    made[step.out] = step
-    y, c = scaled(step.out, made)
-    total = step_of(y, made, np.add) if c == 0.5 else ()
-    for h, size in (total, total[::-1]) if total else ():
-        if step_of(size, made, np.absolute) == (h,) and choices.alike(h, step):
-            return [replace(step, function=np.maximum, args=(h, 0))]
-    return None
-
-
 FORMULAS: dict[str, Rule] = {
     "sums": sums,
     "expanded": expanded,
@@ -531,7 +521,6 @@ FORMULAS: dict[str, Rule] = {
     "logarithm": logarithm,
     "exponential": exponential,
     "multiplied": products,
-    "divided": positive_part,
     "added": added,
     "where": chosen,
     "converted": converted,

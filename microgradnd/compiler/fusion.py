@@ -432,10 +432,6 @@ class Lowering:
     def inverse_root(self, step: Step, out: Value) -> str:
         return self.map(step, "inverse_root({0}, {1})", [*step.args, 1], out)
 
-    def filled(self, step: Step, out: Value) -> str:
-        """Translate the imaginary parts of real numbers."""
-        return self.map(step, "{0}", [0], out)
-
     def converted(self, step: Step, out: Value) -> str:
         source = step.args[0]
         if source.dtype.kind == "f" and out.dtype.kind != "f":

@@ -223,6 +223,15 @@ def scattered_in_loops(step: Step, made: Made, uses: dict[Value, int]) -> list[S
     return scattered(step, made, uses) if found else None
 
 
+def unspread(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Scatter a number that would be spread out for it, as NumPy's assignment does."""
+    values, *others = step.args
+    number = (*choices.step_of(values, made, primitives.expand), None)[0]
+    if not isinstance(number, Value) or number.shape or number.dtype != values.dtype:
+        return None
+    return [replace(step, args=(number, *others))]
+
+
 def widened(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Reshape, which is a method, in a tenth of the time."""
     x = step.args[0]
@@ -364,6 +373,7 @@ OF_LOOPS |= dict.fromkeys(("added", "subtracted"), scattered_in_loops)
 # the function that was called
 LAST: dict[str, Rule] = {
     "picked": picked,
+    "scattered": unspread,
     "added": scattered,
     "subtracted": scattered,
     "widened": widened,

@@ -283,7 +283,7 @@ ROWS: dict[Any, Row] = {
     np.diagonal: locked(),
     np.diag: {"memory": "locked"},
     np.lib.stride_tricks.sliding_window_view: locked(),
-    np.imag: {"memory": "locked", "lowering": "filled"},
+    np.imag: {"memory": "locked"},
     np.einsum: {"memory": "either", "spelling": "contraction"},  # a view if it only names axes, or takes a diagonal
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh()),
@@ -297,7 +297,7 @@ ROWS: dict[Any, Row] = {
     primitives.astype: fresh(is_elementwise=True, is_equal=True, is_step=True, **method("{0}.astype({1})"))
     | {"lowering": "converted", "spelling": "converted"},
     primitives.getitem: {"is_step": True, "lowering": "gather", "spelling": "picked"},
-    primitives.scatter: fresh(is_step=True, lowering="scatter"),
+    primitives.scatter: fresh(is_step=True, lowering="scatter", spelling="scattered"),
     primitives.setitem: fresh(is_step=True, lowering="setitem"),
     primitives.concatenate: fresh(is_step=True, lowering="concatenate"),
     primitives.expand: locked(is_step=True, spelling="expanded"),
