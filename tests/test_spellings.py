@@ -71,9 +71,14 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "relu by where": (lambda x: np.where(x > 0, x, 0), ["kept("], ["np.where("]),
     "where the other way": (lambda x: np.where(x > 0, 0.0, x * x), ["kept("], ["np.where("]),
     "relu by a mask": (lambda x: x * (x > 0), [], ["np.where("]),
-    "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger("], ["np.sign(", "np.absolute("]),
+    "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger("], ["np.sign("]),
     "relu by half an absolute value": (lambda x: 0.5 * (np.abs(x) + x), ["larger("], ["np.sign("]),
     "absolute value": (lambda x: np.abs(x) ** 3, ["larger("], ["np.sign("]),
+    "leaky relu by a maximum": (lambda x: np.maximum(x, 0.1 * x), [", 1.0, 0.1, out"], ["np.where("]),
+    "leaky relu by both": (lambda x: np.maximum(x, 0) + 0.1 * np.minimum(x, 0), [", 0.1, 1.0, out"], ["np.where("]),
+    "converted choices": (lambda x: x * np.where(x > 0, 1.0, 0.1).astype(x.dtype), ["flipped("], ["float64", "astype("]),
+    "a variance by sums": (lambda x: np.sum((x - x.sum(0) / len(x)) ** 2, 0) / len(x) + x, [], []),
+    "an absolute value used twice": (lambda x: np.abs(x) * np.exp(np.abs(x)), ["larger("], []),
     "a mask as a float": (lambda x: x * (x > 0).astype(x.dtype), [], []),
     "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
     "softmax by new axes": (
@@ -586,7 +591,7 @@ def test_larger(ties, dtype):
         share = choices.larger(x > y, (x > y) | (x < y), *given, out=out)
         np.testing.assert_array_equal(share, rule, strict=True)
         given = x if out is None or bits(out) != bits(x) else out
-        assert bits(choices.larger(x > 0, (x > 0) | (x < 0), given, 0, -1, out=out)) == bits(np.sign(x))
+        assert bits(choices.larger(x > 0, (x > 0) | (x < 0), given, 0, 1, -1, out=out)) == bits(np.sign(x))
 
 
 PAIRS = {

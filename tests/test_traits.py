@@ -165,6 +165,7 @@ def test_rows_are_of_functions_that_programs_have():
         choices.differing,
         choices.flipped,
         choices.marked,
+        choices.weighed,
         powers.inverse_root,
         *(row.reducer for row in TRAITS.values() if row.reducer),
     }

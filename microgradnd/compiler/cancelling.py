@@ -29,7 +29,6 @@ from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Made, Program, Step, Value, rewritten
 
 TERMS, FACTORS = 8, 16  # beyond these numbers the algebra gives up
-CENTRES = (np.max, np.min, np.mean)
 
 
 class Factor(NamedTuple):
@@ -187,9 +186,7 @@ def is_centred(x: Terms) -> bool:
 
 
 def without_zeros(program: Program) -> Program:
-    """Remove sums that are 0 from the derivatives of extremes and means."""
-    if not any(step.function in CENTRES for step in program.steps):
-        return program
+    """Remove sums that are 0 from the derivatives of extremes, means and sums."""
     known: dict[Value, Terms] = {}
     exponentials = {step.out for step in program.steps if step.function is np.exp}
 

@@ -54,23 +54,33 @@ def marked(flags: Any, x: Any, y: Any, out: Any = None) -> Any:
     return out
 
 
-def larger(wins: Any, decided: Any, x: Any, y: Any, least: int = 0, out: Any = None) -> Any:
-    """Return 1 where x is larger than y, `least` where it is smaller, their mean where
-    the two are equal, and NaN for NaN.
+def larger(wins: Any, decided: Any, x: Any, y: Any, most: float = 1, least: float = 0, out: Any = None) -> Any:
+    """Return `most` where x is larger than y, `least` where it is smaller, their mean
+    where the two are equal, and NaN for NaN.
 
-    With 0 this is x's share in max(x, y), with -1 the sign of x - y. The flags `wins`
-    say where x is larger, and `decided` where one of the two is.
+    With 1 and 0 this is x's share in max(x, y), with 1 and -1 the sign of x - y. The
+    flags `wins` say where x is larger, and `decided` where one of the two is.
     """
     is_tied = decided.size and not decided.item(decided.argmin())  # `all` takes three times as long
     tie = np.equal(x, y) if is_tied else None
     out = np.empty(wins.shape, np.result_type(x, y)) if out is None else out
-    np.copyto(out, wins)
-    if least:
-        np.multiply(out, 1 - least, out)
-        np.add(out, least, out)
+    if (most, least) == (1, 0):
+        np.copyto(out, wins)
+    else:
+        bits = out.view(f"i{out.itemsize}")
+        low, high = np.array([least, most], out.dtype).view(bits.dtype)
+        np.copyto(bits, wins)
+        np.multiply(bits, low ^ high, bits)
+        np.bitwise_xor(bits, low, bits)
     if tie is not None:
-        np.copyto(out, np.where(tie, (1 + least) / 2, np.nan), where=~decided)
+        np.copyto(out, np.where(tie, (most + least) / 2, np.nan), where=~decided)
     return out
+
+
+def weighed(x: Any, y: Any, most: float, least: float) -> Any:
+    """Return `larger` for two arrays: a step that programs write as comparisons."""
+    wins = np.greater(x, y)
+    return larger(wins, np.logical_or(wins, np.greater(y, x)), x, y, most, least)
 
 
 def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...]:
@@ -123,7 +133,7 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
         return [*steps, ones, replace(step, function=kept, args=(y if inverted else x, ones.out))]
     if alike(x, step) or alike(y, step):
         steps = [call(differing, *((x, y) if alike(x, step) else (y, x)), **words)]
-    elif hasattr(x, "shape") or hasattr(y, "shape"):
+    elif isinstance(x, Value | np.ndarray) or isinstance(y, Value | np.ndarray):
         return None
     change = steps[0].out if steps else differing(np.asarray(x, out.dtype), y).item()
     bits = call(np.multiply, ones.out, change, **words)
@@ -136,10 +146,10 @@ def compared(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) 
     flags: Any = {"like": step, "shape": out.shape, "dtype": np.dtype(bool)}
     if is_sign and (step.kwargs or not alike(x, step) or x.size < choice.LARGE):
         return None
-    y, *least = (0, -1) if is_sign else step.args[1:]
+    y, *weights = (0, 1, -1) if is_sign else step.args[1:]
     wins, loses = call(np.greater, x, y, **flags), call(np.greater, y, x, **flags)
     either = call(np.logical_or, wins.out, loses.out, **flags)
-    return [wins, loses, either, replace(step, function=larger, args=(wins.out, either.out, x, y, *least))]
+    return [wins, loses, either, replace(step, function=larger, args=(wins.out, either.out, x, y, *weights))]
 
 
 def alike(x: Any, step: Step) -> bool:

@@ -52,17 +52,12 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return x if condition else y
 
 
-def share(x: Any, y: Any, half: Any) -> Any:
-    """Return x's share in max(x, y): 1, 0, 1/2 where they are equal, or NaN for NaN."""
-    other = half - half if x < y else (half if x == y else x + y)
-    return half + half if x > y else other
-
-
-def share_above(x: Any, bound: Any, half: Any) -> Any:
-    """Return `share` for a finite bound, by the maximum, which loops often compute."""
-    rest = maximum(x, bound) - bound  # 0, or NaN for NaN
-    tie = half if x == bound else rest
-    return half + half if x > bound else tie
+def share(x: Any, y: Any, most: Any, least: Any, mean: Any) -> Any:
+    """Return `most` where x is larger than y, `least` where it is smaller, their mean
+    where the two are equal, and NaN for NaN.
+    """
+    other = least if x < y else (mean if x == y else x + y)
+    return most if x > y else other
 
 
 def inverse_root(x: Any, one: Any) -> Any:
@@ -78,11 +73,6 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     """
     x = x if x >= low or x != x else low
     return x if x <= high or x != x else high
-
-
-def sign(x: Any, one: Any) -> Any:
-    """Return the sign of a number; NaN has none."""
-    return one if x > 0 else (-one if x < 0 else x * x)
 
 
 def at(i: Any, n: Any) -> Any:

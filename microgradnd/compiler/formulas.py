@@ -9,9 +9,8 @@ Read next: `spelling.py`.
 Two spellings of one function lead to equal programs if both are first brought into one
 form. In a derivative, signs and common factors come out of sums, a division by what is
 multiplied next is left out, and equal terms are added once with their number. In
-addition, a mean is a sum, the logarithm of a softmax is a difference, and half of `h +
-abs(h)` is a maximum. `docs/decisions/0032-spellings.md` says how much the results may
-differ.
+addition, a mean is a sum, and the logarithm of a softmax is a difference.
+`docs/decisions/0032-spellings.md` says how much the results may differ.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler import choices
 from microgradnd.compiler.cancelling import keeps_order
-from microgradnd.compiler.passes import drop_dead, fold_signs, simplify
+from microgradnd.compiler.passes import drop_dead, fold_signs, key_of, simplify
 from microgradnd.compiler.program import Made, Program, Rule, Step, Value, call, fills
 from microgradnd.compiler.spelling import arrays_of, axes_of, ending, is_real, spell, summed
 from microgradnd.rules.elementwise import share_of_maximum
@@ -46,11 +45,14 @@ multiple, step_of = choices.multiple, choices.step_of
 
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Sum fewer numbers: without a common factor, or where values are scattered."""
-    return sum_of_sums(step, made, uses) or taken_out(step, made, uses) or sum_of_scattered(step, made)
+    return taken_out(step, made, uses) or sum_of_scattered(step, made)
 
 
 def sum_of_sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Sum all numbers at once, not those along some axes first."""
+    """Sum all numbers at once, not those along some axes first.
+
+    For NumPy calls only: a loop over rows can share the loop that sums each of them.
+    """
     x = step.args[0]
     inner = made.get(x) if axes_of(step) == tuple(range(len(np.shape(x)))) else None
     if inner is None or inner.function is not np.sum or not axes_of(inner) or uses.get(x) != 1:
@@ -229,10 +231,7 @@ def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
     out = step.out
     x, logarithm = step_of(step.args[0], made, np.subtract) or (None, None)
     for s in step_of(logarithm, made, np.log):
-        total: Any = s
-        while (inner := step_of(total, made, np.reshape)) and isinstance(inner[0], Value):
-            total = inner[0]
-        e = (*step_of(total, made, np.sum), None)[0]
+        e = (*step_of(s, made, np.sum), None)[0]
         if step_of(e, made, np.exp) == (x,) and (e.shape, e.dtype) == (out.shape, s.dtype):
             return [replace(step, function=np.divide, args=(e, s))]
     return None
@@ -280,17 +279,15 @@ def products(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     if any(isinstance(a, np.ndarray) and a.dtype == bool for a in step.args) and is_real(step.out):
         args = [a.astype(step.out.dtype) if isinstance(a, np.ndarray) else a for a in step.args]
         return [replace(step, args=tuple(args))]
-    if (part := positive_part(step, made, uses)) or step.where is not None or step.kwargs:
-        return part
+    if step.where is not None or step.kwargs:
+        return None
     for terms, e in (step.args, step.args[::-1]):
         if not isinstance(terms, Value) or not is_real(e) or (e.shape, e.dtype) != (step.out.shape, terms.dtype):
             continue
-        if found := by_known_quotient(terms, e, step, made, uses):
-            total, p = found
-            made[total.outs()[0]] = total
-            last = replace(step, args=(total.out, p))
-            return by_softmax(total.outs()[0], p, last, made, uses) or [total, last]
-        if new := by_softmax(terms, e, step, made, uses):
+        known = by_known_quotient(terms, e, made, uses)
+        terms, e = known or (terms, e)
+        last = replace(step, args=(terms, e))
+        if new := by_softmax(terms, e, last, made, uses) or (known and [last]):
             return new
     return with_one_number(step, made, uses)
 
@@ -320,24 +317,12 @@ def with_one_number(step: Step, made: Made, uses: dict[Value, int]) -> list[Step
     return None
 
 
-def by_known_quotient(
-    terms: Value, e: Any, like: Step, made: Made, uses: dict[Value, int]
-) -> tuple[Step, Value] | None:
-    """Return the step for a + b, and p, if p = e / s is known and the terms are
-    a / s + b / s.
-
-    Then the terms times e are (a + b) * p.
-    """
-    parts = step_of(terms, made, np.add)
-    quotients = [step_of(part, made, np.divide) for part in parts]
-    if not quotients or not all(quotients) or any(uses.get(x, 1) != 1 for x in (terms, *parts)):
-        return None
-    (a, s), (b, other) = quotients
+def by_known_quotient(quotient: Value, e: Any, made: Made, uses: dict[Value, int]) -> tuple[Value, Value] | None:
+    """Return a and p, whose product is (a / s) * e, if p = e / s is known."""
+    a, s = step_of(quotient, made, np.divide) or (None, None)
     known = (one.out for one in made.values() if one.function is np.divide and one.args[0] is e and one.args[1] is s)
-    p: Any = next(known, None)
-    if s is not other or not is_real(s) or p is None or not p.shape == terms.shape == e.shape:
-        return None
-    return call(np.add, a, b, like=like, shape=terms.shape), p
+    p: Any = next(known, None) if is_real(s) and uses.get(quotient, 1) == 1 else None
+    return (a, p) if p is not None and isinstance(a, Value) and a.shape == p.shape == e.shape else None
 
 
 def by_softmax(terms: Value, p: Any, step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -368,12 +353,24 @@ def by_softmax(terms: Value, p: Any, step: Step, made: Made, uses: dict[Value, i
 
 
 def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Add equal terms once, and choose once; recognise the derivative of half of h +
-    abs(h).
-    """
+    """Add equal terms once, choose once, and multiply or divide once."""
     if step.where is not None or step.kwargs or not is_real(step.out) or not step.out.size:
         return None
-    return half_share(step, made) or sum_of_choices(step, made) or like_terms(step, made, uses)
+    return sum_of_choices(step, made) or like_terms(step, made, uses) or common_factor(step, made, uses)
+
+
+def common_factor(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write a * x + b * x as (a + b) * x, and a / x + b / x as (a + b) / x."""
+    one, other = (made.get(arg) if isinstance(arg, Value) and uses.get(arg, 1) == 1 else None for arg in step.args)
+    if one is None or other is None or one.function is not other.function or one.kwargs or other.kwargs:
+        return None
+    sides = {np.multiply: 2, np.divide: 1}.get(one.function, 0)
+    for a, x in (one.args, one.args[::-1])[:sides]:
+        for b, same in (other.args, other.args[::-1])[:sides]:
+            if x is same and is_real(a) and is_real(b) and a.dtype == b.dtype == step.out.dtype:
+                total = call(np.add, a, b, like=step, shape=np.broadcast_shapes(a.shape, b.shape))
+                return [total, replace(step, function=one.function, args=(total.out, x))]
+    return None
 
 
 def like_terms(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -465,48 +462,53 @@ def bounded(step: Step, made: Made) -> list[Step] | None:
 
 def sum_of_choices(step: Step, made: Made) -> list[Step] | None:
     """Choose once between multiples of g, which derivatives by two choices add up."""
-    (x, a), (y, b) = (multiple(arg, made) for arg in step.args)
-    mask, g, zero = step_of(x, made, np.where) or (None, None, None)
-    other, first, second = step_of(y, made, np.where) or (None, None, None)
-    if choices.is_zero(g):
-        (mask, g, zero, a), (other, first, second, b) = (other, first, second, b), (mask, g, zero, a)
-    is_one = mask is other and g is second and choices.is_zero(zero) and choices.is_zero(first)
-    if not is_one or not choices.alike(g, step):
+    found = sorted((choice_of(arg, step, made) for arg in step.args), key=lambda choice: not choice[0])
+    (by, g, *before), (other, same, *more) = found
+    ahead, turned = (key_of(order) == key_of(by) for order in (other, other[::-1]))
+    if not by or g is not same or not choices.alike(g, step) or (other and not ahead and not turned):
         return None
-    parts = [call(np.multiply, g, c, like=step, shape=g.shape) for c in (a, b) if c != 1]
-    values = iter([part.out for part in parts])
-    return [*parts, replace(step, function=np.where, args=(mask, *(g if c == 1 else next(values) for c in (a, b))))]
+    a, b = (x + y for x, y in zip(before, more if ahead else more[::-1], strict=True))
+    if len(by) == 2:
+        function, weights = (share_of_maximum, ()) if (a, b) == (1, 0) else (choices.weighed, (a, b))
+        share = call(function, *by, *weights, like=step, shape=g.shape)
+        return [share, replace(step, function=np.multiply, args=(g, share.out))]
+    parts = {c: call(np.multiply, g, c, like=step, shape=g.shape) for c in (a, b) if c not in (0, 1)}
+    known = {0: 0, 1: g} | {c: part.out for c, part in parts.items()}
+    return [*parts.values(), replace(step, function=np.where, args=(*by, known[a], known[b]))]
 
 
-# Maxima
+def choice_of(x: Any, like: Step, made: Made) -> tuple[Any, ...]:
+    """Return a mask, or the two arrays whose order decides, and g, a and b, if x is a *
+    g where it's true or the first is larger, and b * g elsewhere; otherwise ().
+    """
+    y, c = scaled(x, made)
+    mask, *values = step_of(y, made, np.where) or (None,)
+    for g, other, weights in zip(values, values[::-1], ((c, 0), (0, c)), strict=False):
+        if choices.is_zero(other):
+            return (mask,), g, *weights
+    factors = step_of(y, made, np.multiply)
+    for g, share in (factors, factors[::-1]) if factors else ():
+        by, weights = step_of(share, made, share_of_maximum), (1, 0)
+        if sign := step_of(share, made, np.sign):
+            by, weights = (*sign, 0), (1, -1)
+        if by and choices.alike(share, like):
+            g, number = scaled(g, made)
+            return by, g, *(weight * c * number for weight in weights)
+    return (), y, c, c
 
 
-def positive_part(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write (h + abs(h)) / 2 as the larger of h and 0."""
-    total = step_of(halved(step), made, np.add)
-    for h, size in (total, total[::-1]) if total else ():
-        if step_of(size, made, np.absolute) == (h,) and choices.alike(h, step):
-            return [replace(step, function=np.maximum, args=(h, 0))]
-    return None
+def scaled(x: Any, made: Made) -> tuple[Any, float]:
+    """Return y and c if a value is c * y, or y divided by 1 / c, for a number c."""
+    y, n = step_of(x, made, np.divide) or (None, None)
+    return (y, 1 / n) if isinstance(y, Value) and type(n) in (int, float) and n else multiple(x, made)
 
 
-def half_share(step: Step, made: Made) -> list[Step] | None:
-    """Write g / 2 + g / 2 * sign(h), the derivative of that, as a share of g."""
-    for half, signed in (step.args, step.args[::-1]):
-        factors = step_of(signed, made, np.multiply)
-        signs = [step_of(a, made, np.sign) for a in factors if a is not half]
-        g = halved(made.get(half)) if isinstance(half, Value) else None
-        if len(signs) == 1 and signs[0] and choices.alike(signs[0][0], step) and choices.alike(g, step):
-            share = call(share_of_maximum, signs[0][0], 0.0, like=step, shape=signs[0][0].shape)
-            return [share, replace(step, function=np.multiply, args=(g, share.out))]
-    return None
-
-
-def halved(step: Step | None) -> Any:
-    """Return the value that a step divides by 2."""
-    function, args = (step.function, step.args) if step is not None and not step.kwargs else (None, ())
-    pairs = [args] if function is np.divide else [args, args[::-1]] if function is np.multiply else []
-    return next((x for x, c in pairs if type(c) in (int, float) and c == (2 if function is np.divide else 0.5)), None)
+def converted(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Choose between numbers of the dtype to which a choice is converted."""
+    mask, *numbers = step_of(step.args[0], made, np.where) or (None,)
+    if not numbers or not all(fills(number, step.out.dtype) for number in numbers):
+        return None
+    return [replace(step, function=np.where, args=(mask, *map(step.out.dtype.type, numbers)), kwargs={})]
 
 
 FORMULAS: dict[str, Rule] = {
@@ -519,13 +521,15 @@ FORMULAS: dict[str, Rule] = {
     "logarithm": logarithm,
     "exponential": exponential,
     "multiplied": products,
-    "divided": positive_part,
     "added": added,
     "where": chosen,
+    "converted": converted,
 }
 
 
-def formulated(program: Program) -> Program:
+def formulated(program: Program, is_of_calls: bool = False) -> Program:
     """Return an equal program with fewer operations."""
     program = drop_dead(fold_signs(simplify(spell(program, FORMULAS))))
-    return drop_dead(simplify(spell(program, {"sums": weighted})))  # where nothing else uses a product any more
+    for rule in (sum_of_sums, weighted)[not is_of_calls :]:  # where nothing else uses a product any more
+        program = drop_dead(simplify(spell(program, {"sums": rule})))
+    return program

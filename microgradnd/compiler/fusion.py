@@ -346,8 +346,8 @@ class Lowering:
             function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
-        elif function is np.sign:  # the expression needs a 1 of its dtype
-            args, dtypes = (args[0], 1), dtypes * 2
+        elif function is np.sign and kind == "f":
+            return self.share(replace(step, args=(args[0], 0, 1, -1)), out)
         row = traits(function)
         if not row.loop:
             return NO_LOOPS
@@ -425,16 +425,12 @@ class Lowering:
         return self.map(step, "where({0}, {1}, {2})", step.args, out, [np.dtype(bool), out.dtype, out.dtype])
 
     def share(self, step: Step, out: Value) -> str:
-        is_finite = type(step.args[1]) in (int, float) and math.isfinite(step.args[1])
-        helper = "share_above" if is_finite else "share"
-        return self.map(step, f"{helper}({{0}}, {{1}}, {{2}})", [*step.args, 0.5], out)
+        x, y, most, least = step.args if len(step.args) == 4 else (*step.args, 1, 0)
+        args = [x, y, most, least, (most + least) / 2]
+        return self.map(step, "share({0}, {1}, {2}, {3}, {4})", args, out)
 
     def inverse_root(self, step: Step, out: Value) -> str:
         return self.map(step, "inverse_root({0}, {1})", [*step.args, 1], out)
-
-    def filled(self, step: Step, out: Value) -> str:
-        """Translate the imaginary parts of real numbers."""
-        return self.map(step, "{0}", [0], out)
 
     def converted(self, step: Step, out: Value) -> str:
         source = step.args[0]

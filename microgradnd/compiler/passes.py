@@ -131,9 +131,6 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
         if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):
             keepdims = source.kwargs.get("keepdims", len(source.args) > 3 and source.args[3])
             args[i] = source.args[0] if source.args[0].shape == () or keepdims else arg
-        whole = source.args[0] if source is not None and source.function is np.reshape else None
-        if isinstance(whole, Value) and whole.shape == (1,) * (len(step.out.shape) - len(arg.shape)) + arg.shape:
-            args[i] = whole  # the axes that a sum kept
     return step if all(map(is_, args, step.args)) else replace(step, args=tuple(args))
 
 

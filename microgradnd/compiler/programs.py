@@ -131,7 +131,7 @@ def printed(program: Program, name: str, optimize: bool, is_open: bool = False) 
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
         program = drop_dead(on_numbers(program))
-        program = in_bodies(lambda body, _: formulated(body), program)
+        program = in_bodies(lambda body, _: formulated(body, True), program)
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
         # Last: until then, equal results are one value
         program = own_results(program) if is_open else own_results(*joined(program))

@@ -205,8 +205,8 @@ def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
             steps = [call(np.negative, values, like=step, shape=values.shape)]
             values = steps[0].out
         elif step.function is np.subtract:
-            steps = negated(first)
-            base = steps[-1].out
+            steps = [call(np.negative, base, like=first, shape=out.shape)]
+            base = steps[0].out
         rename(base, out)
         return [*steps, replace(step, function=added_at, args=(base, index, values))]
     return None
@@ -230,16 +230,6 @@ def unspread(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
     if not isinstance(number, Value) or number.shape or number.dtype != values.dtype:
         return None
     return [replace(step, args=(number, *others))]
-
-
-def negated(step: Step) -> list[Step]:
-    """Return steps for minus a result; of a product, negate the shorter factor."""
-    out = step.out
-    for x, y in (step.args, step.args[::-1]) if step.function is np.multiply else ():
-        if is_real(x) and x.size < out.size:
-            sign = call(np.negative, x, like=step, shape=x.shape)
-            return [sign, call(np.multiply, y, sign.out, like=step, shape=out.shape)]
-    return [call(np.negative, out, like=step, shape=out.shape)]
 
 
 def widened(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:

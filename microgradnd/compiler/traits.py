@@ -202,7 +202,7 @@ ROWS: dict[Any, Row] = {
     np.sqrt: {**of_floats("np.sqrt"), "scalar": "math.sqrt({0}) if {0} >= 0 else np.sqrt({0})"},
     np.absolute: {"loop": "abs({0})", "kinds": "iuf"},
     np.fabs: of_floats("abs"),
-    np.sign: {"loop": "sign({0}, {1})", "kinds": "f", "spelling": "compared"},
+    np.sign: {"spelling": "compared"},
     np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
     np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "bound"},
     np.fmax: {"spelling": "bound"},
@@ -241,6 +241,7 @@ ROWS: dict[Any, Row] = {
     ),
     powers.inverse_root: fresh(is_elementwise=True, lowering="inverse_root"),
     share_of_maximum: fresh(is_step=True, lowering="share", spelling="compared"),  # it can't write into an array
+    choices.weighed: fresh(lowering="share", spelling="compared"),
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
@@ -282,7 +283,7 @@ ROWS: dict[Any, Row] = {
     np.diagonal: locked(),
     np.diag: {"memory": "locked"},
     np.lib.stride_tricks.sliding_window_view: locked(),
-    np.imag: {"memory": "locked", "lowering": "filled"},
+    np.imag: {"memory": "locked"},
     np.einsum: {"memory": "either", "spelling": "contraction"},  # a view if it only names axes, or takes a diagonal
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh()),
@@ -293,9 +294,8 @@ ROWS: dict[Any, Row] = {
     # Operations without a NumPy function
     primitives.identity: {"is_equal": True, "is_step": True},
     primitives.select: {"is_step": True},
-    primitives.astype: fresh(
-        is_elementwise=True, is_equal=True, is_step=True, lowering="converted", **method("{0}.astype({1})")
-    ),
+    primitives.astype: fresh(is_elementwise=True, is_equal=True, is_step=True, **method("{0}.astype({1})"))
+    | {"lowering": "converted", "spelling": "converted"},
     primitives.getitem: {"is_step": True, "lowering": "gather", "spelling": "picked"},
     primitives.scatter: fresh(is_step=True, lowering="scatter", spelling="scattered"),
     primitives.setitem: fresh(is_step=True, lowering="setitem"),
