@@ -49,11 +49,27 @@ def raise_through(frame: Any, error: Exception) -> NoReturn:
     raise error
 
 
-class Count(int):
-    """The number of elements, which is a method in PyTorch.
+COUNTS: set[type] = set()  # classes of lengths, which NumPy would take for arrays of int64
 
-    NumPy would take this class for an array of int64.
-    """
+
+def integers(thing: Any) -> Any:
+    """Return an argument with an int for each length in it."""
+    if type(thing) in (list, tuple):
+        return type(thing)([integers(part) for part in thing])
+    return int(thing) if type(thing) in COUNTS else thing
+
+
+def by_integers(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """Call a function with integers, unless a Tensor takes the call."""
+    if any(hasattr(kind, "__primitive__") for kind in types):
+        return NotImplemented
+    return function(*integers(args), **{key: integers(value) for key, value in kwargs.items()})
+
+
+class Count(int):
+    """The number of elements, which is a method in PyTorch."""
+
+    __array_function__ = by_integers
 
     def __call__(self, *_: Any) -> NoReturn:
         raise TypeError("t.size is the number of elements, not a method; write t.shape[axis], or t.shape for all axes")
@@ -63,6 +79,9 @@ class Count(int):
 
     def __reduce__(self) -> Any:
         return int, (int(self),)
+
+
+COUNTS.add(Count)
 
 
 def number_of(tensor: Any, what: str) -> Any:

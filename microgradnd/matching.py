@@ -17,6 +17,7 @@ from microgradnd import inplace, operands, primitives, refusals
 from microgradnd.batching import Batched
 from microgradnd.broadcasting import cast_given
 from microgradnd.registry import Results
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.trees import Form
 
@@ -49,7 +50,7 @@ def chosen(function: Function, argnums: int | Sequence[int], count: int) -> Sequ
 def own(g: Any, like: Any) -> Any:
     """Return a derivative in its variable's form: a number, or an array of its own."""
     if isinstance(g, COMPUTED):
-        return g
+        return g if (trace := current().trace) is None else trace.variable.owned(g, like)
     if isinstance(like, (float, complex, np.generic)):
         return g[()]
     g = operands.as_array(g)  # not `alone(g)`: one more reference would make it a copy

@@ -41,6 +41,7 @@ from microgradnd.compiler.recorder import IndexParts, TracedOperation, called, l
 from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.compiler.weak import TracedNumber, weak
+from microgradnd.conversions import COUNTS, by_integers
 from microgradnd.lines import installed, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
@@ -276,6 +277,8 @@ class Size:
         """The type that other code sees: `isinstance(n, int)` holds, as usual."""
         return Size if is_ours() else int
 
+    __array_function__ = by_integers
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Compute with the number; a recorded step contains the length."""
         result = getattr(ufunc, method)(*(at(x, self.sizes.hints) for x in inputs), **kwargs)
@@ -314,6 +317,7 @@ class Size:
     __gt__, __ge__ = _comparison("<", swap=True), _comparison("<=", swap=True)
 
 
+COUNTS.add(Size)
 for _name in OPERATORS:
     setattr(Size, f"__{_name}__", _operator(_name))
     setattr(Size, f"__r{_name}__", _operator(_name, swap=True))
