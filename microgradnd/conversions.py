@@ -49,18 +49,18 @@ def raise_through(frame: Any, error: Exception) -> NoReturn:
     raise error
 
 
-COUNTS: set[type] = set()  # classes of lengths, which NumPy would take for arrays of int64
-
-
 def integers(thing: Any) -> Any:
     """Return an argument with an int for each length in it."""
     if type(thing) in (list, tuple):
         return type(thing)([integers(part) for part in thing])
-    return int(thing) if type(thing) in COUNTS else thing
+    return int(thing) if getattr(type(thing), "__array_function__", None) is by_integers else thing
 
 
 def by_integers(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    """Call a function with integers, unless a Tensor takes the call."""
+    """Call a function with integers for lengths, unless a Tensor takes the call.
+
+    NumPy would take the class of a length for an array of int64.
+    """
     if any(hasattr(kind, "__primitive__") for kind in types):
         return NotImplemented
     return function(*integers(args), **{key: integers(value) for key, value in kwargs.items()})
@@ -79,9 +79,6 @@ class Count(int):
 
     def __reduce__(self) -> Any:
         return int, (int(self),)
-
-
-COUNTS.add(Count)
 
 
 def number_of(tensor: Any, what: str) -> Any:

@@ -259,10 +259,8 @@ class Recorder:
 
     def array(self, tensor: Any) -> Any:
         """Return a Tensor's array as a plain argument that the tracer recognises."""
-        array = np.asarray(tensor._array)
-        array = array.view() if array is tensor._array else array
-        if type(tensor) is TracedNumber and array.dtype.kind in "fc":
-            array = array.item()  # a new object, as each float is
+        is_float = type(tensor) is TracedNumber and tensor.dtype.kind in "fc"
+        array = tensor._array.item() if is_float else np.asarray(tensor._array).view()  # a new object
         if tensor._node is not None:
             self.arrays[id(array)] = array, tensor._node
         return array

@@ -41,7 +41,7 @@ from microgradnd.compiler.recorder import IndexParts, TracedOperation, called, l
 from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.compiler.weak import TracedNumber, weak
-from microgradnd.conversions import COUNTS, by_integers
+from microgradnd.conversions import by_integers
 from microgradnd.lines import installed, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
@@ -317,7 +317,6 @@ class Size:
     __gt__, __ge__ = _comparison("<", swap=True), _comparison("<=", swap=True)
 
 
-COUNTS.add(Size)
 for _name in OPERATORS:
     setattr(Size, f"__{_name}__", _operator(_name))
     setattr(Size, f"__r{_name}__", _operator(_name, swap=True))

@@ -128,18 +128,14 @@ class TracedTensor(Tensor):
         return object.__hash__(self)
 
     def __mul__(self, other: Any) -> Any:
-        self._refuse_repetition(other)
-        return super().__mul__(other)
+        return super().__mul__(self._factor(other))
 
     def __rmul__(self, other: Any) -> Any:
-        self._refuse_repetition(other)
-        return super().__rmul__(other)
+        return super().__rmul__(self._factor(other))
 
     def compared(self, function: Any, other: Any) -> Any:
-        """Return a comparison; no number is equal to a text or None, nor to NaN."""
-        if function in (np.equal, np.not_equal) and isinstance(other, str | bytes | None):
-            if other is None and TracedTensor._is_number(self):
-                return function is np.not_equal
+        """Return a comparison: no number is equal to a text, nor to NaN."""
+        if function in (np.equal, np.not_equal) and isinstance(other, str | bytes):
             other = np.nan
         return self.__array_function__(function, (), (self, other), {})
 
@@ -150,9 +146,11 @@ class TracedTensor(Tensor):
         is_bool = type(self._array) is np.bool_
         return np.power(self, exponent) if is_bool else super().__pow__(exponent)  # an int, unlike array**2
 
-    def _refuse_repetition(self, other: Any) -> None:
+    def _factor(self, other: Any) -> Any:
+        """Return the other factor; raise if it is a list, which Python would repeat."""
         if type(other) in (list, tuple) and issubclass(self._class_outside(), np.generic):
             raise tracer().refusal("a list times a number", "Write np.array(list) * t to multiply its elements")
+        return other
 
     def updating(self) -> Any:
         raise tracer().refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
@@ -239,8 +237,6 @@ class TracedTensor(Tensor):
 
     def owned(self, like: Any) -> Any:
         """Return a transform's result: a number, or an array that can change."""
-        if not isinstance(self, TracedTensor):
-            return self
         kind = like._class_outside() if isinstance(like, TracedTensor) else type(like)
         is_number = issubclass(kind, float | complex | np.generic)
         return traced(self._array[()] if is_number else np.array(self._array), self._node)
@@ -354,11 +350,13 @@ def over(mask: Any, whole: Any) -> Any:
     return mask[(..., *[None] * (whole.ndim - mask.ndim))] if whole.ndim > mask.ndim else mask
 
 
-def traced(array: Any, node: Any = None) -> Any:
+def traced(array: Any, node: Any = None, cls: type = TracedTensor) -> Any:
     """Return the value of a node of the tape, or a known one, that isn't a Tensor
     without compiling.
+
+    Its array is what it would be without compiling: an array, or a NumPy number.
     """
-    value: Any = new_object(TracedTensor)
+    value: Any = new_object(cls)
     value._array, value._node = array, node
     return value
 

@@ -20,13 +20,12 @@ import numpy as np
 from microgradnd.compiler.places import lookup
 from microgradnd.compiler.traced import Picked, TracedTensor, is_inside, traced
 from microgradnd.rules.values import on_arrays
-from microgradnd.tensor import Tensor, wrap
+from microgradnd.tensor import Tensor
 
 NUMBERS: dict[type, type] = {float: np.float64, complex: np.complex128, int: np.int64, bool: np.bool_}
 LOGICAL = ("and", "or", "xor", "lshift", "rshift")
 ARITHMETIC = ("add", "sub", "mul", "truediv", "matmul", "mod", "floordiv", "divmod", "pow")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-UNARY = ("neg", "pos", "abs", "invert")
 
 
 class TracedNumber(TracedTensor):
@@ -62,8 +61,10 @@ class TracedNumber(TracedTensor):
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function is np.result_type:
             args = tuple(x._array.item() if type(x) is TracedNumber else x for x in args)
+        if function is np.isreal:
+            return np.imag(*args) == 0
         result = super().__array_function__(function, types, args, kwargs)
-        return weak(result) if function in (np.real, np.imag, np.isreal) else result
+        return weak(result) if function in (np.real, np.imag) else result
 
     def __round__(self, digits: int | None = None) -> Any:
         return super().__round__() if digits is None else weak(rounded(self, digits))
@@ -90,18 +91,14 @@ def is_number(value: Any) -> bool:
     return type(value) is TracedNumber or type(value) in NUMBERS
 
 
-def number(value: Any, node: Any) -> TracedNumber:
+def number(value: Any, node: Any) -> Any:
     """Return the Python number that a node of the tape stands for."""
-    made: Any = wrap(np.asarray(value), node)
-    made.__class__ = TracedNumber
-    return made
+    return traced(np.asarray(value), node, TracedNumber)
 
 
 def entered(value: Any) -> Any:
     """Return an operand for a call with arrays: a traced number has no dtype there."""
-    if type(value) is not TracedNumber:
-        return value
-    return traced(value._array.item(), value._node)
+    return traced(value._array.item(), value._node) if type(value) is TracedNumber else value
 
 
 def weak(result: Any) -> Any:
@@ -130,7 +127,6 @@ def _between(name: str, counts: bool) -> Any:
 
 def _unary(name: str) -> Any:
     plain = getattr(TracedTensor, name)
-    plain = getattr(plain, "fget", plain)
     return lambda self: weak(plain(self.astype(int) if self.dtype == bool else self))  # as in Python
 
 
@@ -153,7 +149,6 @@ for _name in (*ARITHMETIC, *LOGICAL, *COMPARISONS):
     setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__", _name in ARITHMETIC))
 for _name in (*ARITHMETIC, *LOGICAL):
     setattr(TracedNumber, f"__r{_name}__", _between(f"__r{_name}__", _name in ARITHMETIC))
-for _name in UNARY:
+for _name in ("neg", "pos", "abs", "invert"):
     setattr(TracedNumber, f"__{_name}__", _unary(f"__{_name}__"))
 TracedNumber.conjugate = _unary("conj")  # type: ignore[attr-defined]
-TracedNumber.__hash__ = TracedTensor.__hash__  # type: ignore[method-assign]
