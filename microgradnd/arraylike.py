@@ -36,8 +36,8 @@ _plain: Callable[[Any], Callable[..., npt.NDArray[Any]]] = _method  # for method
 
 def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like, Any], npt.NDArray[Any]]:
     def method(self: Any, other: Any) -> Any:
-        if current().trace is not None:
-            return self.__array_function__(function, (), (self, other), {})
+        if (trace := current().trace) is not None:
+            return trace.variable.compared(self, function, other)
         try:
             return run(self._array, other._array if isinstance(other, ArrayLike) else other)
         except Exception as error:
@@ -166,8 +166,8 @@ class ArrayLike:
         return _transpose(self, axes[0] if len(axes) == 1 else axes or None)
 
     def conj(self) -> Self:
-        """Return np.conjugate(self); bools stay bools, as in the array's own method."""
-        return self if self.dtype == bool else _conj(self)
+        """Return np.conjugate(self); itself if it is real, as an array's own method."""
+        return _conj(self) if self.dtype.kind == "c" else self
 
     flatten = ravel = _method(np.ravel)
     sum, prod, mean, std, var = _method(np.sum), _method(np.prod), _method(np.mean), _method(np.std), _method(np.var)

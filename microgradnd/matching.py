@@ -49,7 +49,7 @@ def chosen(function: Function, argnums: int | Sequence[int], count: int) -> Sequ
 def own(g: Any, like: Any) -> Any:
     """Return a derivative in its variable's form: a number, or an array of its own."""
     if isinstance(g, COMPUTED):
-        return g
+        return g.owned(like) if hasattr(type(g), "owned") else g  # type: ignore[union-attr]  # in a trace
     if isinstance(like, (float, complex, np.generic)):
         return g[()]
     g = operands.as_array(g)  # not `alone(g)`: one more reference would make it a copy

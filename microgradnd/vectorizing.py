@@ -18,7 +18,7 @@ import numpy as np
 from microgradnd import refusals
 from microgradnd.batching import Batched, Level, batched, next_number, running, without
 from microgradnd.failures import as_function
-from microgradnd.matching import name_of_function
+from microgradnd.matching import name_of_function, plain
 from microgradnd.trees import Tree, flatten
 
 Axes = Any  # an integer or None, or a tree of them: the upper part of another tree
@@ -119,7 +119,7 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
                 if x.base is not None or not x.flags.writeable or id(x) in seen:
                     x = np.array(x)  # results share no memory
                 seen.add(id(x))
-            return x
+            return x.owned(plain(x)) if hasattr(type(x), "owned") else x  # in a trace
 
         return on_leaves(leave, result, out_axes, f"{where}: out_axes")
 

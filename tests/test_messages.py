@@ -955,6 +955,9 @@ LIBRARY = {
     "compiled result with an object as a key": Row(
         compiled(lambda x: {object(): x}, np.ones(3)), TraceError, "dict|object as a key|return it"
     ),
+    "compiled change of a read-only array": Row(
+        compiled(lambda x: np.broadcast_to(x, (2, 3)).fill(0), np.ones(3)), ValueError, "read-only|np.broadcast_to|copy"
+    ),
     "compiled errstate": Row(compiled(with_errstate, np.ones(3)), TraceError, "np.errstate()|around the call"),
     "compiled catch_warnings": Row(compiled(with_warnings, np.ones(3)), TraceError, "catch_warnings()|around the call"),
     "compiled backward twice": Row(backward_twice, RuntimeError, "backward()|retain_graph=True"),

@@ -539,3 +539,18 @@ def test_calls_of_equal_shapes_are_told_apart_by_their_other_operands(backend):
     for n in LENGTHS:
         args = np.arange(n) % 3.0, np.arange(n) % 50.0
         same(compiled(*args), f(*args))
+
+
+def test_lengths_are_integers_to_numpy():
+    """They take the dtype of an array that they meet, also of one that is captured."""
+    single = np.array([0.5, -0.25], np.float32)
+    for length in (len, np.size, lambda x: x.size, lambda x: x.shape[0] - 1):
+        for f in (
+            lambda x, n=length: np.where(single > 0, n(x), single) * x[0],
+            lambda x, n=length: np.linspace(single[0], n(x), 3) * x[0],
+            lambda x, n=length: single.astype(np.result_type(n(x), single)) * x[0],
+        ):
+            compiled = mg.compile(f)
+            for x in (np.ones(3, np.float32), np.ones(5, np.float32), np.ones(3, np.float32)):
+                assert compiled(x).dtype == f(x).dtype
+                np.testing.assert_array_equal(compiled(x), f(x))

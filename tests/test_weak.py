@@ -211,7 +211,30 @@ FUNCTIONS = {
     "settings": lambda t, x: (F.huber_loss(x, -x, delta=t), F.leaky_relu(x, t), F.layer_norm(x, x.shape, eps=t)),
     "clipped gradients": clipped,
 }
+FUNCTIONS |= {
+    "a rounded number": lambda t, x: (round(t * 0.15 / 0.7, 1), round(t / 3, 3) * x, round(1000 * t, -2)),
+    "parts of the number": lambda t, x: (np.real(t) * x, np.imag(t) * x, np.isreal(t) * x, np.real_if_close(t) * x),
+    "a power": lambda t, x: (t ** (x + 2), t ** x[0], 2.0 ** (x + t)),
+    "unary operators of bools": lambda t, x: (-(t > 0), abs(t > 0) * x, +(t > 1), ~(t > 1)),
+    "keywords": lambda t, x: (np.unwrap(x, period=t), scaled(x, by=t), mg.grad(lambda x: np.sum(scaled(x, by=t)))(x)),
+    "two results": lambda t, x: (*scaled_and_shifted(x, t), mg.grad(lambda x: np.sum(scaled_and_shifted(x, t)[0]))(x)),
+    "points between": lambda t, x: (np.linspace(t, x[0], 3), np.logspace(x, t, 3), np.choose(1, [x, t])),
+}
 within = mg.compile(lambda t, x: x / (1 - 0.999**t))
+
+
+@mg.primitive
+def scaled(x, *, by):
+    return x * by
+
+
+@mg.primitive
+def scaled_and_shifted(x, t):
+    return x * t, x + t
+
+
+mg.defvjp(scaled, lambda g, out, x, by: g * by)
+mg.defvjp(scaled_and_shifted, lambda g, out, x, t: g[0] * t + g[1], None)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

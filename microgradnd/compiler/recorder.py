@@ -46,7 +46,7 @@ from microgradnd.primitives import is_basic
 from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, ORDINARY, PLAIN, Results, name_of
 from microgradnd.tape import MODE, Leaf, Node, Operation, current, describe, next_position
-from microgradnd.tensor import Tensor, apply, wrap
+from microgradnd.tensor import Tensor, apply, lift, wrap
 from microgradnd.trees import flatten, is_module
 from microgradnd.views import Family, overlap, picked, replace
 
@@ -180,7 +180,7 @@ class Recorder:
     """
 
     variable = TracedTensor
-    number = staticmethod(number)
+    number, traced = staticmethod(number), staticmethod(traced)
 
     def __init__(self, sizes: Any = None, scans: bool = False) -> None:
         self.sizes = sizes  # the open lengths, if any
@@ -208,7 +208,6 @@ class Recorder:
         self.values: dict[int, tuple[Tensor, Tensor]] = {}  # what `.data` returned, and of which variable
         self.needing: set[Any] = set()  # the operations with a variable among their operands, or theirs
         self.transformed: set[Any] = set()  # the operations inside of a transform
-        self.changed: set[Any] = set()  # the nodes of what was changed in place, so it isn't a number
         self.parts: dict[int, tuple[Any, Any]] = {}  # references to what computed indices have picked, and the index
         self.given: dict[Any, type] = {}  # leaves for arrays and numbers among the arguments, and their classes
         self.of_numpy: set[Any] = set()  # the nodes of values that would be arrays and numbers without compiling
@@ -252,7 +251,7 @@ class Recorder:
         if kwargs or not WITHOUT_ARRAYS.issuperset(map(type, plain)):
             self.refuse_changes(plain, kwargs)
             # As Tensors, so that rules don't compute with the arrays of this call alone
-            kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
+            kwargs = {k: lift(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
             if not LISTS.isdisjoint(map(type, (*plain, *kwargs.values()))):
                 args, kwargs = mapped(lambda part: part, (args, kwargs))
         node = TracedOperation(function, args, kwargs, parents, out)
@@ -282,8 +281,8 @@ class Recorder:
 
     def array(self, tensor: Any) -> Any:
         """Return a Tensor's array as a plain argument that the tracer recognises."""
-        array = np.asarray(tensor._array)
-        array = array.view() if array is tensor._array else array
+        is_float = type(tensor) is TracedNumber and tensor.dtype.kind in "fc"
+        array = tensor._array.item() if is_float else np.asarray(tensor._array).view()  # a new object
         if tensor._node is not None:
             self.arrays[id(array)] = array, tensor._node
         return array
@@ -330,7 +329,7 @@ class Recorder:
 
     def is_tensor(self, node: Any) -> bool:
         """Return whether a value would be a Tensor, or may be, without compiling."""
-        if node is None or node in self.of_numpy or node in self.given:
+        if node is None or type(node) is IndexParts or node in self.of_numpy or node in self.given:
             return False
         # What a transform has returned is an array or number, unless a variable is used
         return current().is_transformed or node not in self.transformed or self.needs_gradient(node)

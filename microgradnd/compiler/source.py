@@ -506,7 +506,7 @@ def statement(step: Step, writer: Writer) -> str:
     """Return a step as an assignment."""
     text = writer.call(step)[0]
     if isinstance(step.out, tuple):
-        return f"{', '.join(writer.names.value(v) for v in step.out)} = {text}"
+        return f"{''.join(f'{writer.names.value(v)}, ' for v in step.out).rstrip()} = {text}"
     return commented(f"{writer.names.value(step.out)} = {text}", step)
 
 

@@ -43,10 +43,10 @@ from microgradnd.compiler.recorder import (
 )
 from microgradnd.compiler.scanning import UnscannedError
 from microgradnd.compiler.sizes import Closed, Size, Sizes
-from microgradnd.compiler.traced import NUMPYS_FULL, UNKNOWN, TracedTensor, full
+from microgradnd.compiler.traced import NUMPYS_FULL, UNKNOWN, full
 from microgradnd.compiler.translation import Translation, key_of
 from microgradnd.compiler.watch import Watch
-from microgradnd.compiler.weak import NUMBERS, TracedNumber
+from microgradnd.compiler.weak import NUMBERS, TracedNumber, number
 from microgradnd.tape import POSITION, Leaf, Path, current
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
@@ -283,10 +283,10 @@ def stand_in(leaf: Any, name: str) -> Tensor:
             leaf._node = Leaf(np.asarray(leaf._array), False)
             leaf._node.position = 0
         return leaf
-    array = np.asarray(value_of(leaf)).view()  # so that it isn't an array that the function captures too
-    made = wrap(array, Leaf(array, False, name))
-    made.__class__ = TracedNumber if type(leaf) in NUMBERS else TracedTensor
-    return made
+    value = value_of(leaf)
+    value = value.view() if type(value) is np.ndarray else value  # so that it isn't an array that is captured too
+    make: Any = number if type(leaf) in NUMBERS else Recorder.traced
+    return make(value, Leaf(value, False, name))
 
 
 def is_known(watch: Watch) -> Callable[[Any], bool]:

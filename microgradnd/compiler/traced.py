@@ -58,14 +58,10 @@ class TracedTensor(Tensor):
         object.__dict__["__class__"].__set__(self, cls)
 
     def _class_outside(self) -> Any:
-        node, array, recorder = self._node, self._array, tracer()
-        if recorder is None:  # the function has kept it
-            return TracedTensor
-        if not isinstance(array, np.ndarray | np.generic):  # a Python number that meets an array
-            return type(array)
-        if self.requires_grad and (current().is_transformed or recorder.needs_gradient(node)):
-            return TracedTensor
-        return recorder.given.get(node, np.ndarray if self.ndim or is_array(node, array) else self.dtype.type)
+        node, recorder = self._node, tracer()
+        if recorder is None or (self.requires_grad and (current().is_transformed or recorder.needs_gradient(node))):
+            return TracedTensor  # or the function has kept it
+        return recorder.given.get(node, type(self._array))
 
     def __dir__(self) -> list[str]:
         return dir(self._class_outside())
@@ -132,20 +128,29 @@ class TracedTensor(Tensor):
         return object.__hash__(self)
 
     def __mul__(self, other: Any) -> Any:
-        self._refuse_repetition(other)
-        return super().__mul__(other)
+        return super().__mul__(self._factor(other))
 
     def __rmul__(self, other: Any) -> Any:
-        self._refuse_repetition(other)
-        return super().__rmul__(other)
+        return super().__rmul__(self._factor(other))
+
+    def compared(self, function: Any, other: Any) -> Any:
+        """Return a comparison: no number is equal to a text, nor to NaN."""
+        if function in (np.equal, np.not_equal) and isinstance(other, str | bytes):
+            other = np.nan
+        return self.__array_function__(function, (), (self, other), {})
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        return self if self._is_number() else super().copy(*args, **kwargs)
 
     def __pow__(self, exponent: Any) -> Any:
-        is_bool = issubclass(self._class_outside(), np.bool_)
+        is_bool = type(self._array) is np.bool_
         return np.power(self, exponent) if is_bool else super().__pow__(exponent)  # an int, unlike array**2
 
-    def _refuse_repetition(self, other: Any) -> None:
+    def _factor(self, other: Any) -> Any:
+        """Return the other factor; raise if it is a list, which Python would repeat."""
         if type(other) in (list, tuple) and issubclass(self._class_outside(), np.generic):
             raise tracer().refusal("a list times a number", "Write np.array(list) * t to multiply its elements")
+        return other
 
     def updating(self) -> Any:
         raise tracer().refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
@@ -200,9 +205,9 @@ class TracedTensor(Tensor):
         return reference is not None and reference() is self and picked_by is index
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        kind = TracedTensor._class_if_number(self)
-        if kind is not None and (isinstance(self._array, np.generic) or self._node in tracer().given):
-            raise TypeError(f"{kind.__name__!r} object does not support item assignment: it is a number, not an array")
+        if TracedTensor._is_number(self, is_changed=True):
+            kind = self._class_outside().__name__
+            raise TypeError(f"{kind!r} object does not support item assignment: it is a number, not an array")
         if is_mask(index) and isinstance(value, Tensor) and (new := put(self, index, value)) is not None:
             become(self, new, index)
             return
@@ -211,32 +216,39 @@ class TracedTensor(Tensor):
         value = value if isinstance(value, Tensor) else entering("an assignment t[i] = value", value)
         become(self, primitives.setitem(self, index, value), index)
 
-    def _class_if_number(self) -> Any:
-        """Return the class of what would be a number without compiling, or None."""
-        if type(self) is Tensor or tracer().is_tensor(self._node):  # such as mg.tensor(x)
-            return None
-        kind = TracedTensor._class_outside(self)
-        return None if issubclass(kind, np.ndarray) else kind
+    def _is_number(self, is_changed: bool = False) -> bool:
+        """Return whether it would be a number without compiling.
+
+        Raises if it would be a read-only array that is changed.
+        """
+        if type(self) is Tensor or (tracer().is_tensor(self._node) and not hasattr(self, "is_weak")):
+            return False
+        is_array = issubclass(self._class_outside(), np.ndarray)
+        if is_changed and is_array and not self._array.flags.writeable:
+            raise ValueError("a read-only array, such as np.broadcast_to returns, can't be changed; change a copy")
+        return not is_array
 
     def _changed(self, function: Any, other: Any) -> Tensor:
-        """Do what an augmented assignment does; a NumPy number doesn't change."""
-        if TracedTensor._class_if_number(self) is not None:
-            return function(self, other)
+        """Do what an augmented assignment does; a number doesn't change."""
+        if TracedTensor._is_number(self, is_changed=True):
+            return NotImplemented  # so that Python computes another number
         become(self, fitting(self, function, other), ...)
         return self
+
+    def owned(self, like: Any) -> Any:
+        """Return a transform's result: a number, or an array that can change."""
+        kind = like._class_outside() if isinstance(like, TracedTensor) else type(like)
+        is_number = issubclass(kind, float | complex | np.generic)
+        return traced(self._array[()] if is_number else np.array(self._array), self._node)
 
     def detach(self) -> Tensor:
         with no_grad():
             return primitives.identity(self)
 
 
-def _in_place(function: Any) -> Any:
-    return lambda self, other: self._changed(function, other)
-
-
 BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 for _name, _function in (BITS | {"lshift": np.left_shift, "rshift": np.right_shift}).items():
-    setattr(TracedTensor, f"__i{_name}__", _in_place(_function))
+    setattr(TracedTensor, f"__i{_name}__", lambda self, other, f=_function: self._changed(f, other))
 
 
 class Picked(NDArrayOperatorsMixin, TracedTensor):  # type: ignore[metaclass]  # NumPy has no metaclass there
@@ -338,23 +350,15 @@ def over(mask: Any, whole: Any) -> Any:
     return mask[(..., *[None] * (whole.ndim - mask.ndim))] if whole.ndim > mask.ndim else mask
 
 
-def traced(array: Any, node: Any = None) -> Any:
+def traced(array: Any, node: Any = None, cls: type = TracedTensor) -> Any:
     """Return the value of a node of the tape, or a known one, that isn't a Tensor
     without compiling.
+
+    Its array is what it would be without compiling: an array, or a NumPy number.
     """
-    value: Any = new_object(TracedTensor)
+    value: Any = new_object(cls)
     value._array, value._node = array, node
     return value
-
-
-def is_array(node: Any, array: Any) -> bool:
-    """Return whether a value without axes would be an array, not a number."""
-    if node in tracer().changed or not isinstance(array, np.ndarray):
-        return node in tracer().changed
-    if array.base is not None or not isinstance(node, Operation):  # a view, or from outside
-        return True
-    is_copy = node.function in (np.copy, primitives.astype)
-    return is_copy and is_array(node.parents[0], (node.args or (None,))[0])
 
 
 def equal_calls(a: Any, b: Any, steps: int = 8) -> bool:
@@ -408,7 +412,7 @@ def become(variable: Tensor, value: Any, index: Any) -> None:
     before = variable._array
     outdated = [] if type(variable._node) is Leaf else views.replace(variable, value._array, index)[1]
     variable._array = before
+    value._array = np.asarray(value._array)  # NumPy computes a number, but it is an array that changes
     tracer().assign(variable, value, index)
-    tracer().changed.add(variable._node)
     for other in outdated:
         other.__class__ = variable.outdated

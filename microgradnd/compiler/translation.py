@@ -147,11 +147,12 @@ class Translation:
             values[parent] if parent in values else self.argument(arg, parent)
             for arg, parent in zip(node.args or (), node.parents, strict=True)
         ]
-        for i, dtype in numbers_met(node):
-            if args[i].dtype != dtype:
-                given, args[i] = args[i], Value((), dtype)
-                steps.append(Step(primitives.astype, (given, dtype), {}, args[i], node.where))
         kwargs = {key: self.argument(arg, None) for key, arg in node.kwargs.items()}
+        for place, dtype in numbers_met(node):
+            operands: Any = kwargs if isinstance(place, str) else args
+            if (given := operands[place]).dtype != dtype:
+                operands[place] = Value((), dtype)
+                steps.append(Step(primitives.astype, (given, dtype), {}, operands[place], node.where))
         out: Any
         if type(node.out) is Results:
             shapes = self.recorder.sizes.shapes.get(node) if self.recorder.sizes is not None else None
@@ -331,21 +332,23 @@ def stand_in(arg: Any) -> Tensor:
     return number(arg, Leaf(array, False)) if type(arg) in NUMBERS else wrap(arg, Leaf(array, False))
 
 
-def numbers_met(node: TracedOperation) -> list[tuple[int, np.dtype[Any]]]:
-    """Return which arguments are Python numbers that meet an array, and the dtypes that
-    NumPy gives them.
+def numbers_met(node: TracedOperation) -> list[tuple[Any, np.dtype[Any]]]:
+    """Return which arguments, by position or keyword, are Python numbers that meet an
+    array, and the dtypes that NumPy gives them.
     """
     args: Any = node.args or ()
-    numbers = [i for i, arg in enumerate(args) if type(arg) in NUMBERS and node.parents[i] is not None]
+    numbers: list[Any] = [i for i, arg in enumerate(args) if type(arg) in NUMBERS and node.parents[i] is not None]
     if numbers and isinstance(node.function, np.ufunc):
         dtypes = loop_of(node.function, args)
         return [(i, dtypes[i]) for i in numbers]
     kept = [(i, np.dtype(NUMBERS[type(args[i])])) for i in numbers]
+    kept += [(key, arg.dtype) for key, arg in node.kwargs.items() if type(arg) is TracedNumber]
+    outs = node.out if type(node.out) is Results else (node.out,)
     if getattr(node.function, "body", node.function) in CHOOSING:
         values = [(i, dtype) for i, dtype in kept if i or node.function is not np.where]  # whose first is a condition
         return [(i, node.out.dtype) for i, dtype in values if np.result_type(dtype, node.out.dtype) != node.out.dtype]
-    narrow = [(i, node.out.dtype) for i, dtype in kept if np.can_cast(node.out.dtype, dtype)]
-    return [(i, dtype) for i, dtype in narrow if dtype.kind in "fc"]
+    results = [out.dtype for out in outs if out.dtype.kind in "fc"]
+    return [(place, max(results)) for place, dtype in kept if results and np.can_cast(max(results), dtype)]
 
 
 def copied(thing: Any, like: Any, steps: list[Step]) -> Value:

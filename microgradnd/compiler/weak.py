@@ -19,14 +19,13 @@ import numpy as np
 
 from microgradnd.compiler.places import lookup
 from microgradnd.compiler.traced import Picked, TracedTensor, is_inside, traced
-from microgradnd.registry import BODIES
-from microgradnd.tensor import Tensor, wrap
+from microgradnd.rules.values import on_arrays
+from microgradnd.tensor import Tensor
 
 NUMBERS: dict[type, type] = {float: np.float64, complex: np.complex128, int: np.int64, bool: np.bool_}
 LOGICAL = ("and", "or", "xor", "lshift", "rshift")
 ARITHMETIC = ("add", "sub", "mul", "truediv", "matmul", "mod", "floordiv", "divmod", "pow")
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-UNARY = ("neg", "pos", "abs", "invert")
 
 
 class TracedNumber(TracedTensor):
@@ -54,22 +53,21 @@ class TracedNumber(TracedTensor):
         return super().__getitem__(index)
 
     def _entering(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """Return what NumPy computes with: the Python number, or an array if it would
-        make one.
-        """
-        if all(map(is_number, args)):
-            return self._array
-        if isinstance(function, np.ufunc):
-            return self._array.item()
-        body = BODIES.get(function, function)
-        takes_array = function in BODIES and function.__module__.startswith(("numpy", "microgradnd"))
-        takes_array &= not getattr(body, "__module__", "").startswith("numpy")
-        return self._array if takes_array and args[0] is self else self._array.item()
+        """Return what NumPy computes with: the Python number, if it meets an array."""
+        others = [x for x in args if not is_number(x)]
+        meets = isinstance(function, np.ufunc) or any(isinstance(x, Tensor | np.ndarray | np.generic) for x in others)
+        return self._array.item() if others and meets else self._array
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function is np.result_type:
             args = tuple(x._array.item() if type(x) is TracedNumber else x for x in args)
-        return super().__array_function__(function, types, args, kwargs)
+        if function is np.isreal:
+            return np.imag(*args) == 0
+        result = super().__array_function__(function, types, args, kwargs)
+        return weak(result) if function in (np.real, np.imag) else result
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return super().__round__() if digits is None else weak(rounded(self, digits))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":  # it makes arrays of them
@@ -82,23 +80,25 @@ class TracedNumber(TracedTensor):
         return self
 
 
+@on_arrays
+def rounded(x: Any, digits: int) -> Any:
+    """Do what Python's round() does, which is more exact than np.round."""
+    return np.asarray(round(np.asarray(x).item(), digits))[()]
+
+
 def is_number(value: Any) -> bool:
     """Return whether a value is a Python number, traced or not."""
     return type(value) is TracedNumber or type(value) in NUMBERS
 
 
-def number(value: Any, node: Any) -> TracedNumber:
+def number(value: Any, node: Any) -> Any:
     """Return the Python number that a node of the tape stands for."""
-    made: Any = wrap(np.asarray(value), node)
-    made.__class__ = TracedNumber
-    return made
+    return traced(np.asarray(value), node, TracedNumber)
 
 
 def entered(value: Any) -> Any:
     """Return an operand for a call with arrays: a traced number has no dtype there."""
-    if type(value) is not TracedNumber:
-        return value
-    return traced(value._array.item(), value._node)
+    return traced(value._array.item(), value._node) if type(value) is TracedNumber else value
 
 
 def weak(result: Any) -> Any:
@@ -127,8 +127,7 @@ def _between(name: str, counts: bool) -> Any:
 
 def _unary(name: str) -> Any:
     plain = getattr(TracedTensor, name)
-    plain = getattr(plain, "fget", plain)
-    return lambda self: weak(plain(self))
+    return lambda self: weak(plain(self.astype(int) if self.dtype == bool else self))  # as in Python
 
 
 def _hidden(name: str) -> property:
@@ -150,12 +149,6 @@ for _name in (*ARITHMETIC, *LOGICAL, *COMPARISONS):
     setattr(TracedNumber, f"__{_name}__", _between(f"__{_name}__", _name in ARITHMETIC))
 for _name in (*ARITHMETIC, *LOGICAL):
     setattr(TracedNumber, f"__r{_name}__", _between(f"__r{_name}__", _name in ARITHMETIC))
-for _name in (*ARITHMETIC, *LOGICAL):  # an augmented assignment rebinds the name, as for Python numbers
-    if _name != "divmod":
-        setattr(TracedNumber, f"__i{_name}__", getattr(TracedNumber, f"__{_name}__"))
-for _name in ("real", "imag"):
-    setattr(TracedNumber, _name, property(_unary(_name)))
-for _name in UNARY:
+for _name in ("neg", "pos", "abs", "invert"):
     setattr(TracedNumber, f"__{_name}__", _unary(f"__{_name}__"))
 TracedNumber.conjugate = _unary("conj")  # type: ignore[attr-defined]
-TracedNumber.__hash__ = TracedTensor.__hash__  # type: ignore[method-assign]

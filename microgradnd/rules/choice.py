@@ -16,6 +16,7 @@ import numpy as np
 
 from microgradnd.primitives import astype, scatter
 from microgradnd.registry import LOOKING, composite, elementwise, primitive
+from microgradnd.rules.values import number_or_array
 
 LARGE = 2**12  # elements from which a product takes a quarter of the time of np.where
 WORDS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}  # as large as a float
@@ -101,9 +102,9 @@ def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise"
     elif np.any(np.less(a, 0)) or np.any(np.greater_equal(a, count)):
         raise ValueError(f"choose: each index must be one of its {count} choices, from 0; see mode='wrap' or 'clip'")
     result = choices[-1]
-    for i in reversed(range(count)):
+    for i in reversed(range(count - 1 or 1)):
         result = np.where(np.equal(a, i), choices[i], result)
-    return result
+    return number_or_array(result)
 
 
 @composite(np.piecewise)

@@ -307,7 +307,7 @@ def angle(z: Any, deg: bool = False) -> Any:
 def real_if_close(a: Any, tol: float = 100) -> Any:
     """Compute np.real_if_close: the real part, if the imaginary is mere rounding."""
     if a.dtype.kind != "c":
-        return a
+        return np.copy(a) if np.isscalar(a) else a  # an array, also of a number
     allowed = tol * np.finfo(a.dtype).eps if tol > 1 else tol
     return np.real(a) if np.all(np.abs(np.imag(a)) < allowed) else a
 

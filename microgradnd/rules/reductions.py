@@ -19,7 +19,17 @@ import numpy as np
 from microgradnd.primitives import expand
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count
-from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_floats, on_arrays, ratio, total
+from microgradnd.rules.values import (
+    holds,
+    in_dtype,
+    instead,
+    is_recorded,
+    number_or_array,
+    of_floats,
+    on_arrays,
+    ratio,
+    total,
+)
 
 # Sums and means
 
@@ -431,7 +441,9 @@ def nan_extreme(function: Any, least: float) -> Any:
         mask = number_where(a, where)
         start = least if initial is None else initial
         result = function(a, axis=axis, keepdims=keepdims, initial=start, where=mask)
-        return result if initial is not None else np.where(np.any(mask, axis=axis, keepdims=keepdims), result, np.nan)
+        if initial is not None:
+            return result
+        return number_or_array(np.where(np.any(mask, axis=axis, keepdims=keepdims), result, np.nan))
 
     return spelled
 

@@ -56,6 +56,11 @@ def in_dtype(x: Any, dtype: Any) -> Any:
     return x if x.dtype == dtype else astype(x, np.dtype(dtype))
 
 
+def number_or_array(x: Any) -> Any:
+    """Return a number for an array without axes, as NumPy's functions do."""
+    return x if np.ndim(x) else x[()]
+
+
 def conj(x: Any) -> Any:
     """Return the complex conjugate; real numbers unchanged, without a copy."""
     return x if hasattr(x, "dtype") and x.dtype.kind != "c" else np.conj(x)
