@@ -82,6 +82,11 @@ class Entry(NamedTuple):
         """Return the arrays of the surrounding program as they are now."""
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
 
+    def can_repeat(self) -> bool:
+        """Return whether a call may follow one that has failed: nothing has changed."""
+        draws = any(type(step.function) is Anew for step in self.traced.program.steps)
+        return not (draws or self.updated)
+
     def fits(self, arguments: Arguments) -> bool:
         """Return whether it was written for such arguments and serves their shapes."""
         served = arguments.shapes == self.traced.shapes if self.sizes is None else self.sizes.serves(arguments.shapes)

@@ -338,9 +338,12 @@ def numbers_met(node: TracedOperation) -> list[tuple[int, np.dtype[Any]]]:
     if numbers and isinstance(node.function, np.ufunc):
         dtypes = loop_of(node.function, args)
         return [(i, dtypes[i]) for i in numbers]
-    kept = [(i, np.dtype(NUMBERS[type(args[i])])) for i in numbers]
-    narrow = [(i, node.out.dtype) for i, dtype in kept if np.can_cast(node.out.dtype, dtype)]
-    return [(i, dtype) for i, dtype in narrow if dtype.kind in "fc"]
+    out: Any = node.out.dtype  # None for several results
+    if not numbers or out is None or out.kind not in "fc":
+        return []
+    casts = {float: np.finfo(out).dtype, complex: out}
+    met = [(i, casts[type(args[i])]) for i in numbers if type(args[i]) in casts]
+    return [(i, dtype) for i, dtype in met if np.can_cast(dtype, NUMBERS[type(args[i])])]
 
 
 def copied(thing: Any, like: Any, steps: list[Step]) -> Value:
