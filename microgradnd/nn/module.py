@@ -33,7 +33,6 @@ from microgradnd.annotations import Call
 from microgradnd.failures import all_explained, as_function, explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.operands import check_kind
-from microgradnd.outdated import Outdated
 from microgradnd.settings import floating_dtype, switch
 from microgradnd.signatures import check_call
 from microgradnd.states import check_mapping, fitted, overwrite
@@ -136,7 +135,7 @@ def cut_off(value: Any, since: int) -> Any:
     Lists, dicts and deques are changed in place, since they are the user's own.
     """
     if isinstance(value, Tensor):
-        node = None if isinstance(value, Outdated) else value._node
+        node = None if isinstance(value, value.outdated) else value._node
         if type(node) is Operation and node.position > since:
             plain = wrap(np.asarray(value._array))
             plain.name = value.name
