@@ -1242,6 +1242,72 @@ def test_a_caught_error_is_refused(error, f):
         mg.compile(swallows(error)(f))(X)
 
 
+def factor(a):
+    try:
+        return np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        return a
+
+
+def solved(a):
+    with contextlib.suppress(np.linalg.LinAlgError):
+        a = np.linalg.solve(a, np.ones(2))
+    return a
+
+
+def picked(x, i):
+    try:
+        return np.take(x, i)
+    except IndexError:
+        return x
+
+
+def divided(x):
+    try:
+        return 1 / x
+    except FloatingPointError:
+        return x
+
+
+VALUE_ERRORS = {
+    "a factor": (factor, [(4 * np.eye(2),), (-np.eye(2),), (9 * np.eye(2),)]),
+    "a solution": (solved, [(4 * np.eye(2),), (np.ones((2, 2)),)]),
+    "an index": (picked, [(X, np.array([1])), (X, np.array([7]))]),
+    "a division": (divided, [(X,), (0 * X,)]),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize(("f", "calls"), VALUE_ERRORS.values(), ids=VALUE_ERRORS)
+def test_the_function_handles_an_error_in_a_later_call(f, calls, backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    compiled = mg.compile(f, backend="numpy" if f is divided else backend)  # loops raise no such errors
+    with np.errstate(all="raise" if f is divided else "ignore"):
+        for args in calls:
+            result = compiled(*args)
+            np.testing.assert_allclose(result, f(*args), rtol=1e-12)
+            assert not np.shares_memory(result, args[0])
+
+
+def test_an_error_in_a_later_call_of_a_program_that_updates_says_so():
+    weight = nn.Parameter(np.ones(2))
+    optimizer = optim.SGD([weight], lr=0.1)
+
+    @mg.compile
+    def step(a):
+        optimizer.zero_grad()
+        loss = np.sum((factor(a) @ weight) ** 2)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step(np.eye(2))
+    with pytest.raises(np.linalg.LinAlgError) as caught:
+        step(-np.eye(2))
+    assert "around the call" in caught.value.__notes__[0]
+
+
 def test_errors_that_depend_on_no_value_may_be_caught():
     def f(x):
         try:

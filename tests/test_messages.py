@@ -133,6 +133,18 @@ def named_tensor(shape: tuple[int, ...] = (3,), name: str = "w", fill: float = 1
     return mg.tensor(np.full(shape, fill), requires_grad=True, name=name)
 
 
+def failing_later() -> None:
+    weight = nn.Parameter(np.ones(2))
+
+    @mg.compile
+    def step(a):
+        with mg.no_grad():
+            weight[...] = np.linalg.inv(a) @ weight
+
+    step(np.eye(2))
+    step(np.zeros((2, 2)))
+
+
 class Empty(nn.Module):
     """A module whose forward() was forgotten."""
 
@@ -936,6 +948,9 @@ LIBRARY = {
     "compile(3)": Row(lambda: mg.compile(3), TypeError, "mg.compile|function|got 3"),
     "compile(maxsize=)": Row(lambda: mg.compile(abs, maxsize=0), ValueError, "maxsize|positive|got 0"),
     "compile(backend=)": Row(lambda: mg.compile(abs, backend="cuda"), ValueError, "backend|'numba'|got 'cuda'"),
+    "an error in a later call": Row(
+        lambda: failing_later(), np.linalg.LinAlgError, "changes variables|around the call"
+    ),
     "report before a call": Row(lambda: mg.compile(abs).report(), RuntimeError, "call the compiled function once"),
     "source before a call": Row(lambda: mg.compile(abs).source, RuntimeError, "call the compiled function once"),
     "save elsewhere": Row(lambda: mg.compile(abs).save("f.txt"), ValueError, "f.txt.py"),

@@ -408,3 +408,18 @@ def test_modes_may_be_changed_within_a_program():
 
     np.testing.assert_allclose(mg.compile(f)(model, X).data, Compiled()(X).data)
     assert model.training
+
+
+def test_an_outdated_tensor_on_a_module_is_no_error_after_the_call():
+    class Growing(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(1.0)
+
+        def forward(self, x):
+            with mg.no_grad():
+                self.w *= 1.5
+            return np.sum(self.w * x)
+
+    with pytest.raises(RuntimeError, match="outdated"):
+        mg.compile(mg.value_and_grad(lambda m: m(X)))(Growing())
+    gc.collect()  # an error of `__del__` would be a warning here

@@ -368,6 +368,7 @@ def test_identifiers(wish):
     assert not keyword.iskeyword(name)
     assert name not in BUILTINS
     assert not name.startswith("_")
+    assert re.fullmatch(r"\w+", name)  # how the printers find names in a text
     assert len(name) <= 50
     assert identifier(name) == name
 
@@ -377,6 +378,7 @@ def test_every_character_of_a_name():
         for wish in (chr(code), f"x{chr(code)}"):
             name = identifier(wish)
             assert name.isidentifier()
+            assert re.fullmatch(r"\w+", name)
             assert name.isascii() or unicodedata.normalize("NFKC", name) == name
 
 

@@ -452,6 +452,34 @@ def test_a_conversion_without_a_copy():
         assert compiled(np.ones(2, dtype)).dtype == np.float32
 
 
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("dtype", [">f8", ">i4", "U5", "S3", "V8", "M8[s]", [("a", float)], object])
+def test_a_conversion_to_a_dtype_with_details(dtype, optimize):
+    x = np.array([1.0, 2.0])
+    compiled = mg.compile(lambda x: x.astype(dtype), optimize=optimize)
+    assert compiled(x).dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(compiled(x), x.astype(dtype))
+    compiled = mg.compile(lambda x: x[0].astype(str), optimize=optimize)
+    assert compiled(x) == x[0].astype(str)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_constants_in_another_byte_order(backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    compiled = mg.compile(
+        lambda x: np.tanh(x) * np.arange(3).astype(">i4") + np.arange(3).astype(">f8"), backend=backend
+    )
+    x = np.ones(3)
+    np.testing.assert_allclose(compiled(x), np.tanh(x) * np.arange(3) + np.arange(3), rtol=1e-15)
+
+
+def test_a_constant_in_extended_precision():
+    x, tenth = np.ones(3), np.longdouble(1) / 10
+    result = mg.compile(lambda x: np.mean(x) / tenth)(x)
+    assert (result, result.dtype) == (1 / tenth, tenth.dtype)
+
+
 @pytest.mark.parametrize("f", [np.sum, np.mean, np.nansum])
 def test_the_derivative_at_elements_that_a_reduction_leaves_out(f):
     x, where = np.array([1.0, 2.0, 7.0]), np.array([True, True, False])

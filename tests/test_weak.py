@@ -204,6 +204,7 @@ FUNCTIONS = {
     "a second derivative": lambda t, x: mg.hessian(lambda x: np.sum(x**3 / (1 - 0.999**t)))(x),
     "a length": lambda t, x: (x * (t / len(x)), t / len(x), len(x) - t),
     "complex numbers": lambda t, x: (x * (t * 1j), t * 1j),
+    "in a complex array": lambda t, x: (np.where(x > 1, x * 1j, t), np.clip(x, t, None), np.linspace(x[0] * 1j, t, 3)),
     "elements": lambda t, x: (x.item(1), x.item(0) / 3 * x, x.reshape(2, -1).item(1, 0) + t, np.exp(x[2]).item()),
     "elements of other kinds": lambda t, x: ((x > t).sum().item() * x, (x > t)[1].item() * x, (x * 1j).item(0) * x),
     "an element's derivative": lambda t, x: mg.grad(lambda x: np.sum(x * x[0].item()) * t)(x),

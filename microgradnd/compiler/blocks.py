@@ -56,11 +56,6 @@ class Chain:
     count: int
     rows: int
 
-    @property
-    def is_even(self) -> bool:
-        """Whether every block has the same number of rows."""
-        return self.count % self.rows == 0
-
     @functools.cached_property
     def views(self) -> dict[Value, Step]:
         """The transposes that each block makes, by value."""

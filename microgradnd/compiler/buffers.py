@@ -228,7 +228,7 @@ class Planner:
                 ending.remove(covered)
             else:
                 plan.buffer_of[out] = self.buffer(out.shape, out.dtype, free)
-        elif out in self.exact and self.in_buffer(self.root(out)):
+        elif out in self.exact and plan.part_of.get(root := self.root(out), (root,))[0] in plan.buffer_of:
             plan.views.append(step)
 
     def place_blocks(self, chain: Chain, free: dict[Any, list[int]]) -> None:
@@ -264,10 +264,6 @@ class Planner:
         for number in used:
             shape, dtype = self.plan.buffers[number]
             free.setdefault((math.prod(shape), dtype), []).append(number)
-
-    def in_buffer(self, value: Value) -> bool:
-        vector, *_ = self.plan.part_of.get(value, (value,))
-        return vector in self.plan.buffer_of
 
     def buffer(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]], has_shape: bool = False) -> int:
         """Return a free buffer of this size, or shape, or a new one."""

@@ -121,7 +121,7 @@ def terms_of(x: Any, known: Mapping[Value, Terms]) -> Terms:
     if isinstance(x, Value) and x in known:
         return known[x]
     sign, array = 1, np.asarray(x) if isinstance(x, np.ndarray | np.generic | Constant) else x
-    if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "biuf":
+    if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "biuf" and array.dtype.char != "g":
         if np.isfinite(array).all() and (array == array.flat[0]).all():  # as one number, whatever its shape
             return terms_of(array.flat[0].item() + 0, known)
         sign = -1 if array.flat[np.argmax(array != 0)] < 0 else 1  # negated constants are computed while tracing

@@ -29,7 +29,7 @@ from microgradnd.compiler.ownership import check_apart
 from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same, shape_of
 from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Attribute, Buffer, Counter, Gradient, Setting
-from microgradnd.compiler.replay import recorded
+from microgradnd.compiler.replay import instead, recorded
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.compiler.weak import NUMBERS
 from microgradnd.operands import COPIED
@@ -41,6 +41,9 @@ CONSTANTS = (bool, int, str, type(None))  # parts of the program
 BY_IDENTITY = (CodeType, FunctionType, BuiltinFunctionType, type, type(None))  # none equals another
 SHORT = 4  # entries of a dict that are looked up one by one
 LONG = 1000  # parts of a container that are compared in a loop, not one by one
+# Errors that depend on values; the other errors are found while tracing.
+OF_VALUES = (ArithmeticError, IndexError, np.linalg.LinAlgError, Warning)
+UNDONE = "A program that changes variables or draws can't handle this error: catch it around the call of the program"
 MISS = object()  # returned by a dispatcher for a call that it doesn't know
 
 
@@ -113,7 +116,7 @@ class Dispatcher:
         shapes = {}
         if arrays := [i for i, (_, is_array) in enumerate(traced.left) if is_array]:
             shapes = {f"g{i}": np.shape(x) for i, x in zip(arrays, entry.program.outputs[1], strict=True)}
-            call = f"{call}\n    result, ({''.join(f'{value}, ' for value in shapes)}) = result"
+            after.append(f"result, ({''.join(f'{value}, ' for value in shapes)}) = result")
         for i, (thing, is_array) in enumerate(traced.left):
             value = f"g{i}" if is_array else "None"
             value = f"asarray({value})" if shapes.get(value) == () else value  # programs return numbers
@@ -136,11 +139,21 @@ class Dispatcher:
                 "    except (AttributeError, LookupError, NameError, TypeError, ValueError):",
                 "        return MISS",
                 *(f"    {line}" for line in self.apart(given)),
-                f"    result = {call}",
+                "    try:",
+                f"        result = {call}",
+                *(f"    {line}" for line in self.failing()),
                 *(f"    {line}" for line in after),
                 "    return result",
             ]
         )
+
+    def failing(self) -> list[str]:
+        """Return the statements for a failing program: the function may catch that."""
+        failed = f"except {self.name(OF_VALUES)}"
+        if not self.entry.can_repeat():
+            return [f"{failed} as error:", f"    error.add_note({UNDONE!r})", "    raise"]
+        again = f"{self.name(instead)}({self.name(self.function)}, {self.name(Arguments)}(args, kwargs))"
+        return [f"{failed}:", "    result = MISS", "if result is MISS:", f"    return {again}"]
 
     def leaving(self, thing: Any, value: str) -> str:
         """Return the statement that sets a gradient, a buffer or a setting."""
@@ -300,11 +313,11 @@ class Dispatcher:
             return f"{key} not in {owner}" if place.value is MISSING else f"{owner}[{key}] is {value}"
         if place.value is MISSING and place.owner is not None:
             return f"{place.key!r} not in {owner}.__dict__"
-        if isinstance(place.value, BY_IDENTITY) and place.key is not None and place.key.isidentifier():
-            return f"{owner}.{place.key} is {value}"
-        if place.key is not None and place.key.isidentifier():
-            return f"((now := {owner}.{place.key}) is {value} or {self.name(same)}({value}, now))"
-        return f"((now := {self.name(place.read)}()) is {value} or {self.name(same)}({value}, now))"
+        is_attribute = place.key is not None and place.key.isidentifier()
+        now = f"{owner}.{place.key}" if is_attribute else f"{self.name(place.read)}()"
+        if is_attribute and isinstance(place.value, BY_IDENTITY):
+            return f"{now} is {value}"
+        return f"((now := {now}) is {value} or {self.name(same)}({value}, now))"
 
     def holds(self, container: str, place: Place) -> str:
         """Return the expression that checks a container for the same objects.

@@ -222,7 +222,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
         first = first or block[whole] * (axis == 0)
         names.of[value] = block[whole]
         writer.inline.pop(value, None)  # inside the loop the block has a name
-    rest = "" if chain.is_even else f"[: len({first})]"
+    rest = f"[: len({first})]" if chain.count % chain.rows else ""
     for value in plan.block_of if rest else ():
         if any(step.out is value for step in program.steps):
             whole = names.of[value]

@@ -310,6 +310,7 @@ class Lowering:
         if isinstance(arg, np.ndarray) and (not arg.ndim or uniform(arg) is not None):
             arg = uniform(arg) if arg.ndim else arg[()]
         elif isinstance(arg, np.ndarray):
+            arg = np.asarray(arg, arg.dtype.newbyteorder("="))
             known = next((v for v, array in self.constants.items() if array is arg), None)
             constant = known or self.own(Value(arg.shape, arg.dtype, "constant"))
             self.constants[constant], arg = arg, constant

@@ -94,6 +94,11 @@ class Entry(NamedTuple):
         left = [thing for thing, is_array in self.traced.left if is_array]
         return [(not isinstance(thing, Buffer), read.get(getattr(thing, "place", None))) for thing in left]
 
+    def can_repeat(self) -> bool:
+        """Return whether a call may follow one that has failed: nothing has changed."""
+        draws = any(type(step.function) is Anew for step in self.traced.program.steps)
+        return not (draws or self.updated)
+
     def fits(self, arguments: Arguments) -> bool:
         """Return whether it was written for such arguments and serves their shapes."""
         served = arguments.shapes == self.traced.shapes if self.sizes is None else self.sizes.serves(arguments.shapes)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.recorder import Setting
 from microgradnd.compiler.trace import Traced
@@ -44,6 +43,13 @@ def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: 
     return form.rebuild(leaves)
 
 
+def instead(function: Callable[..., Any], arguments: Arguments) -> Any:
+    """Return what the function itself does in a call whose program has failed."""
+    args, kwargs = arguments.rebuilt({})
+    leaves, form = flatten(function(*args, **kwargs), is_module)
+    return form.rebuild([x.copy() if isinstance(x, np.ndarray) else x for x in leaves])
+
+
 def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:
     """Return a function that repeats a call, and returns the tracked results."""
     traced, name = entry.traced, getattr(function, "__name__", "the function")
@@ -57,7 +63,7 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
 
     def call() -> Any:
         leaves = any(not isinstance(thing, Setting) for thing, _ in traced.left)
-        if leaves or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
+        if leaves or not entry.can_repeat():
             raise RuntimeError(
                 f"a result of {name}, which is compiled, can't be differentiated afterwards: {name} changes variables "
                 f"or draws, and would do so again; take the gradient inside it, or return .detach()"

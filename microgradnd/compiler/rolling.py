@@ -64,7 +64,9 @@ def with_loops(program: Program) -> Program:
     found, is_rolled = begun(program), False
     while runs := (search := search_of(found)).runs():
         found, is_rolled = Rolling(search, runs).written(), True
-    return restacked(in_bodies(lambda body, _: share_equal(unbegun(body)), found) if is_rolled else program)
+    if is_rolled:
+        program = in_bodies(lambda body, _: share_equal(rewritten(body, unbegun)), found)
+    return drop_dead(rewritten(program, stacked))
 
 
 class Rolling:
@@ -262,11 +264,6 @@ class Body:
         return out
 
 
-def restacked(program: Program) -> Program:
-    """Take adjacent rows of an array by one slice, where they are stacked again."""
-    return drop_dead(rewritten(program, stacked))
-
-
 def stacked(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:
     """Return the steps of a concatenation whose parts are rows of an array."""
     if step.function is not primitives.concatenate or step.args[0] != 0:
@@ -321,10 +318,10 @@ def zero(shape: tuple[int, ...], dtype: Any, is_scattered: bool) -> Any:
     return Zero(text, primitives.expand(dtype.type(number), shape))
 
 
-def is_begin(step: Step) -> bool:
-    """Return whether a step adds a first term to zero."""
+def unbegun(step: Step, made: Made, uses: Mapping[Value, int]) -> Any:
+    """Undo `begun` for a sum that no loop computes: its first term is added to zero."""
     first = step.args[0] if step.function is np.add else None
-    return isinstance(first, Zero) or first is MINUS_ZERO
+    return step.args[1] if isinstance(first, Zero) or first is MINUS_ZERO else None
 
 
 def begun(program: Program) -> Program:
@@ -349,11 +346,6 @@ def begun(program: Program) -> Program:
             heads[head] = replace(head, args=(out, head.args[1]))
     parts = [[heads.get(step, step), *begins.get(step.out, ())] for step in program.steps]
     return replace(program, steps=tuple(itertools.chain.from_iterable(parts)))
-
-
-def unbegun(program: Program) -> Program:
-    """Undo `begun` for the sums that no loop computes."""
-    return rewritten(program, lambda step, made, uses: step.args[1] if is_begin(step) else None)
 
 
 def is_float(value: Any) -> bool:

@@ -88,7 +88,7 @@ def identifier(wish: str) -> str:
     """
     wish = unicodedata.normalize("NFKC", wish)  # as Python reads names
     wish = re.sub(r"^(grad_)?(\d+)\.(.+)$", r"\1\3_\2", wish)  # 0.weight is weight_0
-    fit = "".join(c if f"a{c}".isidentifier() else " " for c in wish[:LONGEST])
+    fit = "".join(c if f"a{c}".isidentifier() else " " for c in re.sub(r"\W", " ", wish[:LONGEST]))
     name = "_".join(fit.split()).strip("_") or "value"
     name = name if name.isidentifier() else f"n_{name}"
     return f"{name}_" if name in RESERVED else name
@@ -219,7 +219,8 @@ class Writer:
             if infinite or number is not arg:
                 return f"{'float' if number is arg else f'np.{type(arg).__name__}'}({text})", CALL
             return text, UNARY if text.startswith("-") else ATOM
-        arg = arg.type if isinstance(arg, np.dtype) else arg
+        if isinstance(arg, np.dtype):
+            arg = arg.type if arg == arg.type else dtype_itself(arg)
         if isinstance(arg, np.ufunc) or (isinstance(arg, type) and issubclass(arg, np.generic)):
             return self.function(arg), ATOM
         if isinstance(arg, Zero):
@@ -256,7 +257,7 @@ class Writer:
         form = traits(function).form
         base = args[0] if args else None
         is_odd = getattr(base, "dtype", np.dtype(float)) not in STARRED
-        if function is primitives.astype and isinstance(step.out, Value) and not step.out.shape:
+        if function is primitives.astype and step.out.dtype == step.out.dtype.type and not step.out.shape:
             return f"{self.text(args[1])}({self.text(base)})", CALL
         is_odd |= not SQUARES and function is np.power and bool(getattr(base, "shape", ()))
         if form and form.fits(args) and not kwargs and not (form.rank == POWER and is_odd):
@@ -539,8 +540,8 @@ def function_text(program: Program, name: str, inputs: list[str], lines: list[st
 
 
 def dtype_itself(dtype: np.dtype[Any]) -> Constant:
-    """Return a dtype as a result; as an argument, it is written as its class."""
-    return Constant(f"np.dtype({dtype.str!r})", dtype)
+    """Return a dtype as a result, or one that isn't that of its class."""
+    return Constant(f"np.{dtype!r}", dtype)
 
 
 def loaded(source: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:

@@ -348,7 +348,9 @@ def numbers_met(node: TracedOperation) -> list[tuple[Any, np.dtype[Any]]]:
         values = [(i, dtype) for i, dtype in kept if i or node.function is not np.where]  # whose first is a condition
         return [(i, node.out.dtype) for i, dtype in values if np.result_type(dtype, node.out.dtype) != node.out.dtype]
     results = [out.dtype for out in outs if out.dtype.kind in "fc"]
-    return [(place, max(results)) for place, dtype in kept if results and np.can_cast(max(results), dtype)]
+    casts = {"f": np.finfo(max(results)).dtype, "c": max(results)} if results else {}
+    met = [(place, casts[dtype.kind], dtype) for place, dtype in kept if dtype.kind in casts]
+    return [(place, cast) for place, cast, dtype in met if np.can_cast(cast, dtype)]
 
 
 def copied(thing: Any, like: Any, steps: list[Step]) -> Value:

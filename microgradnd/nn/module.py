@@ -135,7 +135,7 @@ def cut_off(value: Any, since: int) -> Any:
     Lists, dicts and deques are changed in place, since they are the user's own.
     """
     if isinstance(value, Tensor):
-        node = value._node
+        node = None if isinstance(value, value.outdated) else value._node
         if type(node) is Operation and node.position > since:
             plain = wrap(np.asarray(value._array))
             plain.name = value.name

@@ -475,7 +475,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("fast.py", "narrows = not np.can_cast(", "narrows = False and np.can_cast(", PASSES),
     # blocks.py
-    ("blocks.py", "self.count % self.rows == 0", "True", ROWS),
     ("blocks.py", "if uses.get(out, 0) > self.used.get(out, 0))", "if out not in self.used)", ROWS + " " + PASSES),
     ("blocks.py", "if out.shape[:1] != (count,) or ", "if ", ROWS + " " + PASSES),
     ("blocks.py", "if group.needs(step):", "if False:", PASSES + " " + ROWS),
@@ -547,7 +546,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "for value in step.operands()} - ",
         "tests/test_compiler.py tests/test_compiled_steps.py " + OWNED,
     ),
-    ("fast.py", 'rest = "" if chain.is_even else', 'rest = "" if True else', BLOCKS + " " + ROWS),
+    ("fast.py", 'if chain.count % chain.rows else ""', 'if False else ""', BLOCKS + " " + ROWS),
     ("buffers.py", "if traits(step.function).is_elementwise:  # it may", "if True:  # it may", ROWS),
     ("fast.py", "writer.inline.pop(value, None)", "None", BLOCKS + " " + PASSES),
     # dispatch.py
@@ -626,7 +625,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("weak.py", "if function is np.result_type:", "if False:", WEAK),
     ("weak.py", 'if method != "__call__":', "if False:", WEAK),
     ("translation.py", "return [(i, dtypes[i]) for i in numbers]", "return []", WEAK),
-    ("translation.py", "if np.can_cast(node.out.dtype, dtype)]", "if False]", WEAK),
+    ("translation.py", "if np.can_cast(dtype, NUMBERS[type(args[i])])]", "if False]", WEAK),
+    ("translation.py", "{float: np.finfo(out).dtype,", "{float: out,", WEAK),
     ("translation.py", "if type(leaf) is TracedNumber:", "if False:", WEAK),
     ("scanning.py", 'np.result_type(following[i]).kind in "ib"', "False", SCANNING),
     ("scanning.py", "[weak(x) if i in staying else x for i, x in enumerate(ends)]", "ends", SCANNING),
@@ -969,7 +969,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("replay.py", "or (changes := entry.changes()):", "or (changes := []):", PARTS),
     ("dispatch.py", "{hooks}{keys}", "{hooks}", PARTS),
     ("replay.py", "x.copy() if x.nbytes <= COPIED else x", "x", PARTS),
-    ("replay.py", "if leaves or traced.program.updates or", "if", PARTS),
+    ("replay.py", "if leaves or not entry.can_repeat():", "if leaves:", PARTS),
+    ("dispatch.py", "if not self.entry.can_repeat():", "if False:", PARTS),
     (
         "replay.py",
         "arguments.leaves[x]._node if type(x) is int else x",
