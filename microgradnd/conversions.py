@@ -53,23 +53,19 @@ def integers(thing: Any) -> Any:
     """Return an argument with an int for each length in it."""
     if type(thing) in (list, tuple):
         return type(thing)([integers(part) for part in thing])
-    return int(thing) if getattr(type(thing), "__array_function__", None) is by_integers else thing
-
-
-def by_integers(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    """Call a function with integers for lengths, unless a Tensor takes the call.
-
-    NumPy would take the class of a length for an array of int64.
-    """
-    if any(hasattr(kind, "__primitive__") for kind in types):
-        return NotImplemented
-    return function(*integers(args), **{key: integers(value) for key, value in kwargs.items()})
+    return int(thing) if type(thing) is Count else thing
 
 
 class Count(int):
-    """The number of elements, which is a method in PyTorch."""
+    """The number of elements, which is a method in PyTorch.
 
-    __array_function__ = by_integers
+    NumPy would take this class for an array of int64.
+    """
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if any(hasattr(kind, "__primitive__") for kind in types):
+            return NotImplemented  # a Tensor takes the call
+        return function(*integers(args), **{key: integers(value) for key, value in kwargs.items()})
 
     def __call__(self, *_: Any) -> NoReturn:
         raise TypeError("t.size is the number of elements, not a method; write t.shape[axis], or t.shape for all axes")

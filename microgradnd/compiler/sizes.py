@@ -41,7 +41,6 @@ from microgradnd.compiler.recorder import IndexParts, TracedOperation, called, l
 from microgradnd.compiler.scanning import pair
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.compiler.weak import TracedNumber, weak
-from microgradnd.conversions import by_integers
 from microgradnd.lines import installed, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
@@ -276,8 +275,6 @@ class Size:
     def __class__(self) -> Any:
         """The type that other code sees: `isinstance(n, int)` holds, as usual."""
         return Size if is_ours() else int
-
-    __array_function__ = by_integers
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Compute with the number; a recorded step contains the length."""
