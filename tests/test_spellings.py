@@ -76,7 +76,11 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
     "absolute value": (lambda x: np.abs(x) ** 3, ["larger("], ["np.sign("]),
     "leaky relu by a maximum": (lambda x: np.maximum(x, 0.1 * x), [", 1.0, 0.1, out"], ["np.where("]),
     "leaky relu by both": (lambda x: np.maximum(x, 0) + 0.1 * np.minimum(x, 0), [", 0.1, 1.0, out"], ["np.where("]),
-    "converted choices": (lambda x: x * np.where(x > 0, 1.0, 0.1).astype(x.dtype), ["flipped("], ["float64", "astype("]),
+    "converted choices": (
+        lambda x: x * np.where(x > 0, 1.0, 0.1).astype(x.dtype),
+        ["flipped("],
+        ["float64", "astype("],
+    ),
     "a variance by sums": (lambda x: np.sum((x - x.sum(0) / len(x)) ** 2, 0) / len(x) + x, [], []),
     "an absolute value used twice": (lambda x: np.abs(x) * np.exp(np.abs(x)), ["larger("], []),
     "a mask as a float": (lambda x: x * (x > 0).astype(x.dtype), [], []),
