@@ -81,7 +81,11 @@ WORDS = {  # with texts that their programs contain, and texts that they don't
         ["flipped("],
         ["float64", "astype("],
     ),
-    "a variance by sums": (lambda x: np.sum((x - x.sum(0) / len(x)) ** 2, 0) / len(x) + x, [], []),
+    "a variance by sums over counts": (
+        lambda x: np.sum((x - x.sum(0) / len(x)) ** 2, 0) / len(x) + x,
+        [],
+        ["np.negative("],
+    ),
     "an absolute value used twice": (lambda x: np.abs(x) * np.exp(np.abs(x)), ["larger("], []),
     "a mask as a float": (lambda x: x * (x > 0).astype(x.dtype), [], []),
     "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
