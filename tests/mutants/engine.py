@@ -201,7 +201,12 @@ FAULTS: list[tuple[str, ...]] = [
         "given = g",
         TAPE + " " + PROMISES,
     ),
-    ("microgradnd/gradients.py", "or dtype != g.dtype or is_other:", "or is_other:", TAPE + " " + PROMISES),
+    (
+        "microgradnd/gradients.py",
+        "or dtype != g.dtype or is_other or is_tensor:",
+        "or is_other or is_tensor:",
+        TAPE + " " + PROMISES,
+    ),
     (
         "microgradnd/gradients.py",
         "kept = shown.copy() if isinstance(shown, np.ndarray) else shown",

@@ -176,8 +176,8 @@ FAULTS: list[tuple[str, ...]] = [
     *((f"microgradnd/rules/{file}", *rest) for file, *rest in ENTRIES),
     (
         "microgradnd/primitives.py",
-        "np.add.at(out, index, values)",
-        "out[index] += values",
+        "np.add.at(out, index, wide)",
+        "out[index] += wide",
         laws("getitem-array", "getitem-nested-list", more="tests/test_indexing.py"),
     ),
     (
