@@ -362,7 +362,7 @@ def same(found, right):
 @pytest.mark.parametrize("name", CASES)
 def test_loops_change_no_result(monkeypatch, name, optimize):
     f, *args = CASES[name]
-    monkeypatch.setattr(programs, "formulated", lambda program: program)  # which may add in another order in a body
+    monkeypatch.setattr(programs, "formulated", lambda program, *_: program)  # which may add in another order
     compiled = mg.compile(f, optimize=optimize)
     first = compiled(*args)
     again = compiled(*args)

@@ -17,6 +17,7 @@ way: they lead to other sums.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -116,7 +117,7 @@ def moved(x: Terms, old: tuple[int, ...], new: tuple[int, ...]) -> Terms | None:
 
 def terms_of(x: Any, known: Mapping[Value, Terms]) -> Terms:
     """Return the terms of an operand."""
-    if type(x) in (int, float) and np.isfinite(x):
+    if type(x) is int or (type(x) is float and math.isfinite(x)):
         return {frozenset(): Fraction(x)} if x else {}
     if isinstance(x, Value) and x in known:
         return known[x]

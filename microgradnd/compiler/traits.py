@@ -284,6 +284,7 @@ ROWS: dict[Any, Row] = {
     np.diag: {"memory": "locked"},
     np.lib.stride_tricks.sliding_window_view: locked(),
     np.imag: {"memory": "locked"},
+    np.ix_: {"memory": "either"},
     np.einsum: {"memory": "either", "spelling": "contraction"},  # a view if it only names axes, or takes a diagonal
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh()),

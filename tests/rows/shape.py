@@ -131,6 +131,8 @@ ROWS: list[Row] = [
     case(np.meshgrid, "sparse", lambda x, y: np.meshgrid(x, y, sparse=True, copy=False), (2,), (3,)),
     case(np.meshgrid, "one", lists(np.meshgrid), (2,)),
     case(np.meshgrid, "0-d", lambda x, y: np.meshgrid(x, y), (), (2,)),
+    case(np.ix_, "two", lambda x, y: np.ix_(x, y), (2,), (3,)),
+    case(np.ix_, "with-integers", lambda x: np.ix_(x, [2, 0]), (3,)),
     # One array as several
     case(np.split, "equal", lists(np.split, 3), (6, 2)),
     case(np.split, "indices", lists(np.split, [1, 4], axis=-1), (2, 5)),
