@@ -22,6 +22,7 @@ import numpy as np
 from microgradnd import powers, primitives, triangular
 from microgradnd.compiler import choices
 from microgradnd.rules.elementwise import share_of_maximum
+from microgradnd.rules.indexing import mesh
 from microgradnd.rules.linalg import ends
 
 ATOM, CALL, UNARY, POWER, SUM, COMPARISON = 10, 9, 7, 8, 5, 1  # how strongly Python's operators bind
@@ -284,7 +285,7 @@ ROWS: dict[Any, Row] = {
     np.diag: {"memory": "locked"},
     np.lib.stride_tricks.sliding_window_view: locked(),
     np.imag: {"memory": "locked"},
-    np.ix_: {"memory": "either"},
+    mesh: {"memory": "either"},
     np.einsum: {"memory": "either", "spelling": "contraction"},  # a view if it only names axes, or takes a diagonal
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh()),
