@@ -554,3 +554,16 @@ def test_lengths_that_are_not_open_are_integers_to_numpy():
             for x in (np.ones(3, np.float32), np.ones(5, np.float32), np.ones(3, np.float32)):
                 assert compiled(x).dtype == f(x).dtype
                 np.testing.assert_array_equal(compiled(x), f(x))
+
+
+def test_a_length_is_a_python_number_to_numpy():
+    bounds, singles = np.array([1.0, -1.0, 2.0], np.float32), np.ones(3, np.float32)
+
+    def f(x):
+        return np.where(bounds > 0, len(x), singles) * x.sum(), np.clip(singles, 0, len(x))
+
+    compiled = mg.compile(f)
+    for n in (3, 5, 3):
+        x = np.ones(n, np.float32)
+        for found, right in zip(compiled(x), f(x), strict=True):
+            np.testing.assert_array_equal(found, right, strict=True)

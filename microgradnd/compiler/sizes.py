@@ -288,8 +288,15 @@ class Size:
                 _ = x.number() if type(x) is Size else None
         return result
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Compute with the number: for NumPy, this class would be an array of int64."""
+        if any(hasattr(kind, "__primitive__") for kind in types):
+            return NotImplemented  # a Tensor takes the call
+        args, kwargs = mapped(lambda part: part.number() if type(part) is Size else part, (args, kwargs))
+        return function(*args, **kwargs)
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # NumPy asks for these; an int hasn't got them
+        if not hasattr(int, name):  # NumPy asks for some
             raise AttributeError(name)
         return getattr(self.number(), name)
 
