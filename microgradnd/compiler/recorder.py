@@ -136,7 +136,7 @@ class Counter(Attribute):
     @property
     def data(self) -> Any:
         value = getattr(self.owner, self.attribute, None)
-        return NUMBERS.get(type(value), np.asarray)(value)
+        return NUMBERS[type(value)](value) if can_count(value) else np.array(None)  # for which no program was written
 
     def set(self, value: Any) -> None:
         """Set it to a Python number, which is given as an array."""
@@ -605,6 +605,11 @@ class Recorder:
         if isinstance(result, tuple) and all(isinstance(part, np.ndarray | np.generic) for part in result):
             return True
         raise self.refusal(f"np.{function.__name__}()", traits(function).instead)
+
+
+def can_count(value: Any) -> bool:
+    """Return whether a program can have a Python number as an int64 or a float64."""
+    return type(value) is float or (type(value) is int and -(2**63) <= value < 2**63)
 
 
 def outdate_views(variable: Tensor, index: Any) -> None:

@@ -77,7 +77,17 @@ from microgradnd.compiler.places import (
     same,
     shape_of,
 )
-from microgradnd.compiler.recorder import Attribute, Buffer, Counter, Recorder, Setting, TraceError, last_line, replaced
+from microgradnd.compiler.recorder import (
+    Attribute,
+    Buffer,
+    Counter,
+    Recorder,
+    Setting,
+    TraceError,
+    can_count,
+    last_line,
+    replaced,
+)
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.compiler.traced import Picked
 from microgradnd.compiler.weak import TracedNumber
@@ -106,7 +116,6 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
 }
 BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType, np.ufunc)  # never change, but hold what they call
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
-COUNTING = {int, float}
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
@@ -476,7 +485,7 @@ class Watch:
             return value
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
             return self.buffer(owner, name, value)
-        elif (id(owner), name) in self.counters and type(value) in COUNTING:
+        elif (id(owner), name) in self.counters and can_count(value):
             return self.counter(owner, name, value)
         elif (id(owner), name) not in self.places and (id(owner), name) not in self.written:
             self.note(owner, name, value)
@@ -559,7 +568,7 @@ class Watch:
                 wrong = Closed()
             elif key in self.buffers and now is self.buffers[key]:
                 pass  # changed in place: `buffer *= 2` also ends in an assignment
-            elif type(now) is TracedNumber and key in self.counters and not was_read:
+            elif type(now) is TracedNumber and not was_read:
                 left.append((Counter(owner, name), now))
             elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
                 left.append(((Buffer if is_buffer(owner, name) else Attribute)(owner, name), now))
@@ -612,8 +621,9 @@ class Watch:
         """Return the attributes with numbers that the function has changed, if it has
         changed nothing else.
         """
-        changed = {(id(place.owner), place.key): type(place.value) for place, _ in self.changed}
-        return changed.keys() if changed.keys() <= self.written.keys() and {*changed.values()} <= COUNTING else set()
+        changed = {(id(place.owner), place.key): place.value for place, _ in self.changed}
+        can_be = changed.keys() <= self.written.keys() and all(map(can_count, changed.values()))
+        return changed.keys() if can_be else set()
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""
