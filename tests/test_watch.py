@@ -1267,6 +1267,44 @@ def number_set_by_a_loop(wrap):
     return [part for _ in range(3) for part in (f(X), owner.own)]
 
 
+def number_whose_class_decides(wrap):
+    owner = Owner()
+
+    @wrap
+    def f(x):
+        owner.own = owner.own / 2 if isinstance(owner.own, int) else 3
+        return x * owner.own
+
+    return [part for _ in range(5) for part in (f(X), owner.own, type(owner.own))]
+
+
+def number_read_after_another_is_set(wrap):
+    owner = Owner()
+
+    @wrap
+    def f(x):
+        owner.own += 1
+        x = x * owner.own
+        owner.own = 7
+        return x - owner.own
+
+    return [part for _ in range(3) for part in (f(X), owner.own)]
+
+
+def numbers_of_anything_that_is_not_read(wrap):
+    model, owner = nn.Tanh(), Owner()
+
+    @wrap
+    def f(x):
+        owner.own += 1
+        owner.none = owner.new = owner.own * 2.0
+        model.calls, model.mean = owner.own, np.mean(x).item()
+        return model(x)
+
+    kept = [lambda: owner.none, lambda: owner.new, lambda: model.calls, lambda: model.mean]
+    return [part for n in range(3) for part in (f(X + n), *(x() for x in kept), *(type(x()) for x in kept))]
+
+
 CACHE = None
 KEEPING = [
     mode_of_a_model,
@@ -1288,6 +1326,9 @@ KEEPING = [
     numbers_that_change_places,
     number_that_another_program_reads,
     number_set_by_a_loop,
+    number_whose_class_decides,
+    number_read_after_another_is_set,
+    numbers_of_anything_that_is_not_read,
 ]
 
 
@@ -1295,6 +1336,24 @@ KEEPING = [
 def test_what_a_function_keeps_is_kept(program):
     for got, want in zip(program(mg.compile), program(lambda f: f), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("number", [np.int64(3), np.array(3), True, 2**63], ids=repr)
+def test_a_number_of_another_class_gets_another_program(number):
+    owner = Owner()
+
+    @mg.compile
+    def f(x):
+        owner.own *= 2
+        return x * owner.own
+
+    f(X)
+    owner.own = number
+    with pytest.raises(TypeError, match="own' was changed"):
+        f(X)
+    assert owner.own is number
+    owner.own = 3
+    np.testing.assert_array_equal(f(X), X * 6)
 
 
 def appends(x):

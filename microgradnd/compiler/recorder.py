@@ -246,7 +246,7 @@ class Recorder:
             self.refuse_shapes(function, args, kwargs, parents, out)
         self.refuse_handlers()
         if type(function) is Anew and self.watch is not None:
-            self.drawing.append(self.watch.of_made(function.function))
+            self.drawing.append(self.watch.of_drawing(function.function))
         plain = [arg for arg, parent in zip(args, parents, strict=True) if parent is None]
         if kwargs or not WITHOUT_ARRAYS.issuperset(map(type, plain)):
             self.refuse_changes(plain, kwargs)

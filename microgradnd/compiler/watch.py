@@ -429,10 +429,15 @@ class Watch:
 
     def of_made(self, f: Any) -> WatchOfMade:
         """Return a watch on what a function reads of what the traced one has made."""
-        watch = WatchOfMade(self, f)
-        watch.visit(watch.f, f)
-        watch.undo.close()
-        return watch
+        return WatchOfMade(self, f, self.known)
+
+    def of_drawing(self, f: Any) -> WatchOfMade:
+        """Return a watch on what `mg.anew` calls; raise if it may read what was set."""
+        reached = WatchOfMade(self, f, {}) if self.written else self
+        for owner, name, _, _ in self.written.values():
+            if id(owner) in reached.known and not reached.names.isdisjoint((name, *COMPUTING)):
+                raise self.recorder.refusal(f"mg.anew() of a function that reads {name!r}, set before", SET_BEFORE)
+        return self.of_made(f)
 
     # While the function runs
 
@@ -483,11 +488,13 @@ class Watch:
             self.all_attributes(self.known[id(owner)][0], owner)
         elif name.startswith("__") or (name.startswith("_") and name != "_kinds" and ours):
             return value
+        elif (id(owner), name) in self.written:
+            return value  # what the function has set
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
             return self.buffer(owner, name, value)
         elif (id(owner), name) in self.counters and can_count(value):
             return self.counter(owner, name, value)
-        elif (id(owner), name) not in self.places and (id(owner), name) not in self.written:
+        elif (id(owner), name) not in self.places:
             self.note(owner, name, value)
         self.look_at_all()
         return value
@@ -521,9 +528,11 @@ class Watch:
 
     def counter(self, owner: Any, name: str, value: Any) -> Tensor:
         """Return the stand-in for a number that the function changes."""
-        key = id(owner), name
+        key, counter = (id(owner), name), Counter(owner, name)
         if key not in self.buffers:
-            made = self.recorder.stand_in(Counter(owner, name), np.asarray(value))
+            path = f"{self.known[id(owner)][0]}.{name}"
+            self.place((id(owner), f"the class of {name}"), path, lambda: counter.data.dtype)
+            made = self.recorder.stand_in(counter, np.asarray(value))
             made.name = name
             self.buffers[key] = self.recorder.number(made._array, made._node)
         return self.buffers[key]
@@ -678,14 +687,16 @@ class WatchOfMade(Watch):
     has made aren't hooked: all their attributes are compared.
     """
 
-    def __init__(self, watch: Watch, f: Any) -> None:
+    def __init__(self, watch: Watch, f: Any, known: dict[int, tuple[str, Any]]) -> None:
         super().__init__(watch.recorder)
-        self.known |= watch.known
+        self.known |= known
         self.names.add("anew")  # it may read the clock
         self.advancing: list[str] = []  # names of iterators and of generators of random numbers
         code = getattr(f, "__code__", None)
         where = quoted_line((code.co_filename, code.co_firstlineno) if code else None)
         self.f = f"{getattr(f, '__name__', 'the function')}{where}"
+        self.visit(self.f, f)
+        self.undo.close()
 
     def look(self, name: str, thing: Any) -> None:
         if isinstance(thing, (Iterator, *GENERATORS)) and id(thing) not in self.known:
@@ -711,6 +722,7 @@ class WatchOfMade(Watch):
             )
 
 
+SET_BEFORE = "Its program sets it when all is computed: draw before that, or use the number outside of mg.anew"
 USED_UP = "call next() outside and pass what it returns, or make a list of all items"
 KEEP = (
     "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to its elements "
