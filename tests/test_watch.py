@@ -898,6 +898,11 @@ def gives_an_object_an_attribute(x):
     return x * 2
 
 
+def changes_a_number_after_asking_for_its_type(x):
+    OWNER.own += 1
+    return x * (type(OWNER.own) is int)
+
+
 def changes_a_number_after_looking_at_it(x):
     OWNER.own += 1 if OWNER.own < 3 else 2
     return x * 2
@@ -954,6 +959,7 @@ def sets_another_constant_in_its_first_call(x):
 
 EFFECTS = {
     gives_an_object_an_attribute: (r"'OWNER.new' was changed", 1),
+    changes_a_number_after_asking_for_its_type: (r"'OWNER.own' was changed", 1),
     changes_a_number_after_looking_at_it: (r"'OWNER.own' was changed", 1),
     changes_a_number_and_a_list: (r"'OWNER.own' was changed", 1),
     changes_a_number_after_copying_it: (r"'OWNER.own' was changed", 2),
@@ -1298,10 +1304,11 @@ def numbers_of_anything_that_is_not_read(wrap):
     def f(x):
         owner.own += 1
         owner.none = owner.new = owner.own * 2.0
-        model.calls, model.mean = owner.own, np.mean(x).item()
+        model.calls, model.mean, model.sum, model.last = owner.own, np.mean(x).item(), np.sum(x), x * 2
         return model(x)
 
-    kept = [lambda: owner.none, lambda: owner.new, lambda: model.calls, lambda: model.mean]
+    kept = [lambda: owner.none, lambda: owner.new, *(lambda k=k: getattr(model, k) for k in ("calls", "mean", "sum"))]
+    kept.append(lambda: model.last)
     return [part for n in range(3) for part in (f(X + n), *(x() for x in kept), *(type(x()) for x in kept))]
 
 

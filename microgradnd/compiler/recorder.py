@@ -14,11 +14,12 @@ in each call.
 
 from __future__ import annotations
 
+import operator
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
@@ -123,11 +124,18 @@ class Buffer:
 
 
 class Attribute(Buffer):
-    """Another attribute of a Module, which the function sets to a computed value."""
+    """Another attribute, which the function sets to a computed value.
+
+    `made` makes the value from an array: a Tensor, an array or a number.
+    """
+
+    def __init__(self, owner: Any, attribute: str, made: Callable[[Any], Any] = np.ndarray.item) -> None:
+        super().__init__(owner, attribute)
+        self.made = made
 
     def set(self, value: Any) -> None:
-        """Set it to a Tensor, and let the module notice."""
-        setattr(self.owner, self.attribute, wrap(value))
+        """Set it, and let a module notice."""
+        setattr(self.owner, self.attribute, self.made(value))
 
 
 class Counter(Attribute):
@@ -137,10 +145,6 @@ class Counter(Attribute):
     def data(self) -> Any:
         value = getattr(self.owner, self.attribute, None)
         return NUMBERS[type(value)](value) if can_count(value) else np.array(None)  # for which no program was written
-
-    def set(self, value: Any) -> None:
-        """Set it to a Python number, which is given as an array."""
-        setattr(self.owner, self.attribute, value.item())
 
 
 class Setting:
@@ -333,6 +337,12 @@ class Recorder:
             return False
         # What a transform has returned is an array or number, unless a variable is used
         return current().is_transformed or node not in self.transformed or self.needs_gradient(node)
+
+    def maker(self, value: Tensor) -> Callable[[Any], Any]:
+        """Return what makes a value as it would be without compiling from an array."""
+        if value._node is None or self.is_tensor(value._node):
+            return wrap
+        return np.asarray if type(value._array) is np.ndarray else operator.itemgetter(())
 
     def needs_gradient(self, node: Any) -> bool:
         """Return whether a value depends on a variable, not only on the input of a

@@ -578,9 +578,11 @@ class Watch:
             elif key in self.buffers and now is self.buffers[key]:
                 pass  # changed in place: `buffer *= 2` also ends in an assignment
             elif type(now) is TracedNumber and not was_read:
-                left.append((Counter(owner, name), now))
-            elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
-                left.append(((Buffer if is_buffer(owner, name) else Attribute)(owner, name), now))
+                left.append((Attribute(owner, name), now))
+            elif isinstance(now, Tensor) and is_state and not is_buffer(owner, name):
+                left.append((Attribute(owner, name, self.recorder.maker(now)), now))
+            elif isinstance(now, Tensor) and is_state and now.shape == np.shape(before):
+                left.append((Buffer(owner, name), now))
             else:
                 self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
                 continue
@@ -628,11 +630,13 @@ class Watch:
 
     def counted(self) -> Set[tuple[int, str]]:
         """Return the attributes with numbers that the function has changed, if it has
-        changed nothing else.
+        changed nothing else, and doesn't ask for their type().
         """
         changed = {(id(place.owner), place.key): place.value for place, _ in self.changed}
-        can_be = changed.keys() <= self.written.keys() and all(map(can_count, changed.values()))
-        return changed.keys() if can_be else set()
+        names = {place.key for place, _ in self.changed}
+        are_asked = any("LOAD_GLOBAL type" in words and words & names for _, words in lines_of(self.codes))
+        are_numbers = changed.keys() <= self.written.keys() and all(map(can_count, changed.values()))
+        return changed.keys() if are_numbers and not are_asked else set()
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""
