@@ -642,6 +642,9 @@ class Watch:
         """Put back what the function has changed, as if it hadn't run."""
         while self.changed:
             self.changed.pop()[0].put_back()
+        for place in self.places.values():
+            if place.changed():  # before an error, so that nobody has looked
+                place.put_back()
 
     def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
         error = TraceError(
