@@ -1194,6 +1194,23 @@ def generic_function(wrap):
     return [*found, f(X)]
 
 
+def gradients_after_an_update(wrap):
+    def f(w, is_cleared, x):
+        with mg.no_grad():
+            w += 1.0
+        if is_cleared:
+            w.grad = None
+        else:
+            np.sum(w * w * x).backward()
+
+    f, w = wrap(f), nn.Parameter(X.copy())
+    found = []
+    for is_cleared in (False, False, True, False, True):
+        f(w, is_cleared, X)
+        found.append(0.0 if w.grad is None else plain(w.grad).copy())
+    return found
+
+
 class Adam:
     """The optimizer by hand, with the number of steps and a mean of the losses."""
 
@@ -1328,6 +1345,7 @@ KEEPING = [
     length_in_a_dict,
     entry_of_a_dict,
     frozen_parameter,
+    gradients_after_an_update,
     generic_function,
     numbers_of_an_optimizer,
     numbers_that_change_places,
@@ -1400,6 +1418,36 @@ def test_other_side_effects_are_refused(f, match, monkeypatch):
 def fails_after_a_change(x):
     OWNER.own = [x]
     return x if x[0] > 0 else -x
+
+
+def freezes_after_an_update(x):
+    with mg.no_grad():
+        MODEL.w[...] = x
+    MODEL.w.requires_grad = not MODEL.w.requires_grad
+    return x * 2
+
+
+def gives_a_model_a_part(x):
+    LOG.append(x)
+    MODEL.part = nn.Tanh()
+    return x * 2
+
+
+def gives_a_model_a_part_and_fails(x):
+    gives_a_model_a_part(x)
+    raise KeyError(3)
+
+
+@pytest.mark.parametrize("f", [freezes_after_an_update, gives_a_model_a_part, gives_a_model_a_part_and_fails])
+def test_a_failed_trace_puts_back_models_and_lists(f, monkeypatch):
+    model = nn.Linear(3, 3, rng=np.random.default_rng(0))
+    model.w = nn.Parameter(X.copy())
+    monkeypatch.setitem(globals(), "MODEL", model)
+    before = repr(model)
+    with pytest.raises((TypeError, KeyError)):
+        mg.compile(f)(X)
+    assert (repr(model), LOG, model.w.requires_grad) == (before, [], True)
+    np.testing.assert_array_equal(plain(model.w), X)
 
 
 def test_attributes_are_restored_after_an_error():

@@ -170,7 +170,7 @@ class Recorder:
         The Tensors that were assigned to, by their id: each with its earlier node
         and array.
     gradients : dict of Leaf to array or None
-        The earlier values of gradients that were read or set.
+        The earlier values of gradients that were read or set, by their first leaves.
     read : set of Leaf
         The leaves whose gradients were read before they were set.
     stand_ins : dict of Leaf to Gradient or Buffer
@@ -416,11 +416,13 @@ class Recorder:
 
     def gradient(self, leaf: Leaf) -> Any:
         """Return a variable's gradient; an earlier one is an input of the program."""
-        if leaf not in self.gradients:
-            self.gradients[leaf] = leaf.grad
-            self.read.add(leaf)
-            if leaf.grad is not None and self.is_outer(leaf):
-                leaf.grad = self.stand_in(Gradient(leaf), np.asarray(getattr(leaf.grad, "_array", leaf.grad)))
+        first = self.first(leaf)
+        if first not in self.gradients:
+            self.gradients[first] = first.grad
+            self.read.add(first)
+            if first.grad is not None and self.is_outer(first):
+                made = self.stand_in(Gradient(first), np.asarray(getattr(first.grad, "_array", first.grad)))
+                leaf.grad = first.grad = made
         return leaf.grad
 
     def stand_in(self, thing: Gradient | Buffer, array: Any) -> Tensor:
@@ -481,6 +483,8 @@ class Recorder:
             kind: type = type(broken)
             if kind is Tensor.outdated:  # the function has assigned to a view of it
                 broken.__class__, broken._family = Tensor, broken._family[0]
+            if type(node) is type(variable._node) is Leaf:
+                node.requires_grad = variable._node.requires_grad  # which the watch may refuse
             variable._node, variable._array = node, array
         for leaf, gradient in self.gradients.items():
             leaf.grad = gradient
@@ -514,7 +518,7 @@ class Recorder:
         if is_over:
             leaves = [(x, node) for x, node, _ in self.assigned.values() if type(node) is Leaf]
             seen += [x for x, node in leaves if node in self.given or self.is_outer(node)]  # which the caller sees
-            seen += [*self.from_outside, *(leaf.grad for leaf in self.gradients)]
+            seen += [*self.from_outside, *(leaf.grad for leaf in (*self.gradients, *self.firsts))]
         if any(type(values) is TracedTensor.outdated for values in seen):
             advice = "Assign to the variable itself, as in t.data[i] = value, or to the whole buffer or gradient"
             raise self.refusal("a change of a view of .data, a buffer or a gradient", advice)
@@ -712,7 +716,7 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
     def write(tensor: Any, value: Any) -> None:
         node = tensor._node
         if type(node) is Leaf and current().trace is recorder:
-            recorder.gradients.setdefault(node, node.grad)
+            recorder.gradients.setdefault(recorder.first(node), recorder.first(node).grad)
         before.fset(tensor, value)
 
     with replaced(Tensor, "grad", property(read, write)):
