@@ -483,6 +483,11 @@ def drawn_with_a_scale_that_changes(x: Any) -> Any:
     return x + drawn
 
 
+def drawn_with_a_number_that_was_set(x):
+    STEPPER.own = 2.0
+    return x + mg.anew(lambda: np.full(3, STEPPER.own), 3)
+
+
 def drawn_in_a_loop(x):
     for scale in (2.0, 3.0):
         x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - what this is about
@@ -966,6 +971,9 @@ LIBRARY = {
     ),
     "compiled draw with a list that changes": Row(
         compiled(drawn_with_a_scale_that_changes, np.ones(3)), TraceError, "mg.anew|changed later|a copy"
+    ),
+    "compiled draw with a number that was set": Row(
+        compiled(drawn_with_a_number_that_was_set, np.ones(3)), TraceError, "mg.anew|'own'|draw before"
     ),
     "compiled result with an object as a key": Row(
         compiled(lambda x: {object(): x}, np.ones(3)), TraceError, "dict|object as a key|return it"

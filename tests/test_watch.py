@@ -898,6 +898,11 @@ def gives_an_object_an_attribute(x):
     return x * 2
 
 
+def changes_a_number_after_asking_for_its_type(x):
+    OWNER.own += 1
+    return x * (type(OWNER.own) is int)
+
+
 def changes_a_number_after_looking_at_it(x):
     OWNER.own += 1 if OWNER.own < 3 else 2
     return x * 2
@@ -954,6 +959,7 @@ def sets_another_constant_in_its_first_call(x):
 
 EFFECTS = {
     gives_an_object_an_attribute: (r"'OWNER.new' was changed", 1),
+    changes_a_number_after_asking_for_its_type: (r"'OWNER.own' was changed", 1),
     changes_a_number_after_looking_at_it: (r"'OWNER.own' was changed", 1),
     changes_a_number_and_a_list: (r"'OWNER.own' was changed", 1),
     changes_a_number_after_copying_it: (r"'OWNER.own' was changed", 2),
@@ -1188,6 +1194,23 @@ def generic_function(wrap):
     return [*found, f(X)]
 
 
+def gradients_after_an_update(wrap):
+    def f(w, is_cleared, x):
+        with mg.no_grad():
+            w += 1.0
+        if is_cleared:
+            w.grad = None
+        else:
+            np.sum(w * w * x).backward()
+
+    f, w = wrap(f), nn.Parameter(X.copy())
+    found = []
+    for is_cleared in (False, False, True, False, True):
+        f(w, is_cleared, X)
+        found.append(0.0 if w.grad is None else plain(w.grad).copy())
+    return found
+
+
 class Adam:
     """The optimizer by hand, with the number of steps and a mean of the losses."""
 
@@ -1267,6 +1290,45 @@ def number_set_by_a_loop(wrap):
     return [part for _ in range(3) for part in (f(X), owner.own)]
 
 
+def number_whose_class_decides(wrap):
+    owner = Owner()
+
+    @wrap
+    def f(x):
+        owner.own = owner.own / 2 if isinstance(owner.own, int) else 3
+        return x * owner.own
+
+    return [part for _ in range(5) for part in (f(X), owner.own, type(owner.own))]
+
+
+def number_read_after_another_is_set(wrap):
+    owner = Owner()
+
+    @wrap
+    def f(x):
+        owner.own += 1
+        x = x * owner.own
+        owner.own = 7
+        return x - owner.own
+
+    return [part for _ in range(3) for part in (f(X), owner.own)]
+
+
+def numbers_of_anything_that_is_not_read(wrap):
+    model, owner = nn.Tanh(), Owner()
+
+    @wrap
+    def f(x):
+        owner.own += 1
+        owner.none = owner.new = owner.own * 2.0
+        model.calls, model.mean, model.sum, model.last = owner.own, np.mean(x).item(), np.sum(x), x * 2
+        return model(x)
+
+    kept = [lambda: owner.none, lambda: owner.new, *(lambda k=k: getattr(model, k) for k in ("calls", "mean", "sum"))]
+    kept.append(lambda: model.last)
+    return [part for n in range(3) for part in (f(X + n), *(x() for x in kept), *(type(x()) for x in kept))]
+
+
 CACHE = None
 KEEPING = [
     mode_of_a_model,
@@ -1283,11 +1345,15 @@ KEEPING = [
     length_in_a_dict,
     entry_of_a_dict,
     frozen_parameter,
+    gradients_after_an_update,
     generic_function,
     numbers_of_an_optimizer,
     numbers_that_change_places,
     number_that_another_program_reads,
     number_set_by_a_loop,
+    number_whose_class_decides,
+    number_read_after_another_is_set,
+    numbers_of_anything_that_is_not_read,
 ]
 
 
@@ -1295,6 +1361,24 @@ KEEPING = [
 def test_what_a_function_keeps_is_kept(program):
     for got, want in zip(program(mg.compile), program(lambda f: f), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("number", [np.int64(3), np.array(3), True, 2**63], ids=repr)
+def test_a_number_of_another_class_gets_another_program(number):
+    owner = Owner()
+
+    @mg.compile
+    def f(x):
+        owner.own *= 2
+        return x * owner.own
+
+    f(X)
+    owner.own = number
+    with pytest.raises(TypeError, match="own' was changed"):
+        f(X)
+    assert owner.own is number
+    owner.own = 3
+    np.testing.assert_array_equal(f(X), X * 6)
 
 
 def appends(x):
@@ -1334,6 +1418,36 @@ def test_other_side_effects_are_refused(f, match, monkeypatch):
 def fails_after_a_change(x):
     OWNER.own = [x]
     return x if x[0] > 0 else -x
+
+
+def freezes_after_an_update(x):
+    with mg.no_grad():
+        MODEL.w[...] = x
+    MODEL.w.requires_grad = not MODEL.w.requires_grad
+    return x * 2
+
+
+def gives_a_model_a_part(x):
+    LOG.append(x)
+    MODEL.part = nn.Tanh()
+    return x * 2
+
+
+def gives_a_model_a_part_and_fails(x):
+    gives_a_model_a_part(x)
+    raise KeyError(3)
+
+
+@pytest.mark.parametrize("f", [freezes_after_an_update, gives_a_model_a_part, gives_a_model_a_part_and_fails])
+def test_a_failed_trace_puts_back_models_and_lists(f, monkeypatch):
+    model = nn.Linear(3, 3, rng=np.random.default_rng(0))
+    model.w = nn.Parameter(X.copy())
+    monkeypatch.setitem(globals(), "MODEL", model)
+    before = repr(model)
+    with pytest.raises((TypeError, KeyError)):
+        mg.compile(f)(X)
+    assert (repr(model), LOG, model.w.requires_grad) == (before, [], True)
+    np.testing.assert_array_equal(plain(model.w), X)
 
 
 def test_attributes_are_restored_after_an_error():

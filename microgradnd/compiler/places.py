@@ -62,6 +62,7 @@ class Place:
     def put_back(self) -> None:
         """Restore what it held, where that is possible."""
         owner, key, value = self.owner, self.key, self.value
+        owner = attributes(owner).get("_kinds", owner) if key is None else owner  # a module's parts
         scope = owner if isinstance(owner, dict) else attributes(owner)
         if key is None and isinstance(owner, CHANGEABLE):
             owner.clear()

@@ -14,11 +14,12 @@ in each call.
 
 from __future__ import annotations
 
+import operator
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
@@ -123,11 +124,18 @@ class Buffer:
 
 
 class Attribute(Buffer):
-    """Another attribute of a Module, which the function sets to a computed value."""
+    """Another attribute, which the function sets to a computed value.
+
+    `made` makes the value from an array: a Tensor, an array or a number.
+    """
+
+    def __init__(self, owner: Any, attribute: str, made: Callable[[Any], Any] = np.ndarray.item) -> None:
+        super().__init__(owner, attribute)
+        self.made = made
 
     def set(self, value: Any) -> None:
-        """Set it to a Tensor, and let the module notice."""
-        setattr(self.owner, self.attribute, wrap(value))
+        """Set it, and let a module notice."""
+        setattr(self.owner, self.attribute, self.made(value))
 
 
 class Counter(Attribute):
@@ -136,11 +144,7 @@ class Counter(Attribute):
     @property
     def data(self) -> Any:
         value = getattr(self.owner, self.attribute, None)
-        return NUMBERS.get(type(value), np.asarray)(value)
-
-    def set(self, value: Any) -> None:
-        """Set it to a Python number, which is given as an array."""
-        setattr(self.owner, self.attribute, value.item())
+        return NUMBERS[type(value)](value) if can_count(value) else np.array(None)  # for which no program was written
 
 
 class Setting:
@@ -166,7 +170,7 @@ class Recorder:
         The Tensors that were assigned to, by their id: each with its earlier node
         and array.
     gradients : dict of Leaf to array or None
-        The earlier values of gradients that were read or set.
+        The earlier values of gradients that were read or set, by their first leaves.
     read : set of Leaf
         The leaves whose gradients were read before they were set.
     stand_ins : dict of Leaf to Gradient or Buffer
@@ -246,7 +250,7 @@ class Recorder:
             self.refuse_shapes(function, args, kwargs, parents, out)
         self.refuse_handlers()
         if type(function) is Anew and self.watch is not None:
-            self.drawing.append(self.watch.of_made(function.function))
+            self.drawing.append(self.watch.of_drawing(function.function))
         plain = [arg for arg, parent in zip(args, parents, strict=True) if parent is None]
         if kwargs or not WITHOUT_ARRAYS.issuperset(map(type, plain)):
             self.refuse_changes(plain, kwargs)
@@ -334,6 +338,12 @@ class Recorder:
         # What a transform has returned is an array or number, unless a variable is used
         return current().is_transformed or node not in self.transformed or self.needs_gradient(node)
 
+    def maker(self, value: Tensor) -> Callable[[Any], Any]:
+        """Return what makes a value as it would be without compiling from an array."""
+        if value._node is None or self.is_tensor(value._node):
+            return wrap
+        return np.asarray if type(value._array) is np.ndarray else operator.itemgetter(())
+
     def needs_gradient(self, node: Any) -> bool:
         """Return whether a value depends on a variable, not only on the input of a
         transform.
@@ -406,11 +416,13 @@ class Recorder:
 
     def gradient(self, leaf: Leaf) -> Any:
         """Return a variable's gradient; an earlier one is an input of the program."""
-        if leaf not in self.gradients:
-            self.gradients[leaf] = leaf.grad
-            self.read.add(leaf)
-            if leaf.grad is not None and self.is_outer(leaf):
-                leaf.grad = self.stand_in(Gradient(leaf), np.asarray(getattr(leaf.grad, "_array", leaf.grad)))
+        first = self.first(leaf)
+        if first not in self.gradients:
+            self.gradients[first] = first.grad
+            self.read.add(first)
+            if first.grad is not None and self.is_outer(first):
+                made = self.stand_in(Gradient(first), np.asarray(getattr(first.grad, "_array", first.grad)))
+                leaf.grad = first.grad = made
         return leaf.grad
 
     def stand_in(self, thing: Gradient | Buffer, array: Any) -> Tensor:
@@ -471,6 +483,8 @@ class Recorder:
             kind: type = type(broken)
             if kind is Tensor.outdated:  # the function has assigned to a view of it
                 broken.__class__, broken._family = Tensor, broken._family[0]
+            if type(node) is type(variable._node) is Leaf:
+                node.requires_grad = variable._node.requires_grad  # which the watch may refuse
             variable._node, variable._array = node, array
         for leaf, gradient in self.gradients.items():
             leaf.grad = gradient
@@ -504,7 +518,7 @@ class Recorder:
         if is_over:
             leaves = [(x, node) for x, node, _ in self.assigned.values() if type(node) is Leaf]
             seen += [x for x, node in leaves if node in self.given or self.is_outer(node)]  # which the caller sees
-            seen += [*self.from_outside, *(leaf.grad for leaf in self.gradients)]
+            seen += [*self.from_outside, *(leaf.grad for leaf in (*self.gradients, *self.firsts))]
         if any(type(values) is TracedTensor.outdated for values in seen):
             advice = "Assign to the variable itself, as in t.data[i] = value, or to the whole buffer or gradient"
             raise self.refusal("a change of a view of .data, a buffer or a gradient", advice)
@@ -607,6 +621,11 @@ class Recorder:
         raise self.refusal(f"np.{function.__name__}()", traits(function).instead)
 
 
+def can_count(value: Any) -> bool:
+    """Return whether a program can have a Python number as an int64 or a float64."""
+    return type(value) is float or (type(value) is int and -(2**63) <= value < 2**63)
+
+
 def outdate_views(variable: Tensor, index: Any) -> None:
     """Make the views of a leaf unusable: its array, and so they, will change."""
     family: Any = getattr(variable, "_family", None)
@@ -697,7 +716,7 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
     def write(tensor: Any, value: Any) -> None:
         node = tensor._node
         if type(node) is Leaf and current().trace is recorder:
-            recorder.gradients.setdefault(node, node.grad)
+            recorder.gradients.setdefault(recorder.first(node), recorder.first(node).grad)
         before.fset(tensor, value)
 
     with replaced(Tensor, "grad", property(read, write)):

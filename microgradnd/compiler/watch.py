@@ -77,7 +77,17 @@ from microgradnd.compiler.places import (
     same,
     shape_of,
 )
-from microgradnd.compiler.recorder import Attribute, Buffer, Counter, Recorder, Setting, TraceError, last_line, replaced
+from microgradnd.compiler.recorder import (
+    Attribute,
+    Buffer,
+    Counter,
+    Recorder,
+    Setting,
+    TraceError,
+    can_count,
+    last_line,
+    replaced,
+)
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.compiler.traced import Picked
 from microgradnd.compiler.weak import TracedNumber
@@ -106,7 +116,6 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
 }
 BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType, np.ufunc)  # never change, but hold what they call
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
-COUNTING = {int, float}
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
@@ -420,10 +429,15 @@ class Watch:
 
     def of_made(self, f: Any) -> WatchOfMade:
         """Return a watch on what a function reads of what the traced one has made."""
-        watch = WatchOfMade(self, f)
-        watch.visit(watch.f, f)
-        watch.undo.close()
-        return watch
+        return WatchOfMade(self, f, self.known)
+
+    def of_drawing(self, f: Any) -> WatchOfMade:
+        """Return a watch on what `mg.anew` calls; raise if it may read what was set."""
+        reached = WatchOfMade(self, f, {}) if self.written else self
+        for owner, name, _, _ in self.written.values():
+            if id(owner) in reached.known and not reached.names.isdisjoint((name, *COMPUTING)):
+                raise self.recorder.refusal(f"mg.anew() of a function that reads {name!r}, set before", SET_BEFORE)
+        return self.of_made(f)
 
     # While the function runs
 
@@ -474,11 +488,13 @@ class Watch:
             self.all_attributes(self.known[id(owner)][0], owner)
         elif name.startswith("__") or (name.startswith("_") and name != "_kinds" and ours):
             return value
+        elif (id(owner), name) in self.written:
+            return value  # what the function has set
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
             return self.buffer(owner, name, value)
-        elif (id(owner), name) in self.counters and type(value) in COUNTING:
+        elif (id(owner), name) in self.counters and can_count(value):
             return self.counter(owner, name, value)
-        elif (id(owner), name) not in self.places and (id(owner), name) not in self.written:
+        elif (id(owner), name) not in self.places:
             self.note(owner, name, value)
         self.look_at_all()
         return value
@@ -512,9 +528,11 @@ class Watch:
 
     def counter(self, owner: Any, name: str, value: Any) -> Tensor:
         """Return the stand-in for a number that the function changes."""
-        key = id(owner), name
+        key, counter = (id(owner), name), Counter(owner, name)
         if key not in self.buffers:
-            made = self.recorder.stand_in(Counter(owner, name), np.asarray(value))
+            path = f"{self.known[id(owner)][0]}.{name}"
+            self.place((id(owner), f"the class of {name}"), path, lambda: counter.data.dtype)
+            made = self.recorder.stand_in(counter, np.asarray(value))
             made.name = name
             self.buffers[key] = self.recorder.number(made._array, made._node)
         return self.buffers[key]
@@ -559,10 +577,12 @@ class Watch:
                 wrong = Closed()
             elif key in self.buffers and now is self.buffers[key]:
                 pass  # changed in place: `buffer *= 2` also ends in an assignment
-            elif type(now) is TracedNumber and key in self.counters and not was_read:
-                left.append((Counter(owner, name), now))
-            elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
-                left.append(((Buffer if is_buffer(owner, name) else Attribute)(owner, name), now))
+            elif type(now) is TracedNumber and not was_read:
+                left.append((Attribute(owner, name), now))
+            elif isinstance(now, Tensor) and is_state and not is_buffer(owner, name):
+                left.append((Attribute(owner, name, self.recorder.maker(now)), now))
+            elif isinstance(now, Tensor) and is_state and now.shape == np.shape(before):
+                left.append((Buffer(owner, name), now))
             else:
                 self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
                 continue
@@ -610,15 +630,21 @@ class Watch:
 
     def counted(self) -> Set[tuple[int, str]]:
         """Return the attributes with numbers that the function has changed, if it has
-        changed nothing else.
+        changed nothing else, and doesn't ask for their type().
         """
-        changed = {(id(place.owner), place.key): type(place.value) for place, _ in self.changed}
-        return changed.keys() if changed.keys() <= self.written.keys() and {*changed.values()} <= COUNTING else set()
+        changed = {(id(place.owner), place.key): place.value for place, _ in self.changed}
+        names = {place.key for place, _ in self.changed}
+        are_asked = any("LOAD_GLOBAL type" in words and words & names for _, words in lines_of(self.codes))
+        are_numbers = changed.keys() <= self.written.keys() and all(map(can_count, changed.values()))
+        return changed.keys() if are_numbers and not are_asked else set()
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""
         while self.changed:
             self.changed.pop()[0].put_back()
+        for place in self.places.values():
+            if place.changed():  # before an error, so that nobody has looked
+                place.put_back()
 
     def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
         error = TraceError(
@@ -668,14 +694,16 @@ class WatchOfMade(Watch):
     has made aren't hooked: all their attributes are compared.
     """
 
-    def __init__(self, watch: Watch, f: Any) -> None:
+    def __init__(self, watch: Watch, f: Any, known: dict[int, tuple[str, Any]]) -> None:
         super().__init__(watch.recorder)
-        self.known |= watch.known
+        self.known |= known
         self.names.add("anew")  # it may read the clock
         self.advancing: list[str] = []  # names of iterators and of generators of random numbers
         code = getattr(f, "__code__", None)
         where = quoted_line((code.co_filename, code.co_firstlineno) if code else None)
         self.f = f"{getattr(f, '__name__', 'the function')}{where}"
+        self.visit(self.f, f)
+        self.undo.close()
 
     def look(self, name: str, thing: Any) -> None:
         if isinstance(thing, (Iterator, *GENERATORS)) and id(thing) not in self.known:
@@ -701,6 +729,7 @@ class WatchOfMade(Watch):
             )
 
 
+SET_BEFORE = "Its program sets it when all is computed: draw before that, or use the number outside of mg.anew"
 USED_UP = "call next() outside and pass what it returns, or make a list of all items"
 KEEP = (
     "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to its elements "
