@@ -98,7 +98,7 @@ class Dispatcher:
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
             owners.append(name if type(thing) is Leaf else None)
             if isinstance(thing, Gradient | Buffer):
-                kind = self.name(type(thing.data)) if isinstance(thing, Counter) else "ndarray"
+                kind = self.name(value.dtype.type) if isinstance(thing, Counter) else "ndarray"
                 self.checks.append(f"type({name}.data) is {kind} and {name}.data.shape == {value.shape}")
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
         self.surroundings()

@@ -455,13 +455,16 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
     """
     call = functools.partial(call_recorded, function, arguments, sizes, scans)
     first = call()
-    if counters := first.watch.counted():
+    counters, refused = first.watch.counted()
+    if counters and refused is None:
+        name = first.watch.changed[0][0].name
         first.watch.undo_changes()
-        first = counting(call, counters) or call()
+        found = counting(call, counters, name)
+        first, refused = (found, None) if isinstance(found, Recording) else (call(), found)
     changed = first.watch.changed
     if not changed and not first.watch.draws.is_doubtful:
         return first
-    refused = changed[0][1] if changed else drawn("", None)
+    refused = refused if changed and refused else drawn("", None)
     try:
         if changed and sizes is not None:
             raise Closed  # what stays must be a number
@@ -477,21 +480,25 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
     return again
 
 
-def counting(call: Callable[[Set[tuple[int, str]]], Recording], counters: Set[tuple[int, str]]) -> Recording | None:
+def counting(
+    call: Callable[[Set[tuple[int, str]]], Recording], counters: Set[tuple[int, str]], name: str
+) -> Recording | TraceError:
     """Return the effects of a call in which these numbers are variables.
 
-    None if the function does with them what it can't do with variables.
+    An error if the function does with them what it can't do with variables.
     """
     try:
         found = call(counters)
     except (Closed, UnscannedError):
         raise
-    except Exception:
-        return None
-    if found.watch.changed:
-        found.watch.undo_changes()
-        return None
-    return found
+    except Exception as error:
+        return TraceError(
+            f"the captured {name!r} was changed by a compiled function, which makes it a variable of the program, "
+            f"but here it can't be one: {error}"
+        )
+    refused = found.watch.counted()[1] or next((error for _, error in found.watch.changed), None)
+    found.watch.undo_changes()
+    return refused or found
 
 
 def translated(recording: Recording) -> tuple[Translation, Program]:

@@ -80,7 +80,7 @@ from microgradnd.compiler.places import (
 from microgradnd.compiler.recorder import Attribute, Buffer, Counter, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.compiler.traced import Picked
-from microgradnd.compiler.weak import TracedNumber
+from microgradnd.compiler.weak import TracedNumber, is_countable
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
@@ -106,7 +106,6 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
 }
 BOUND = (MethodType, BuiltinFunctionType, types.MethodWrapperType, np.ufunc)  # never change, but hold what they call
 WHOLE = {"__dict__", "__reduce_ex__", "__getstate__"}  # what reads all attributes at once, as for a copy
-COUNTING = {int, float}
 CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 # Words of a line that writes to an array, and of one that changes a container or an
 # object.
@@ -476,7 +475,7 @@ class Watch:
             return value
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
             return self.buffer(owner, name, value)
-        elif (id(owner), name) in self.counters and type(value) in COUNTING:
+        elif (id(owner), name) in self.counters and is_countable(value):
             return self.counter(owner, name, value)
         elif (id(owner), name) not in self.places and (id(owner), name) not in self.written:
             self.note(owner, name, value)
@@ -564,7 +563,8 @@ class Watch:
             elif isinstance(now, Tensor) and is_state and (now.shape == np.shape(before) or not is_buffer(owner, name)):
                 left.append(((Buffer if is_buffer(owner, name) else Attribute)(owner, name), now))
             else:
-                self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
+                keep = NUMBER + KEEP if is_countable(before) and isinstance(now, Tensor) and not now.shape else KEEP
+                self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {keep}", where)))
                 continue
             place.put_back()
         return left, wrong
@@ -608,12 +608,13 @@ class Watch:
                     f"returns"
                 )
 
-    def counted(self) -> Set[tuple[int, str]]:
-        """Return the attributes with numbers that the function has changed, if it has
-        changed nothing else.
+    def counted(self) -> tuple[Set[tuple[int, str]], TraceError | None]:
+        """Return the attributes with numbers that the function has changed, and an
+        error for anything else that it has changed.
         """
-        changed = {(id(place.owner), place.key): type(place.value) for place, _ in self.changed}
-        return changed.keys() if changed.keys() <= self.written.keys() and {*changed.values()} <= COUNTING else set()
+        found = [((id(place.owner), place.key), is_countable(place.value), error) for place, error in self.changed]
+        counters = {key for key, is_number, _ in found if is_number and key in self.written}
+        return counters, next((error for key, _, error in found if key not in counters), None)
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""
@@ -637,8 +638,8 @@ class Watch:
         name = name.rpartition(".")[2]
         stores = {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
         lines = [(line, words) for line, words in lines_of(self.codes) if words & (changes | stores)]
-        likely = [line for line, words in lines if words & stores or (name in words and words & changes)]
-        return next(iter([*likely, *(line for line, _ in lines)]), None)
+        unlikely = [(name not in words, not words & stores and words & changes <= {"CALL"}) for _, words in lines]
+        return lines[unlikely.index(min(unlikely))][0] if lines else None
 
     def surroundings(self, given: Callable[[Any], bool], must: list[Any], without: set[Any]) -> Surroundings:
         """Return what to compare before each call.
@@ -702,6 +703,7 @@ class WatchOfMade(Watch):
 
 
 USED_UP = "call next() outside and pass what it returns, or make a list of all items"
+NUMBER = "set it to a Python number, as value.item() is; or "
 KEEP = (
     "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to its elements "
     "(t[...] = value)"
