@@ -908,6 +908,12 @@ def changes_a_number_and_a_list(x):
     return x * 2
 
 
+def changes_an_item_after_a_call(x):
+    count = len(LOG)
+    LOG[:] = [count]
+    return x * 2
+
+
 def changes_a_number_and_an_array(x):
     OWNER.own += OWNER.calls
     OWNER.new = x * OWNER.own
@@ -961,6 +967,7 @@ def sets_another_constant_in_its_first_call(x):
 EFFECTS = {
     gives_an_object_an_attribute: (r"'OWNER.new' was changed", 1),
     changes_a_number_and_a_list: (r"'LOG' was changed", 1),
+    changes_an_item_after_a_call: (r"'LOG' was changed", 2),
     changes_a_number_and_an_array: (r"'OWNER.new' was changed", 2),
     changes_a_number_after_copying_it: (r"'OWNER' was changed", 2),
     hides_an_attribute_of_the_class: (r"'OWNER.calls' was changed", 1),

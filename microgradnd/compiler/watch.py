@@ -276,7 +276,7 @@ class Watch:
             raise of_the_clock(None)
         own = attributes(bound)
         parts = [part for part in gc.get_referents(bound) if part is not own and not isinstance(part, ModuleType)]
-        self.todo += [(name, part) for part in parts]
+        self.todo += [("self" if part is getattr(bound, "__self__", None) else name, part) for part in parts]
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""
@@ -636,10 +636,11 @@ class Watch:
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
         """Return the line that most likely changed a name, or None."""
         name = name.rpartition(".")[2]
-        stores = {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
-        lines = [(line, words) for line, words in lines_of(self.codes) if words & (changes | stores)]
-        unlikely = [(name not in words, not words & stores and words & changes <= {"CALL"}) for _, words in lines]
-        return lines[unlikely.index(min(unlikely))][0] if lines else None
+        wanted = changes | {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
+        vague = {"CALL", "STORE_ATTR", f"STORE_ATTR {name}"}  # it may call something else, or be in __init__
+        lines = [(line, words) for line, words in lines_of(self.codes) if words & wanted]
+        ranks = [(name not in words, words & wanted <= vague) for _, words in lines]
+        return lines[ranks.index(min(ranks))][0] if lines else None
 
     def surroundings(self, given: Callable[[Any], bool], must: list[Any], without: set[Any]) -> Surroundings:
         """Return what to compare before each call.
