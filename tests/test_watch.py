@@ -1295,6 +1295,18 @@ def numbers_that_change_places(wrap):
     return [part for n in (3, 4, 5) for part in (f(np.ones(n)), owner.own, owner.new, type(owner.new))]
 
 
+def number_before_the_last(wrap):
+    owner = Owner()
+    owner.own = owner.new = owner.last = 0.0
+
+    @wrap
+    def f(x):
+        owner.last, owner.new, owner.own = owner.new, owner.own, x.max().item()
+        return x * (owner.own - owner.last)
+
+    return [part for n in (3, 4, 5, 6) for part in (f(np.ones(2) * n), owner.last, type(owner.last))]
+
+
 def number_that_another_program_reads(wrap):
     class Layer(nn.Module):
         def __init__(self):
@@ -1343,6 +1355,7 @@ KEEPING = [
     generic_function,
     numbers_of_an_optimizer,
     numbers_that_change_places,
+    number_before_the_last,
     number_that_another_program_reads,
     number_set_by_a_loop,
 ]
