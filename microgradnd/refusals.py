@@ -40,7 +40,7 @@ def fills_out(function: str) -> TypeError:
     """Return the error for `out=`, which would write behind the tape's back."""
     return TypeError(
         f"{function}: out= can't be recorded; use the result, or `t[...] = result`; where array += t fills a plain "
-        f"array, write array = array + t"
+        f"array, write array = array + t, or make the array a Tensor (mg.tensor) if others need the sum"
     )
 
 

@@ -609,6 +609,19 @@ def makes(module: Any) -> Any:
     return module.w
 
 
+class Counted:
+    def __init__(self) -> None:
+        self.n = 0
+
+
+STEPS = Counted()
+
+
+def warmed_up(x: Any) -> Any:
+    STEPS.n += 1
+    return x * min(STEPS.n / 10, 1)
+
+
 def averaged(module: Any, x: Any) -> Any:
     module.mean = np.ones(1)
     return module.w * x
@@ -1998,6 +2011,12 @@ MORE = {
     ),
     "an attribute changed while compiled": Row(
         compiled(lambda m, x: m(x), Counts(), np.ones(1)), TypeError, "m.calls|keep it in a Tensor"
+    ),
+    "compiled number that decides": Row(
+        compiled(warmed_up, np.ones(1)), TypeError, "'STEPS.n'|`if`|min(STEPS.n / 10, 1)|np.minimum"
+    ),
+    "compiled number that becomes a Tensor": Row(
+        compiled(lambda x: setattr(STEPS, "n", STEPS.n + x.sum()), np.ones(1)), TypeError, "'STEPS.n'|value.item()"
     ),
     "a buffer assigned while compiled": Row(
         compiled(lambda x: averaged(COUNTS, x), np.ones(1)), TypeError, "COUNTS.mean|keep it in a Tensor"

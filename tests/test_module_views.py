@@ -366,7 +366,7 @@ def test_a_frozen_tensor_is_updated_by_programs(optimize):
         (lambda m: setattr(m, "mean", np.ones(2)), r"'mean' is a buffer of Norm and was assigned to inside a compiled"),
         (
             lambda m: setattr(m, "calls", m.calls + 1 if m.calls < 5 else 0),
-            r"inside a compiled function .*, the captured 'm\.calls' was changed",
+            r"the captured 'm\.calls' was changed .* can't be one: `if`",
         ),
         (
             lambda m: mg.grad(lambda v: (setattr(v, "calls", [v.calls]), 0.0)[1])(m),

@@ -11,6 +11,7 @@ import functools
 import gc
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -562,3 +563,21 @@ def test_loops_read_parts_of_arrays_that_may_not_be_written(part, wrap):
     for weights in (read_only(w.copy()), w, np.broadcast_to(w[0], (2, 5)), np.asfortranarray(w)):
         for found, right in zip(flatten(compiled(weights, x))[0], flatten(wrap(f)(weights, x))[0], strict=True):
             np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("loss", lambda f: (mg.compile(mg.grad(f), optimize=False), np.eye(3), np.ones((100, 3)))),
+        ("softmax", lambda f: (f, np.ones((1000, 30)))),
+    ],
+)
+def test_the_page_shows_the_program(name, call):
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "compile.md").read_text()
+    code, shown = re.search(rf"```python\n([^`>]*def {name}\(.*?)```.*?```python\n(.*?)```", page, re.S).groups()
+    namespace = {"np": np, "mg": mg, "functools": functools}
+    exec(code, namespace)
+    compiled, *args = call(namespace[name])
+    compiled(*args)
+    for part in shown.split("    ...\n"):
+        assert part in compiled.source

@@ -913,6 +913,18 @@ def changes_a_number_and_a_list(x):
     return x * 2
 
 
+def changes_an_item_after_a_call(x):
+    count = len(LOG)
+    LOG[:] = [count]
+    return x * 2
+
+
+def changes_a_number_and_an_array(x):
+    OWNER.own += OWNER.calls
+    OWNER.new = x * OWNER.own
+    return x * 2
+
+
 def changes_a_number_after_copying_it(x):
     before = dict(vars(OWNER))
     OWNER.own += 1
@@ -960,9 +972,10 @@ def sets_another_constant_in_its_first_call(x):
 EFFECTS = {
     gives_an_object_an_attribute: (r"'OWNER.new' was changed", 1),
     changes_a_number_after_asking_for_its_type: (r"'OWNER.own' was changed", 1),
-    changes_a_number_after_looking_at_it: (r"'OWNER.own' was changed", 1),
-    changes_a_number_and_a_list: (r"'OWNER.own' was changed", 1),
-    changes_a_number_after_copying_it: (r"'OWNER.own' was changed", 2),
+    changes_a_number_and_a_list: (r"'LOG' was changed", 1),
+    changes_an_item_after_a_call: (r"'LOG' was changed", 2),
+    changes_a_number_and_an_array: (r"'OWNER.new' was changed", 2),
+    changes_a_number_after_copying_it: (r"'OWNER' was changed", 2),
     hides_an_attribute_of_the_class: (r"'OWNER.calls' was changed", 1),
     deletes_an_attribute: (r"'OWNER.own' was changed", 1),
     sets_an_attribute_of_a_module: (r"'MODEL.calls' was changed", 1),
@@ -984,6 +997,50 @@ def test_assigned_attributes_are_restored(f):
     with pytest.raises(TypeError, match=rf"line {f.__code__.co_firstlineno + line}: (?s:.*){match}; pass it as an arg"):
         mg.compile(f)(X)
     assert (vars(OWNER), Owner.calls, LOG, "calls" in vars(MODEL)) == ({"own": 0}, 0, [], False)
+
+
+def takes_the_smaller_rate(x):
+    OWNER.own += 1
+    return x * min(OWNER.own / 10, 1.0)
+
+
+def keeps_a_mean(x):
+    OWNER.own += 0.1 * (x.sum() - OWNER.own)
+    return x * 2
+
+
+@pytest.mark.parametrize(
+    ("f", "match"),
+    [
+        (changes_a_number_after_looking_at_it, r"'OWNER.own' was changed.* can't be one: `if`.*OWNER.own < 3"),
+        (takes_the_smaller_rate, r"'OWNER.own' was changed.* can't be one: `if`.*min\(OWNER.own / 10.*np.minimum"),
+        (keeps_a_mean, r"'OWNER.own' was changed; set it to a Python number, as value.item\(\) is"),
+    ],
+)
+def test_a_number_that_cannot_be_a_variable_says_why(f, match):
+    vars(OWNER)["own"] = 0
+    with pytest.raises(TypeError, match=match):
+        mg.compile(f)(X)
+    assert vars(OWNER) == {"own": 0}
+
+
+@pytest.mark.parametrize(
+    "later", [np.float64(2), np.float32(2), np.int64(2), np.array(2), mg.tensor(2), 2**70, True, 2j]
+)
+def test_a_number_that_changes_its_class_is_refused(later):
+    owner = Owner()
+
+    def f(x):
+        owner.own = owner.own * 2 + 1
+        return x * owner.own
+
+    for start in (1, 1.0):
+        owner.own, compiled = start, mg.compile(f)
+        np.testing.assert_array_equal(compiled(X), X * (start * 2 + 1))
+        owner.own = later
+        with pytest.raises(TypeError, match=r"'owner\.own' was changed"):
+            compiled(X)
+        assert owner.own is later
 
 
 # What each call sets, and what the first call puts where nothing was
@@ -1261,6 +1318,18 @@ def numbers_that_change_places(wrap):
     return [part for n in (3, 4, 5) for part in (f(np.ones(n)), owner.own, owner.new, type(owner.new))]
 
 
+def number_before_the_last(wrap):
+    owner = Owner()
+    owner.own = owner.new = owner.last = 0.0
+
+    @wrap
+    def f(x):
+        owner.last, owner.new, owner.own = owner.new, owner.own, x.max().item()
+        return x * (owner.own - owner.last)
+
+    return [part for n in (3, 4, 5, 6) for part in (f(np.ones(2) * n), owner.last, type(owner.last))]
+
+
 def number_that_another_program_reads(wrap):
     class Layer(nn.Module):
         def __init__(self):
@@ -1349,6 +1418,7 @@ KEEPING = [
     generic_function,
     numbers_of_an_optimizer,
     numbers_that_change_places,
+    number_before_the_last,
     number_that_another_program_reads,
     number_set_by_a_loop,
     number_whose_class_decides,

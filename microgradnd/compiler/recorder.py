@@ -37,7 +37,7 @@ from microgradnd.compiler.program import mapped
 from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import MASKED, TracedTensor, traced
 from microgradnd.compiler.traits import traits
-from microgradnd.compiler.weak import NUMBERS, TracedNumber, number
+from microgradnd.compiler.weak import NUMBERS, TracedNumber, is_countable, number
 from microgradnd.forms import refuse_out
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, is_users_file, quoted_line, user_line
@@ -53,8 +53,8 @@ from microgradnd.views import Family, overlap, picked, replace
 
 INDEXED = (primitives.getitem, primitives.scatter)
 ADVICE = (
-    "Choose between arrays with np.where, join Tensors with np.stack instead of np.array, compute with the Tensor "
-    "itself (t.item() is a number without a derivative), make a plain array a Tensor to pick from it "
+    "Choose between arrays with np.where or np.minimum, join Tensors with np.stack instead of np.array, compute with "
+    "the Tensor itself (t.item() is a number without a derivative), make a plain array a Tensor to pick from it "
     "(mg.tensor(array)[index]) or to fill it (t[index] = value), or pass the deciding value as a non-array argument "
     "(an int, a bool, a str) or as mg.static(value)"
 )
@@ -144,7 +144,7 @@ class Counter(Attribute):
     @property
     def data(self) -> Any:
         value = getattr(self.owner, self.attribute, None)
-        return NUMBERS[type(value)](value) if can_count(value) else np.array(None)  # for which no program was written
+        return NUMBERS[type(value)](value) if is_countable(value) else np.array(None)  # which fits no program
 
 
 class Setting:
@@ -619,11 +619,6 @@ class Recorder:
         if isinstance(result, tuple) and all(isinstance(part, np.ndarray | np.generic) for part in result):
             return True
         raise self.refusal(f"np.{function.__name__}()", traits(function).instead)
-
-
-def can_count(value: Any) -> bool:
-    """Return whether a program can have a Python number as an int64 or a float64."""
-    return type(value) is float or (type(value) is int and -(2**63) <= value < 2**63)
 
 
 def outdate_views(variable: Tensor, index: Any) -> None:

@@ -454,14 +454,11 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
     changes nothing and gives the same program. Other numbers must be random.
     """
     call = functools.partial(call_recorded, function, arguments, sizes, scans)
-    first = call()
-    if counters := first.watch.counted():
-        first.watch.undo_changes()
-        first = counting(call, counters) or call()
+    first, refused = counting(call)
     changed = first.watch.changed
     if not changed and not first.watch.draws.is_doubtful:
         return first
-    refused = changed[0][1] if changed else drawn("", None)
+    refused = refused if changed and refused else drawn("", None)
     try:
         if changed and sizes is not None:
             raise Closed  # what stays must be a number
@@ -477,21 +474,34 @@ def recorded(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | 
     return again
 
 
-def counting(call: Callable[[Set[tuple[int, str]]], Recording], counters: Set[tuple[int, str]]) -> Recording | None:
-    """Return the effects of a call in which these numbers are variables.
+def counting(call: Callable[..., Recording]) -> tuple[Recording, TraceError | None]:
+    """Return the effects of a call in which the numbers that it changes are variables.
 
-    None if the function does with them what it can't do with variables.
+    If the function does with them what it can't do with variables, return those of a
+    call without variables, and an error.
     """
-    try:
-        found = call(counters)
-    except (Closed, UnscannedError):
-        raise
-    except Exception:
-        return None
-    if found.watch.changed:
-        found.watch.undo_changes()
-        return None
-    return found
+    first, counters = call(), set[tuple[int, str]]()
+    while first.watch.changed:
+        found, refused = first.watch.counted()
+        if found <= counters:
+            refused = refused or first.watch.changed[0][1]
+        if refused is not None and not counters:
+            return first, refused
+        name = first.watch.changed[0][0].name
+        first.watch.undo_changes()
+        if refused is not None:
+            return call(), refused
+        counters |= found  # numbers that were equal may differ now
+        try:
+            first = call(counters)
+        except (Closed, UnscannedError):
+            raise
+        except Exception as error:
+            return call(), TraceError(
+                f"the captured {name!r} was changed by a compiled function, which makes it a variable of the program, "
+                f"but here it can't be one: {error}"
+            )
+    return first, None
 
 
 def translated(recording: Recording) -> tuple[Translation, Program]:

@@ -77,20 +77,10 @@ from microgradnd.compiler.places import (
     same,
     shape_of,
 )
-from microgradnd.compiler.recorder import (
-    Attribute,
-    Buffer,
-    Counter,
-    Recorder,
-    Setting,
-    TraceError,
-    can_count,
-    last_line,
-    replaced,
-)
+from microgradnd.compiler.recorder import Attribute, Buffer, Counter, Recorder, Setting, TraceError, last_line, replaced
 from microgradnd.compiler.sizes import Closed, Size
 from microgradnd.compiler.traced import Picked
-from microgradnd.compiler.weak import TracedNumber
+from microgradnd.compiler.weak import TracedNumber, is_countable
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
@@ -286,7 +276,7 @@ class Watch:
             raise of_the_clock(None)
         own = attributes(bound)
         parts = [part for part in gc.get_referents(bound) if part is not own and not isinstance(part, ModuleType)]
-        self.todo += [(name, part) for part in parts]
+        self.todo += [("self" if part is getattr(bound, "__self__", None) else name, part) for part in parts]
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
         """Watch the attributes read from a module that isn't installed."""
@@ -492,7 +482,7 @@ class Watch:
             return value  # what the function has set
         elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
             return self.buffer(owner, name, value)
-        elif (id(owner), name) in self.counters and can_count(value):
+        elif (id(owner), name) in self.counters and is_countable(value):
             return self.counter(owner, name, value)
         elif (id(owner), name) not in self.places:
             self.note(owner, name, value)
@@ -584,7 +574,8 @@ class Watch:
             elif isinstance(now, Tensor) and is_state and now.shape == np.shape(before):
                 left.append((Buffer(owner, name), now))
             else:
-                self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)))
+                keep = NUMBER + KEEP if is_countable(before) and isinstance(now, Tensor) and not now.shape else KEEP
+                self.changed.append((place, self.side_effect(f"the captured {path!r} was changed; {keep}", where)))
                 continue
             place.put_back()
         return left, wrong
@@ -628,15 +619,15 @@ class Watch:
                     f"returns"
                 )
 
-    def counted(self) -> Set[tuple[int, str]]:
-        """Return the attributes with numbers that the function has changed, if it has
-        changed nothing else, and doesn't ask for their type().
+    def counted(self) -> tuple[Set[tuple[int, str]], TraceError | None]:
+        """Return the attributes with numbers that the function has changed, without
+        asking for their type(), and an error for anything else that it has changed.
         """
-        changed = {(id(place.owner), place.key): place.value for place, _ in self.changed}
-        names = {place.key for place, _ in self.changed}
-        are_asked = any("LOAD_GLOBAL type" in words and words & names for _, words in lines_of(self.codes))
-        are_numbers = changed.keys() <= self.written.keys() and all(map(can_count, changed.values()))
-        return changed.keys() if are_numbers and not are_asked else set()
+        asked = {word for _, words in lines_of(self.codes) if "LOAD_GLOBAL type" in words for word in words}
+        written = {key for key in self.written if key[1] not in asked}
+        found = [((id(place.owner), place.key), is_countable(place.value), error) for place, error in self.changed]
+        counters = {key for key, is_number, _ in found if is_number and key in written}
+        return counters, next((error for key, _, error in found if key not in counters), None)
 
     def undo_changes(self) -> None:
         """Put back what the function has changed, as if it hadn't run."""
@@ -661,10 +652,11 @@ class Watch:
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
         """Return the line that most likely changed a name, or None."""
         name = name.rpartition(".")[2]
-        stores = {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
-        lines = [(line, words) for line, words in lines_of(self.codes) if words & (changes | stores)]
-        likely = [line for line, words in lines if words & stores or (name in words and words & changes)]
-        return next(iter([*likely, *(line for line, _ in lines)]), None)
+        wanted = changes | {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
+        vague = {"CALL", "STORE_ATTR", f"STORE_ATTR {name}"}  # it may call something else, or be in __init__
+        lines = [(line, words) for line, words in lines_of(self.codes) if words & wanted]
+        ranks = [(name not in words, words & wanted <= vague) for _, words in lines]
+        return lines[ranks.index(min(ranks))][0] if lines else None
 
     def surroundings(self, given: Callable[[Any], bool], must: list[Any], without: set[Any]) -> Surroundings:
         """Return what to compare before each call.
@@ -731,6 +723,7 @@ class WatchOfMade(Watch):
 
 SET_BEFORE = "Its program sets it when all is computed: draw before that, or use the number outside of mg.anew"
 USED_UP = "call next() outside and pass what it returns, or make a list of all items"
+NUMBER = "set it to a Python number, as value.item() is; or "
 KEEP = (
     "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to its elements "
     "(t[...] = value)"

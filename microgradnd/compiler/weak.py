@@ -91,6 +91,11 @@ def is_number(value: Any) -> bool:
     return type(value) is TracedNumber or type(value) in NUMBERS
 
 
+def is_countable(value: Any) -> bool:
+    """Return whether a value is a Python number that a program can hold and change."""
+    return type(value) is float or (type(value) is int and -(2**63) <= value < 2**63)
+
+
 def number(value: Any, node: Any) -> Any:
     """Return the Python number that a node of the tape stands for."""
     return traced(np.asarray(value), node, TracedNumber)
