@@ -521,7 +521,7 @@ class Watch:
         key, counter = (id(owner), name), Counter(owner, name)
         if key not in self.buffers:
             path = f"{self.known[id(owner)][0]}.{name}"
-            self.place((id(owner), f"the class of {name}"), path, lambda: counter.data.dtype)
+            self.later[key] = path, lambda: counter.data.dtype  # its class, even if the program doesn't use it
             made = self.recorder.stand_in(counter, np.asarray(value))
             made.name = name
             self.buffers[key] = self.recorder.number(made._array, made._node)

@@ -931,7 +931,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("recorder.py", "self.masks.append(part)", "pass", WATCH),
     ("recorder.py", "if not isinstance(error, TraceError):", "if False:", PARTS),
-    ("recorder.py", "if leaf.grad is not None and self.is_outer(leaf):", "if False:", PARTS),
+    ("recorder.py", "if first.grad is not None and self.is_outer(first):", "if False:", PARTS),
     ("recorder.py", "first not in self.read and now is None:", "False:", PARTS),
     ("recorder.py", "            leaf.grad = gradient\n", "            pass\n", PARTS),
     ("recorder.py", "variable._node, variable._array = node, array\n", "pass\n", PARTS),
@@ -1370,15 +1370,21 @@ ENTRIES += [
     # Numbers that the function counts
     (
         "recorder.py",
-        "setattr(self.owner, self.attribute, wrap(value))",
-        "vars(self.owner)[self.attribute] = wrap(value)",
+        "setattr(self.owner, self.attribute, self.made(value))",
+        "vars(self.owner)[self.attribute] = self.made(value)",
         WATCH,
     ),
-    ("recorder.py", "setattr(self.owner, self.attribute, value.item())", "pass", WATCH),
-    ("watch.py", "in self.counters and type(value) in COUNTING:", "in self.counters:", WATCH),
-    ("watch.py", "and key in self.counters and not was_read:", "and key in self.counters:", WATCH),
-    ("watch.py", "if changed.keys() <= self.written.keys() and", "if", WATCH),
-    ("trace.py", "first = counting(call, counters) or call()", "first = counting(call, counters) or first", WATCH),
+    ("watch.py", "in self.counters and is_countable(value):", "in self.counters and type(value) is float:", WATCH),
+    ("watch.py", "elif type(now) is TracedNumber and not was_read:", "elif type(now) is TracedNumber:", WATCH),
+    ("watch.py", "if key[1] not in asked}", "}", WATCH),
+    ("watch.py", "self.later[key] = path, lambda: counter.data.dtype", "path = name", WATCH),
+    (
+        "watch.py",
+        "reached = WatchOfMade(self, f, {}) if self.written else self",
+        "return self.of_made(f)",
+        WATCH + " " + PARTS,
+    ),
+    ("trace.py", "counters |= found", "counters = found", WATCH),
     ("trace.py", "again = call(first.watch.counters)", "again = call()", WATCH),
     # What a computed mask picks
     (
@@ -1428,7 +1434,12 @@ FAULTS += [
     ("microgradnd/compiler/recorder.py", "if overlap(changed, view._array):", "if overlap(old, view._array):", PARTS),
     ("microgradnd/outdated.py", "        trace.failed(error)", "        pass", PARTS),
     ("microgradnd/compiler/watch.py", "self.advancing.append(name)", "pass", PARTS),
-    ("microgradnd/compiler/recorder.py", "self.drawing.append(self.watch.of_made(function.function))", "pass", PARTS),
+    (
+        "microgradnd/compiler/recorder.py",
+        "self.drawing.append(self.watch.of_drawing(function.function))",
+        "pass",
+        PARTS,
+    ),
     ("microgradnd/compiler/recorder.py", "if now != before:", "if before is None:", PARTS),
     ("microgradnd/compiler/scanning.py", "        if watch.changed:", "        if False:", SCANNING),
     (
