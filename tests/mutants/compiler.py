@@ -671,6 +671,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ("arguments.py", "leaf.requires_grad, tuple(map(id", "True, tuple(map(id", PARTS),
     ("arguments.py", "tuple(map(id, (hooks or {}).values()))", "()", PARTS),
     # watch.py
+    ("watch.py", "words & wanted <= vague", "False", WATCH),
+    ("trace.py", "first = call(counters)", "first = call(found)", WATCH),
+    ("recorder.py", "if is_countable(value) else np.asarray(None)", "if type(value) in NUMBERS else value", WATCH),
     ("watch.py", "self.places[key] = Place(name, read, *where)", "self.places[key] = Place(name, int)", WATCH),
     ("watch.py", "self.todo += [(name, self.places[key].value)] * follows", "pass", WATCH),
     ("watch.py", "if isinstance(container, tuple | frozenset):", "if True:", WATCH),
