@@ -930,7 +930,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("recorder.py", "self.masks.append(part)", "pass", WATCH),
     ("recorder.py", "if not isinstance(error, TraceError):", "if False:", PARTS),
-    ("recorder.py", "if leaf.grad is not None and self.is_outer(leaf):", "if False:", PARTS),
+    ("recorder.py", "if first.grad is not None and self.is_outer(first):", "if False:", PARTS),
     ("recorder.py", "first not in self.read and now is None:", "False:", PARTS),
     ("recorder.py", "            leaf.grad = gradient\n", "            pass\n", PARTS),
     ("recorder.py", "variable._node, variable._array = node, array\n", "pass\n", PARTS),
@@ -1385,7 +1385,7 @@ FAULTS += [
     ("microgradnd/compiler/recorder.py", "if overlap(changed, view._array):", "if overlap(old, view._array):", PARTS),
     ("microgradnd/outdated.py", "        trace.failed(error)", "        pass", PARTS),
     ("microgradnd/compiler/watch.py", "self.advancing.append(name)", "pass", PARTS),
-    ("microgradnd/compiler/recorder.py", "self.drawing.append(self.watch.of_made(function.function))", "pass", PARTS),
+    ("microgradnd/compiler/recorder.py", "self.drawing.append(self.watch.of_drawing(function.function))", "pass", PARTS),
     ("microgradnd/compiler/recorder.py", "if now != before:", "if before is None:", PARTS),
     ("microgradnd/compiler/scanning.py", "        if watch.changed:", "        if False:", SCANNING),
     (
