@@ -1385,7 +1385,12 @@ FAULTS += [
     ("microgradnd/compiler/recorder.py", "if overlap(changed, view._array):", "if overlap(old, view._array):", PARTS),
     ("microgradnd/outdated.py", "        trace.failed(error)", "        pass", PARTS),
     ("microgradnd/compiler/watch.py", "self.advancing.append(name)", "pass", PARTS),
-    ("microgradnd/compiler/recorder.py", "self.drawing.append(self.watch.of_drawing(function.function))", "pass", PARTS),
+    (
+        "microgradnd/compiler/recorder.py",
+        "self.drawing.append(self.watch.of_drawing(function.function))",
+        "pass",
+        PARTS,
+    ),
     ("microgradnd/compiler/recorder.py", "if now != before:", "if before is None:", PARTS),
     ("microgradnd/compiler/scanning.py", "        if watch.changed:", "        if False:", SCANNING),
     (
