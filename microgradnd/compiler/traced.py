@@ -163,6 +163,7 @@ class TracedTensor(Tensor):
         if self._node is None or type(example) not in (bool, int, float, complex):
             return self._known("item()").item(*index)  # raises if it would be computed
         picked = self.detach().reshape(-1)[place].astype(type(example))
+        tracer().of_numpy.add(picked._node)  # a number, whatever it was picked from
         return tracer().number(picked._array, picked._node)
 
     def values_of(self) -> TracedTensor:
