@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 import sys
 import threading
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -310,7 +311,16 @@ def sum_at_a_mask_of_other_axes(x):
     return np.sum(np.outer(x, x)[(x > 0)[:, None]])
 
 
-@pytest.mark.parametrize("f", [mask_of_other_axes, sum_at_a_mask_of_other_axes, mg.grad(sum_at_a_mask_of_other_axes)])
+def number_at_a_mask_of_other_axes(x):
+    y = np.outer(x, x)
+    y[x.sum(keepdims=True) > 0] = x[0]
+    return np.sum(y)
+
+
+OTHER_AXES = [sum_at_a_mask_of_other_axes, number_at_a_mask_of_other_axes]
+
+
+@pytest.mark.parametrize("f", [mask_of_other_axes, *OTHER_AXES, *map(mg.grad, OTHER_AXES)])
 def test_a_mask_is_not_broadcast(f):
     for run in (f, mg.compile(f), mg.compile(f, optimize=False)):
         with pytest.raises(IndexError, match="boolean index did not match"):
@@ -339,6 +349,46 @@ def test_a_number_with_what_a_mask_picks(f, s):
                 result, expected = mg.compile(g, **settings)(x, s), g(x, s)
                 np.testing.assert_allclose(result, expected)
                 assert result.dtype == expected.dtype
+
+
+def between_two_masks(x):
+    return np.sum(x[x > 0] * x[x > 1])
+
+
+def from_another_mask(x):
+    y = x * 1.0
+    y[x > 0] = y[x > 1] * 2
+    return y
+
+
+def number_at_what_a_mask_picks(x):
+    part = x[x > 0]
+    part += 0.5
+    return np.sum(part)
+
+
+@pytest.mark.parametrize("f", [between_two_masks, from_another_mask, mg.grad(between_two_masks)])
+def test_elements_that_different_masks_pick_are_not_combined(f):
+    with pytest.raises(TypeError, match="mask as an index"):
+        mg.compile(f)(np.array([2.0, 0.5, -1.0]))
+
+
+def test_an_update_of_what_a_mask_picks_keeps_its_dtype():
+    for run in (number_at_what_a_mask_picks, mg.compile(number_at_what_a_mask_picks)):
+        with pytest.raises(TypeError, match="doesn't fit in a tensor|same_kind"):
+            run(np.array([1, -1]))
+
+
+def test_elements_that_a_mask_leaves_out_raise_no_warning():
+    x = np.array([2.0, 0.0, -1.0])
+
+    def f(x):
+        return np.sum(1 / x[x > 0] + np.log(x[x > 0]))
+
+    for g in (f, mg.grad(f)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.testing.assert_allclose(mg.compile(g)(x), g(x))
 
 
 def test_what_a_mask_picks_is_broadcast_by_the_last_axis():

@@ -1385,10 +1385,9 @@ ENTRIES += [
         "watch.py",
         "reached = WatchOfMade(self, f, {}) if self.written else self",
         "return self.of_made(f)",
-        WATCH + " " + PARTS,
+        "tests/test_messages.py",
     ),
     ("trace.py", "counters |= found", "counters = found", WATCH),
-    ("trace.py", "again = call(first.watch.counters)", "again = call()", WATCH),
     # What a computed mask picks
     (
         "traced.py",
