@@ -375,7 +375,7 @@ def test_elements_that_different_masks_pick_are_not_combined(f):
 
 def test_an_update_of_what_a_mask_picks_keeps_its_dtype():
     for run in (number_at_what_a_mask_picks, mg.compile(number_at_what_a_mask_picks)):
-        with pytest.raises(TypeError, match="doesn't fit in a tensor|same_kind"):
+        with pytest.raises(TypeError, match=r"doesn't fit in a tensor|same_kind"):
             run(np.array([1, -1]))
 
 

@@ -673,7 +673,7 @@ ENTRIES: list[tuple[str, ...]] = [
     # watch.py
     ("watch.py", "words & wanted <= vague", "False", WATCH),
     ("trace.py", "first = call(counters)", "first = call(found)", WATCH),
-    ("recorder.py", "if is_countable(value) else np.asarray(None)", "if type(value) in NUMBERS else value", WATCH),
+    ("recorder.py", "if is_countable(value) else np.array(None)", "if type(value) in NUMBERS else value", WATCH),
     ("watch.py", "self.places[key] = Place(name, read, *where)", "self.places[key] = Place(name, int)", WATCH),
     ("watch.py", "self.todo += [(name, self.places[key].value)] * follows", "pass", WATCH),
     ("watch.py", "if isinstance(container, tuple | frozenset):", "if True:", WATCH),
