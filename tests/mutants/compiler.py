@@ -900,7 +900,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "recorder.py",
         "if isinstance(variable._node, Operation) and variable._node.requires_grad:",
         "if False:",
-        "tests/test_messages.py",
+        "tests/test_messages.py::test_a_message_says_what_to_do",
     ),
     ("recorder.py", "if any(type(values) is TracedTensor.outdated for", "if any(False for", PARTS),
     ("traced.py", "tracer().stand_for(leaf, value._node)", "pass", PARTS),
@@ -1385,7 +1385,7 @@ ENTRIES += [
         "watch.py",
         "reached = WatchOfMade(self, f, {}) if self.written else self",
         "return self.of_made(f)",
-        "tests/test_messages.py",
+        "tests/test_messages.py::test_a_message_says_what_to_do",
     ),
     ("trace.py", "counters |= found", "counters = found", WATCH),
     # What a computed mask picks
