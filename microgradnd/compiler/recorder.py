@@ -1,6 +1,7 @@
 """The tracer: it records operations on traced values and refuses impossible ones.
 
-Owns: `Recorder`, which the mode holds while a function is traced, and the refusals.
+Owns: `Recorder`, which the mode holds while a function is traced, the refusals, and
+what else than variables a program gets and sets (gradients, buffers, attributes).
 Must not own: reads of surroundings (`watch.py`), or the translation of recorded
 operations (`translation.py`).
 Read next: `trace.py`.

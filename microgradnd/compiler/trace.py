@@ -482,7 +482,7 @@ def counting(call: Callable[..., Recording]) -> tuple[Recording, TraceError | No
     """
     first, counters = call(), set[tuple[int, str]]()
     while first.watch.changed:
-        found, refused = first.watch.counted()
+        found, refused = first.watch.changed_numbers()
         if found <= counters:
             refused = refused or first.watch.changed[0][1]
         if refused is not None and not counters:

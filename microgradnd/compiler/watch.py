@@ -619,7 +619,7 @@ class Watch:
                     f"returns"
                 )
 
-    def counted(self) -> tuple[Set[tuple[int, str]], TraceError | None]:
+    def changed_numbers(self) -> tuple[Set[tuple[int, str]], TraceError | None]:
         """Return the attributes with numbers that the function has changed, without
         asking for their type(), and an error for anything else that it has changed.
         """
